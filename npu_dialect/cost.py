@@ -1,0 +1,259 @@
+"""What one instruction costs on a target: cycles of its engine, bytes per memory, actions that take energy.
+
+These functions are the only judge of time and energy: the mapper calls them with the sizes of a tile that it
+considers, the simulator with those of a decoded instruction. All counts are per instruction.
+
+An instruction occupies its engine for `cycles`; its results are complete `latency` cycles later, while the engine goes
+on with the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+from npu_dialect.machine import Operand
+from npu_dialect.target import Target
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one instruction. `bound` names what its cycles are spent on: array, vector, spm, dram, output, host."""
+
+    cycles: int
+    latency: int = 0
+    bound: str = ""
+    reads: Mapping[str, int] = field(default_factory=lambda: {})
+    """Bytes read by memory."""
+    writes: Mapping[str, int] = field(default_factory=lambda: {})
+    """Bytes written by memory."""
+    macs: int = 0
+    mac_type: str = ""
+    micro_ops: Mapping[str, int] = field(default_factory=lambda: {})
+    """Elementwise micro-operations by cost class."""
+    host_cycles: int = 0
+
+
+def energy_pj(cost: Cost, target: Target) -> dict[str, float]:
+    """Dynamic energy of an instruction in pJ, by where it goes: array, vector, dram, spm, acc, host."""
+    energy: dict[str, float] = {}
+    for space in ("dram", "spm", "acc"):
+        memory = target.memories[space]
+        read, written = cost.reads.get(space, 0), cost.writes.get(space, 0)
+        energy[space] = read * memory.read_pj + written * memory.write_pj
+    energy["array"] = cost.macs * target.array.mac_pj[cost.mac_type] if cost.macs else 0.0
+    energy["vector"] = sum(n * target.vector.pj[c] for c, n in cost.micro_ops.items())
+    energy["host"] = cost.host_cycles * target.host.power / target.frequency * 1e12
+    return energy
+
+
+# --- data movement --------------------------------------------------------------------------------------------------
+
+
+def _port_cycles(target: Target, space: str, engine: str, runs: int, run_bytes: int) -> float:
+    """Cycles a strided stream occupies a port: every run pays for whole beats, and in dram for whole bursts."""
+    memory = target.memories[space]
+    width = memory.ports[engine]
+    if space == "dram":
+        short = min(memory.burst, 32)
+        return runs * ceil(run_bytes / short) * short / width
+    return runs * ceil(run_bytes / width)
+
+
+def dma(target: Target, source: Operand, destination: Operand) -> Cost:
+    """A copy. Both ports stream at once, so the slower side decides; a dram read adds the memory's latency.
+
+    DRAM moves in accesses of at least 32 bytes (the least access of an LPDDR4/5 channel, JEDEC JESD209-4 and -5: 16
+    bits x burst length 16), so a run of one byte costs as much as one of 32.
+    """
+    sides = {
+        (o.space, role): _port_cycles(target, o.space, "dma", *o.runs)
+        for o, role in ((source, "read"), (destination, "write"))
+    }
+    if source.space == destination.space:
+        busy = sum(sides.values())
+        slowest = source.space
+    else:
+        (slowest, _), busy = max(sides.items(), key=lambda item: item[1])
+    latency = max(target.memories[o.space].latency for o in (source, destination))
+    return Cost(
+        cycles=target.dma.startup + ceil(busy),
+        latency=latency,
+        bound=slowest,
+        reads={source.space: source.size},
+        writes={destination.space: destination.size},
+    )
+
+
+def dma_fill(target: Target, destination: Operand) -> Cost:
+    """A constant fill."""
+    busy = _port_cycles(target, destination.space, "dma", *destination.runs)
+    return Cost(
+        cycles=target.dma.startup + max(ceil(busy), ceil(destination.size / target.dma.fill_bytes)),
+        latency=target.memories[destination.space].latency,
+        bound=destination.space,
+        writes={destination.space: destination.size},
+    )
+
+
+# --- the array ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ArrayWork:
+    """What one array instruction does, in the numbers its cost depends on.
+
+    `taps` = kernel rows x columns; a matrix product has one tap, rows as positions. For depthwise work in_channels is 1.
+    Byte counts are of the whole tile; `partial_reads`/`partial_writes` are accumulator bytes of sums that enter or leave
+    an instruction.
+    """
+
+    dtype: str
+    positions: int
+    taps: int
+    in_channels: int
+    out_channels: int
+    input_bytes: int
+    weight_bytes: int
+    output_bytes: int
+    depthwise: bool = False
+    side_bytes: int = 0
+    """Parameters, residual and table."""
+    partial_reads: int = 0
+    partial_writes: int = 0
+    kernel_costs: Sequence[str] = ()
+
+    @property
+    def macs(self) -> int:
+        return self.positions * self.taps * self.in_channels * self.out_channels
+
+
+def _dot_product(target: Target, work: ArrayWork) -> int:
+    """A block of positions x out_channels outputs a step, each a dot product over a block of input channels."""
+    p, o, i = target.array.macs[work.dtype]
+    blocks = ceil(work.positions / p) * ceil(work.out_channels / o)
+    return blocks * ceil(work.in_channels / i) * work.taps
+
+
+def _weight_stationary(target: Target, work: ArrayWork) -> int:
+    """SCALE-Sim 3.0.0's closed form for an R x C systolic array: ceil(K/R) ceil(N/C) (M + 2R + C - 2) - 1."""
+    _, c, r = target.array.macs[work.dtype]
+    k = work.taps * work.in_channels
+    return ceil(k / r) * ceil(work.out_channels / c) * (work.positions + 2 * r + c - 2) - 1
+
+
+def _output_stationary(target: Target, work: ArrayWork) -> int:
+    """SCALE-Sim 3.0.0's closed form for an R x C systolic array: ceil(M/R) ceil(N/C) (K + R + C - 2) - 1."""
+    r, c, _ = target.array.macs[work.dtype]
+    k = work.taps * work.in_channels
+    return ceil(work.positions / r) * ceil(work.out_channels / c) * (k + r + c - 2) - 1
+
+
+ARRAY_KINDS: dict[str, Callable[[Target, ArrayWork], int]] = {
+    "dot_product": _dot_product,
+    "weight_stationary": _weight_stationary,
+    "output_stationary": _output_stationary,
+}
+"""Multiply-accumulate cycles of an instruction, by kind of array."""
+
+
+def mac_cycles(target: Target, work: ArrayWork) -> int:
+    """Cycles of the multiply-accumulates alone."""
+    if work.depthwise:
+        return ceil(work.macs / target.array.depthwise_macs[work.dtype])
+    return ARRAY_KINDS[target.array.kind](target, work)
+
+
+def operand_traffic(target: Target, work: ArrayWork) -> int:
+    """Bytes of activations and weights that the array reads from the scratchpad.
+
+    The array keeps a block of one operand in its buffer and streams the other past it, once per block; the cheaper of
+    the two orders is taken. An operand that fits its buffer is read once.
+    """
+    array = target.array
+    weight_blocks = ceil(work.weight_bytes / array.weight_buffer)
+    input_blocks = ceil(work.input_bytes / array.input_buffer)
+    if work.depthwise:
+        return work.input_bytes + work.weight_bytes
+    return min(
+        work.weight_bytes + work.input_bytes * weight_blocks,
+        work.input_bytes + work.weight_bytes * input_blocks,
+    )
+
+
+def array(target: Target, work: ArrayWork) -> Cost:
+    """One array instruction: multiply-accumulates, scratchpad port and output stage overlap; the slowest decides."""
+    stages = {"array": mac_cycles(target, work)}
+    read = operand_traffic(target, work) + work.side_bytes
+    stages["spm"] = ceil((read + work.output_bytes) / target.memories["spm"].ports["mxu"])
+    outputs = work.positions * work.out_channels
+    if work.kernel_costs or work.output_bytes:
+        stages["output"] = ceil(outputs / target.array.output_elements)
+    if work.partial_reads or work.partial_writes:
+        port = target.memories["acc"].ports["mxu"]
+        stages["acc"] = ceil((work.partial_reads + work.partial_writes) / port)
+    bound, busy = max(stages.items(), key=lambda item: item[1])
+    return Cost(
+        cycles=busy + target.array.fill,
+        latency=target.array.drain,
+        bound=bound,
+        reads={"spm": read, "acc": work.partial_reads},
+        writes={"spm": work.output_bytes, "acc": work.partial_writes},
+        macs=work.macs,
+        mac_type=work.dtype,
+        micro_ops=_count(work.kernel_costs, outputs),
+    )
+
+
+# --- the vector unit ------------------------------------------------------------------------------------------------
+
+
+def vector(
+    target: Target,
+    elements: int,
+    kernel_costs: Sequence[str],
+    read: int,
+    written: int,
+    value_type: str = "i32",
+) -> Cost:
+    """One vector instruction over `elements`, each going through every micro-operation; `read`, `written` in bytes."""
+    unit = target.vector
+    lanes = unit.lanes[value_type]
+    per_vector = sum(unit.cycles[c] for c in kernel_costs) or 1.0
+    stages = {
+        "vector": ceil(ceil(elements / lanes) * per_vector),
+        "spm": ceil((read + written) / target.memories["spm"].ports["vpu"]),
+    }
+    bound, busy = max(stages.items(), key=lambda item: item[1])
+    return Cost(
+        cycles=busy + unit.startup,
+        latency=0,
+        bound=bound,
+        reads={"spm": read},
+        writes={"spm": written},
+        micro_ops=_count(kernel_costs, elements),
+    )
+
+
+def _count(kernel_costs: Sequence[str], elements: int) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for c in kernel_costs:
+        counts[c] = counts.get(c, 0) + elements
+    return counts
+
+
+# --- the host -------------------------------------------------------------------------------------------------------
+
+
+def host(target: Target, macs: int, elements: int, moved: int) -> Cost:
+    """A task on the CPU: the call, then the slower of its arithmetic and its memory traffic (`moved` bytes)."""
+    cpu = target.host
+    busy = max(macs / cpu.macs_per_cycle + elements / cpu.elements_per_cycle, moved / cpu.bytes_per_cycle)
+    cycles = cpu.call + ceil(busy)
+    return Cost(
+        cycles=cycles,
+        bound="host",
+        reads={"dram": moved},
+        host_cycles=cycles,
+    )

@@ -1,0 +1,137 @@
+"""The architectural state of one core: its memories, and how an instruction's operand names a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from npu_dialect.dtypes import DType
+from npu_dialect.kernel import Kernel
+from npu_dialect.target import SPACES, Target
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A strided block of one memory: what an instruction reads or writes.
+
+    `address` is in bytes; `dims` in elements, at most five; `strides` in bytes, one per dimension (0 repeats an
+    element, a negative one walks backwards).
+    """
+
+    space: str
+    address: int
+    dtype: DType
+    dims: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.space, self.address, self.dtype.code, self.dims, self.strides))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def elements(self) -> int:
+        count = 1
+        for d in self.dims:
+            count *= d
+        return count
+
+    @property
+    def size(self) -> int:
+        """Bytes of all elements."""
+        return self.elements * self.dtype.itemsize
+
+    @cached_property
+    def interval(self) -> tuple[int, int]:
+        """The half-open range of byte addresses that encloses every element; (address, address) when empty."""
+        if self.elements == 0:
+            return (self.address, self.address)
+        low = high = self.address
+        for d, s in zip(self.dims, self.strides, strict=True):
+            reach = (d - 1) * s
+            low, high = (low, high + reach) if reach >= 0 else (low + reach, high)
+        return (low, high + self.dtype.itemsize)
+
+    @cached_property
+    def runs(self) -> tuple[int, int]:
+        """(number of runs, bytes in each) of consecutive addresses, after merging dimensions that are dense."""
+        dims = sorted((abs(s), d) for d, s in zip(self.dims, self.strides, strict=True) if d > 1)
+        run = self.dtype.itemsize
+        count = 1
+        for stride, d in dims:
+            if stride == run and count == 1:
+                run *= d
+            elif stride != 0:
+                count *= d
+        return count, run
+
+    def moved(self, step: int) -> Operand:
+        """The same block, `step` bytes further."""
+        return Operand(self.space, self.address + step, self.dtype, self.dims, self.strides)
+
+    @staticmethod
+    def dense(space: str, address: int, dtype: DType, dims: Sequence[int]) -> Operand:
+        """A contiguous row-major block."""
+        return Operand(space, address, dtype, tuple(dims), dense_strides(dims, dtype.itemsize))
+
+
+def dense_strides(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Row-major strides in bytes."""
+    strides: list[int] = []
+    step = itemsize
+    for d in reversed(dims):
+        strides.append(step)
+        step *= d
+    return tuple(reversed(strides))
+
+
+HostFunction = Callable[[Sequence[Array]], Sequence[Array]]
+
+
+class MemoryFault(RuntimeError):
+    """An operand that reaches outside its memory."""
+
+
+@dataclass
+class Machine:
+    """The state that instructions execute on. `dram_size` bounds the simulated part of the external memory."""
+
+    target: Target
+    dram_size: int
+    kernels: Sequence[Kernel] = ()
+    host_functions: Mapping[int, HostFunction] = field(default_factory=lambda: {})
+    memories: dict[str, npt.NDArray[np.uint8]] = field(init=False)
+    _views: dict[Operand, Array] = field(init=False, default_factory=lambda: {})
+
+    def __post_init__(self) -> None:
+        sizes = {s: self.target.memories[s].size for s in SPACES}
+        sizes["dram"] = self.dram_size
+        # A pattern that is no plausible value: reading what was never written shows in the results.
+        self.memories = {s: np.full(n, 0xA5, np.uint8) for s, n in sizes.items()}
+
+    def view(self, operand: Operand) -> Array:
+        """The operand as an array over the memory itself: reading and writing it reads and writes the machine."""
+        view = self._views.get(operand)
+        if view is None:
+            view = self._views[operand] = self._make_view(operand)
+        return view
+
+    def _make_view(self, operand: Operand) -> Array:
+        memory = self.memories[operand.space]
+        low, high = operand.interval
+        if low < 0 or high > memory.size:
+            raise MemoryFault(
+                f"an operand must lie in {operand.space} [0, {memory.size:#x}), found [{low:#x}, {high:#x})"
+            )
+        return np.ndarray(
+            operand.dims, operand.dtype.numpy, memory.data, operand.address, operand.strides
+        )

@@ -1,0 +1,234 @@
+"""The target: one frozen description of a machine, which passes, instruction limits, cost model and simulator all read.
+
+A target is a TOML file (`targets/edge256.toml` is the commented example); adding a machine of a known array kind is
+adding a file. Units: bytes, cycles of the machine's clock, picojoules, watts, volts, hertz.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args, get_origin, get_type_hints
+
+ENGINES = ("dma", "mxu", "vpu", "host", "io")
+"""The in-order engines of one core, in the order of their codes. A program names them as (core, engine)."""
+
+SPACES = ("dram", "spm", "acc")
+"""The memories, in the order of their codes."""
+
+
+class TargetError(ValueError):
+    """A target file that does not describe a machine, or a name that names none."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One memory: `ports` gives the bytes per cycle that each engine can move through its own port."""
+
+    size: int
+    latency: int
+    burst: int
+    read_pj: float
+    """pJ per byte read."""
+    write_pj: float
+    """pJ per byte written."""
+    ports: Mapping[str, float]
+    leakage: float = 0.0
+    """Watts while powered."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """The matrix/convolution array. `macs` gives (positions, output channels, input channels) multiplied a cycle."""
+
+    kind: str
+    macs: Mapping[str, tuple[int, int, int]]
+    depthwise_macs: Mapping[str, int]
+    fill: int
+    """Cycles before the first result of an instruction leaves the array."""
+    drain: int
+    """Cycles after the last multiply-accumulate until the last result is stored."""
+    input_buffer: int
+    weight_buffer: int
+    weight_types: tuple[str, ...]
+    output_stage: tuple[str, ...]
+    """Patterns of the micro-operations that the output stage can do."""
+    output_elements: int
+    """Elements a cycle through the output stage."""
+    output_micro_ops: int
+    """Length of the output stage's pipeline: micro-operations that a kernel may have there."""
+    mac_pj: Mapping[str, float]
+    leakage: float = 0.0
+
+
+@dataclass(frozen=True)
+class Vector:
+    """The vector unit: `lanes` by value type (i32, i64, f32), `cycles` and `pj` by cost class of micro-operation."""
+
+    lanes: Mapping[str, int]
+    startup: int
+    micro_ops: tuple[str, ...]
+    storage: tuple[str, ...]
+    """Storage types that it can load and store."""
+    cycles: Mapping[str, float]
+    pj: Mapping[str, float]
+    """pJ per micro-operation and element."""
+    leakage: float = 0.0
+
+
+@dataclass(frozen=True)
+class Dma:
+    """The copy engine(s)."""
+
+    channels: int
+    startup: int
+    """Cycles to decode and issue one descriptor."""
+    max_rank: int
+    fill_bytes: int
+    """Bytes a cycle when filling with a constant."""
+    leakage: float = 0.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """The CPU that runs what the accelerator cannot, in cycles of the accelerator's clock."""
+
+    macs_per_cycle: float
+    elements_per_cycle: float
+    bytes_per_cycle: float
+    call: int
+    """Cycles to hand a task over and to take its result back."""
+    power: float
+    """Watts while busy."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A voltage and a clock frequency at which the machine may run."""
+
+    name: str
+    voltage: float
+    frequency: float
+
+
+@dataclass(frozen=True)
+class Power:
+    """What energy needs beside the per-action tables."""
+
+    clock: float
+    """Watts of the clock tree and control while any engine is busy, at the nominal operating point."""
+    clock_gating: bool
+    power_gating: bool
+    operating_points: tuple[OperatingPoint, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine. `digest` is the SHA-256 of its file, recorded in every program that is compiled for it."""
+
+    name: str
+    description: str
+    frequency: float
+    cores: int
+    acc_types: tuple[str, ...]
+    memories: Mapping[str, Memory]
+    array: Array
+    vector: Vector
+    dma: Dma
+    host: Host
+    power: Power
+    digest: str = ""
+
+    def output_stage_can(self, micro_op: str) -> bool:
+        """Whether the array's output stage can do the micro-operation of this name."""
+        return any(fnmatchcase(micro_op, p) for p in self.array.output_stage)
+
+    def vector_can(self, micro_op: str) -> bool:
+        """Whether the vector unit can do the micro-operation of this name."""
+        return any(fnmatchcase(micro_op, p) for p in self.vector.micro_ops)
+
+    def array_can(self, dtype: str, weight_dtype: str) -> bool:
+        """Whether the array multiplies activations of `dtype` by weights of `weight_dtype`."""
+        return dtype in self.array.macs and weight_dtype in self.array.weight_types
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.digest))
+
+
+def load_target(name: str | Path) -> Target:
+    """The target of this name (`edge256`) or of this file (`my_machine.toml`).
+
+    Raises TargetError where there is none, or where the file lacks or misspells a field.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = Path(__file__).parent / "targets" / f"{name}.toml"
+    return _load(path.resolve(), str(name))
+
+
+def target_names() -> list[str]:
+    """The targets that come with the compiler."""
+    return sorted(p.stem for p in (Path(__file__).parent / "targets").glob("*.toml"))
+
+
+@lru_cache
+def _load(path: Path, name: str) -> Target:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        known = ", ".join(target_names())
+        raise TargetError(
+            f"a target must be one of {known} or a .toml file, found {name} ({error.strerror})"
+        ) from error
+    try:
+        table = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TargetError(f"{path}: a target must be a TOML file, found: {error}") from error
+    table["digest"] = hashlib.sha256(data).hexdigest()
+    target: Target = _build(Target, table, str(path))
+    if target.array.kind not in _kinds():
+        raise TargetError(f"{path}: array.kind must be one of {', '.join(_kinds())}, found {target.array.kind}")
+    return target
+
+
+def _kinds() -> tuple[str, ...]:
+    return ("dot_product", "weight_stationary", "output_stationary", "ethos_u55")
+
+
+def _build(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a TOML table, every field checked."""
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    for key in table:
+        if key not in known:
+            raise TargetError(f"{where}: must have only known fields, found {key!r}")
+    values: dict[str, Any] = {}
+    for f in fields(cls):
+        if f.name in table:
+            values[f.name] = _convert(hints[f.name], table[f.name], f"{where}: {f.name}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise TargetError(f"{where}: {cls.__name__} {error}".replace("__init__() ", "")) from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hasattr(hint, "__dataclass_fields__"):
+        return _build(hint, value, where)
+    if origin is tuple:
+        item = args[0]
+        return tuple(_convert(item, v, where) for v in value)
+    if origin is Mapping:
+        return MappingProxyType({k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()})
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, hint):
+        raise TargetError(f"{where} must be of type {hint.__name__}, found {value!r}")
+    return value
