@@ -1,0 +1,114 @@
+"""The registry: every dialect, pass and pipeline of the compiler by name, imported only when used.
+
+To add a pass called `graph-do-it`, write `GraphDoItPass` in `passes/graph_do_it.py` and list the name in `PASSES`,
+and in `PIPELINES` if it runs by default, with the reason for its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xdsl.context import Context
+    from xdsl.ir import Dialect
+    from xdsl.passes import ModulePass
+    from xdsl.universe import Universe
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass of a pipeline, in `-p` syntax (options included), and why it stands where it does."""
+
+    spec: str
+    reason: str
+
+
+DIALECTS = {
+    "graph": "npu_dialect.graph:Graph",
+    "quant": "npu_dialect.graph.quant:Quant",
+    "tile": "npu_dialect.tile:Tile",
+    "npu": "npu_dialect.npu:Npu",
+}
+"""Where the dialect object of each name is."""
+
+STOCK_DIALECTS = ("arith", "builtin", "func", "math", "memref", "scf")
+"""The dialects of xDSL that our IR uses."""
+
+PASSES = ("verify-ssa-order",)
+"""The names of the passes; the module and the class follow from the name."""
+
+LEVELS = ("graph", "tile", "npu")
+"""The levels in the order of lowering; the pipeline of each ends at that level."""
+
+PIPELINES: dict[str, tuple[Step, ...]] = {
+    "graph": (),
+    "tile": (),
+    "npu": (),
+}
+"""The default pipelines: `graph` improves a model, `tile` and `npu` lower to the level of that name."""
+
+
+def pass_path(name: str) -> str:
+    """Module and class of a pass: `graph-to-tile` is `npu_dialect.passes.graph_to_tile:GraphToTilePass`."""
+    words = name.split("-")
+    return f"npu_dialect.passes.{'_'.join(words)}:{''.join(map(str.capitalize, words))}Pass"
+
+
+def pass_class(name: str) -> type[ModulePass]:
+    """The class of one of our passes or of a stock pass of xDSL.
+
+    Raises KeyError for a name that is neither.
+    """
+    if name in PASSES:
+        return _load(pass_path(name))
+    from xdsl.transforms import get_all_passes
+
+    return get_all_passes()[name]()
+
+
+def pipeline(level: str) -> str:
+    """The default pipeline of a level as a string in `npu-opt -p` syntax."""
+    return ",".join(step.spec for step in PIPELINES[level])
+
+
+def NpuContext() -> Context:  # noqa: N802 - reads as the class that it builds
+    """A context that knows our dialects and the stock dialects that our IR uses; each is loaded at first use."""
+    from xdsl.context import Context
+    from xdsl.dialects import get_all_dialects
+
+    context = Context()
+    stock = get_all_dialects()
+    for name in STOCK_DIALECTS:
+        context.register_dialect(name, stock[name])
+    for name, path in DIALECTS.items():
+        context.register_dialect(name, _loader(path))
+    context.load_registered_dialect("builtin")
+    return context
+
+
+def _load(path: str) -> Any:
+    """The object at `package.module:name`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _loader(path: str) -> Callable[[], Any]:
+    return lambda: _load(path)
+
+
+def _xdsl_universe() -> Universe:
+    from xdsl.universe import Universe
+
+    dialects: dict[str, Callable[[], Dialect]] = {n: _loader(p) for n, p in DIALECTS.items()}
+    passes: dict[str, Callable[[], type[ModulePass]]] = {n: _loader(pass_path(n)) for n in PASSES}
+    return Universe(all_dialects=dialects, all_passes=passes)
+
+
+def __getattr__(name: str) -> Any:
+    """`XDSL_UNIVERSE`, the entry point of stock xDSL tools, is built only when such a tool asks for it."""
+    if name == "XDSL_UNIVERSE":
+        return _xdsl_universe()
+    raise AttributeError(name)
