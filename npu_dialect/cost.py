@@ -246,14 +246,16 @@ def _count(kernel_costs: Sequence[str], elements: int) -> dict[str, int]:
 # --- the host -------------------------------------------------------------------------------------------------------
 
 
-def host(target: Target, macs: int, elements: int, moved: int) -> Cost:
-    """A task on the CPU: the call, then the slower of its arithmetic and its memory traffic (`moved` bytes)."""
+def host(target: Target, macs: int, elements: int, read: int, written: int) -> Cost:
+    """A task on the CPU: the call, then the slower of its arithmetic and its memory traffic (bytes read, written)."""
     cpu = target.host
-    busy = max(macs / cpu.macs_per_cycle + elements / cpu.elements_per_cycle, moved / cpu.bytes_per_cycle)
+    work = macs / cpu.macs_per_cycle + elements / cpu.elements_per_cycle
+    busy = max(work, (read + written) / cpu.bytes_per_cycle)
     cycles = cpu.call + ceil(busy)
     return Cost(
         cycles=cycles,
         bound="host",
-        reads={"dram": moved},
+        reads={"dram": read},
+        writes={"dram": written},
         host_cycles=cycles,
     )

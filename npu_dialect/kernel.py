@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -47,88 +47,115 @@ class MicroOp:
 
 
 
+def _comparison(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A comparison whose result is the value 0 or 1 of type i32."""
+    return lambda a, b: function(a, b).astype(np.int32)
+
+
+def _cast(dtype: DType) -> Callable[..., Array]:
+    """Conversion to `dtype`, as the value that a load of it gives."""
+    value = VALUE_NUMPY[widened(dtype)]
+    return lambda x: numerics.cast(x, dtype).astype(value, copy=False)
+
+
+def _where(condition: Array, a: Array, b: Array) -> Array:
+    return numerics.where(condition != 0, a, b)
+
+
+def _bool_not(x: Array) -> Array:
+    return (x == 0).astype(np.int32)
+
+
+def _constant(kind: str) -> Callable[..., Array]:
+    dtype = VALUE_NUMPY[kind]
+    return lambda value: np.asarray(value, dtype)
+
+
+def _quantize(x: Array, scale: float, zero_point: int, low: int, high: int) -> Array:
+    steps = numerics.quantize(x, scale, zero_point, dtypes.i32)
+    return np.clip(steps, low, high)
+
+
 def _lookup(index: Array, *, offset: int, table: Array) -> Array:
     return table[index + offset]
 
 
 def _rows() -> list[MicroOp]:
-    i, f, q = "i32", "f32", "i64"
+    return [*_integer_rows(), *_shared_rows(), *_float_rows(), *_conversion_rows()]
+
+
+def _integer_rows() -> Iterator[MicroOp]:
     n = numerics
-    rows: list[MicroOp] = []
+    binary = {
+        "add": n.add, "sub": n.sub, "max": n.maximum, "min": n.minimum, "and": n.bitwise_and,
+        "or": n.bitwise_or, "xor": n.bitwise_xor,
+    }  # fmt: skip
+    for t in ("i32", "i64"):
+        for name, function in binary.items():
+            yield MicroOp(f"{name}.{t}", function, (t, t), t)
+        yield MicroOp(f"mul.{t}", n.mul, (t, t), t, (), "mul")
+        yield MicroOp(f"div.{t}", n.div_trunc, (t, t), t, (), "div")
+        yield MicroOp(f"neg.{t}", n.negative, (t,), t)
+        yield MicroOp(f"abs.{t}", n.absolute, (t,), t)
+    yield MicroOp("not.bool", _bool_not, ("i32",), "i32")
 
-    def row(
-        name: str,
-        function: Callable[..., Array],
-        operands: str,
-        result: str,
-        cost: str = "alu",
-        immediates: str = "",
-    ) -> None:
-        rows.append(
-            MicroOp(
-                name, function, tuple(operands.split()), result, tuple(immediates.split()), cost
-            )
-        )
 
-    for t in (i, q):
-        for name in ("add", "sub", "max", "min"):
-            row(f"{name}.{t}", getattr(n, f"int_{name}"), f"{t} {t}", t)
-        row(f"mul.{t}", n.int_mul, f"{t} {t}", t, "mul")
-        row(f"div.{t}", n.int_div, f"{t} {t}", t, "div")
-        row(f"neg.{t}", n.int_neg, t, t)
-        row(f"abs.{t}", n.int_abs, t, t)
-        for name in ("and", "or", "xor"):
-            row(f"{name}.{t}", getattr(n, f"int_{name}"), f"{t} {t}", t)
-    for t, kind in ((i, "int"), (q, "int"), (f, "float")):
-        for name in ("eq", "ne", "lt", "le", "gt", "ge"):
-            row(f"{name}.{t}", getattr(n, name), f"{t} {t}", i)
-        row(f"select.{t}", n.where, f"i32 {t} {t}", t)
-        row(f"clamp.{t}", getattr(n, f"{kind}_clamp"), t, t, "alu", "low high")
-        row(f"const.{t}", getattr(n, f"const_{t}"), "", t, "alu", "value")
-    row("not.bool", n.bool_not, i, i)
-    for name in ("add", "sub", "max", "min"):
-        row(f"{name}.f32", getattr(n, f"float_{name}"), "f32 f32", f)
-    row("mul.f32", n.float_mul, "f32 f32", f, "mul")
-    row("div.f32", n.float_div, "f32 f32", f, "div")
-    row("pow.f32", n.pow, "f32 f32", f, "transcendental")
-    for name in ("neg", "abs", "relu", "floor", "ceil", "round", "sign"):
-        row(f"{name}.f32", getattr(n, name), f, f)
-    for name in ("sqrt", "rsqrt", "reciprocal"):
-        row(f"{name}.f32", getattr(n, name), f, f, "div")
-    for name in "exp log tanh erf sigmoid silu gelu softplus hard_swish sin cos".split():
-        row(f"{name}.f32", getattr(n, name), f, f, "transcendental")
-    row("leaky_relu.f32", n.leaky_relu, f, f, "mul", "alpha")
-    row("elu.f32", n.elu, f, f, "transcendental", "alpha")
-    row("hard_sigmoid.f32", n.hard_sigmoid, f, f, "mul", "alpha beta")
-    row("requantize.f32", n.requantize_f32, "i32 f32", i, "requantize", "zero_in zero_out low high")
-    row(
-        "requantize.fixed",
-        n.requantize_fixed,
-        "i32 i32 i32",
-        i,
-        "requantize",
-        "rounding zero_in zero_out low high",
-    )
-    row("quantize", n.quantize_i32, "f32", i, "convert", "scale zero_point low high")
-    row("dequantize", n.dequantize_f32, "i32", f, "convert", "scale zero_point")
-    for source in (i, q, f):
-        for result in (i, q, f):
-            if source != result:
-                row(f"cast.{source}.{result}", getattr(n, f"cast_{result}"), source, result, "convert")
-    for narrow in ("i8", "u8", "i16", "u16", "bool", "f16", "bf16"):
-        dtype = dtypes.BY_NAME[narrow]
-        for source in (i, q, f):
-            wide = widened(dtype)
-            row(
-                f"cast.{source}.{narrow}",
-                n.narrowing_cast(dtype),
-                source,
-                wide,
-                "convert",
-            )
-    row("lookup.i32", _lookup, i, i, "lookup", "offset")
-    row("lookup.f32", _lookup, i, f, "lookup", "offset")
-    return rows
+def _shared_rows() -> Iterator[MicroOp]:
+    n = numerics
+    comparisons = {
+        "eq": n.equal, "ne": n.not_equal, "lt": n.less, "le": n.less_equal, "gt": n.greater,
+        "ge": n.greater_equal,
+    }  # fmt: skip
+    for t in ("i32", "i64", "f32"):
+        for name, function in comparisons.items():
+            yield MicroOp(f"{name}.{t}", _comparison(function), (t, t), "i32")
+        yield MicroOp(f"select.{t}", _where, ("i32", t, t), t)
+        yield MicroOp(f"clamp.{t}", n.clamp, (t,), t, ("low", "high"))
+        yield MicroOp(f"const.{t}", _constant(t), (), t, ("value",))
+
+
+def _float_rows() -> Iterator[MicroOp]:
+    n, f = numerics, "f32"
+    for name, function in {"add": n.add, "sub": n.sub, "max": n.maximum, "min": n.minimum}.items():
+        yield MicroOp(f"{name}.f32", function, (f, f), f)
+    yield MicroOp("mul.f32", n.mul, (f, f), f, (), "mul")
+    yield MicroOp("div.f32", n.div, (f, f), f, (), "div")
+    yield MicroOp("pow.f32", n.power, (f, f), f, (), "transcendental")
+    cheap = {
+        "neg": n.negative, "abs": n.absolute, "relu": n.relu, "floor": n.floor, "ceil": n.ceil,
+        "round": n.round_half_even, "sign": n.sign,
+    }  # fmt: skip
+    for name, function in cheap.items():
+        yield MicroOp(f"{name}.f32", function, (f,), f)
+    for name, function in {"sqrt": n.sqrt, "rsqrt": n.rsqrt, "reciprocal": n.reciprocal}.items():
+        yield MicroOp(f"{name}.f32", function, (f,), f, (), "div")
+    costly = {
+        "exp": n.exp, "log": n.log, "tanh": n.tanh, "erf": n.erf, "sigmoid": n.sigmoid,
+        "silu": n.silu, "gelu": n.gelu, "softplus": n.softplus, "sin": n.sin, "cos": n.cos,
+    }  # fmt: skip
+    for name, function in costly.items():
+        yield MicroOp(f"{name}.f32", function, (f,), f, (), "transcendental")
+    yield MicroOp("hard_swish.f32", n.hard_swish, (f,), f, (), "mul")
+    yield MicroOp("leaky_relu.f32", n.leaky_relu, (f,), f, ("alpha",), "mul")
+    yield MicroOp("elu.f32", n.elu, (f,), f, ("alpha",), "transcendental")
+    yield MicroOp("hard_sigmoid.f32", n.hard_sigmoid, (f,), f, ("alpha", "beta"), "mul")
+
+
+def _conversion_rows() -> Iterator[MicroOp]:
+    n, i, f = numerics, "i32", "f32"
+    ends = ("zero_in", "zero_out", "low", "high")
+    yield MicroOp("requantize.f32", n.requantize_f32, (i, f), i, ends, "requantize")
+    fixed = ("rounding", *ends)
+    yield MicroOp("requantize.fixed", n.requantize_fixed, (i, i, i), i, fixed, "requantize")
+    yield MicroOp("quantize", _quantize, (f,), i, ("scale", "zero_point", "low", "high"), "convert")
+    yield MicroOp("dequantize", n.dequantize, (i,), f, ("scale", "zero_point"), "convert")
+    for source in ("i32", "i64", "f32"):
+        for dtype in dtypes.ALL:
+            if dtype.name not in (source, "f64"):
+                name = f"cast.{source}.{dtype}"
+                yield MicroOp(name, _cast(dtype), (source,), widened(dtype), (), "convert")
+    yield MicroOp("lookup.i32", _lookup, (i,), i, ("offset",), "lookup")
+    yield MicroOp("lookup.f32", _lookup, (i,), f, ("offset",), "lookup")
 
 
 def widened(dtype: DType) -> str:

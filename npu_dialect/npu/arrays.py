@@ -1,0 +1,199 @@
+"""Instructions of the mxu engine: convolutions and matrix products, with the output stage."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
+from xdsl.utils.exceptions import VerifyException
+
+from npu_dialect import cost, functional
+from npu_dialect.cost import ArrayWork
+from npu_dialect.kernel import Kernel
+from npu_dialect.machine import Array, Machine, Operand
+from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.fields import Int, Ints, OperandField
+from npu_dialect.target import Target
+
+
+class ArrayInstruction(Instruction):
+    """Shape shared by the array's instructions: sums of products, then the output stage.
+
+    Sums are int32 (wrapping) for integer operands and f32 for float ones. With `accumulate` they start from `partial`,
+    else from zero. With `kernel` the output stage applies that kernel to them (first tensor: the sum; second: the
+    residual, where there is one) and writes `output`; without it they are left in `partial`.
+    """
+
+    ENGINE: ClassVar[str] = "mxu"
+
+    input = prop_def(OperandField("read", ("spm",)))
+    weights = prop_def(OperandField("read", ("spm",)))
+    params = opt_prop_def(OperandField("read", ("spm",)))
+    """[rows, channels] 4-byte words for the kernel."""
+    residual = opt_prop_def(OperandField("read", ("spm",)))
+    table = opt_prop_def(OperandField("read", ("spm",)))
+    partial = opt_prop_def(OperandField("update", ("acc",)))
+    output = opt_prop_def(OperandField("write", ("spm",)))
+    accumulate = prop_def(Int(1))
+    kernel = opt_prop_def(Int(16))
+    x_zero = prop_def(Int(17, signed=True))
+    """Subtracted from every input element; padding is zero after that."""
+    w_zero = prop_def(Int(17, signed=True))
+
+    def verify_(self) -> None:
+        values = self.values()
+        if ("kernel" in values) != ("output" in values):
+            raise VerifyException("an array instruction must have both a kernel and an output, or neither")
+        needs_partial = values["accumulate"] or "kernel" not in values
+        if needs_partial and "partial" not in values:
+            raise VerifyException("an array instruction that accumulates must have partial sums")
+
+    def reads(self) -> list[Operand]:
+        skip = () if self.values()["accumulate"] else ("partial",)
+        return [o for n, r, o in self.operand_fields() if r != "write" and n not in skip]
+
+    def writes(self) -> list[Operand]:
+        finished = self.kernel is not None
+        name = "output" if finished else "partial"
+        return [o for n, _, o in self.operand_fields() if n == name]
+
+    @abstractmethod
+    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+        """The sums of products, shaped like the output, from `start` or zero."""
+
+    @abstractmethod
+    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+        """positions, taps, in_channels, out_channels, depthwise."""
+
+    def execute(self, machine: Machine) -> None:
+        values = self.values()
+        start = machine.view(values["partial"]) if values["accumulate"] else None
+        sums = self.sums(machine, values, start)
+        if "kernel" not in values:
+            np.copyto(machine.view(values["partial"]), sums)
+            return
+        tensors = [sums]
+        if "residual" in values:
+            tensors.append(machine.view(values["residual"]))
+        params = machine.view(values["params"]) if "params" in values else None
+        table = machine.view(values["table"]) if "table" in values else None
+        result = machine.kernels[values["kernel"]].evaluate(tensors, params, table)
+        np.copyto(machine.view(values["output"]), result)
+
+    def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
+        values = self.values()
+        return cost.array(target, array_work(values, self.work(values), kernels))
+
+
+def array_work(
+    values: dict[str, Any], work: dict[str, int | bool], kernels: Sequence[Kernel]
+) -> ArrayWork:
+    """The numbers that an array instruction's cost depends on."""
+    side = sum(values[n].size for n in ("params", "residual", "table") if n in values)
+    partial = values["partial"].size if "partial" in values else 0
+    finished = "kernel" in values
+    return ArrayWork(
+        dtype=values["input"].dtype.name,
+        input_bytes=values["input"].size,
+        weight_bytes=values["weights"].size,
+        output_bytes=values["output"].size if finished else 0,
+        side_bytes=side,
+        partial_reads=partial if values["accumulate"] else 0,
+        partial_writes=0 if finished else partial,
+        kernel_costs=kernels[values["kernel"]].costs() if finished else (),
+        **work,  # type: ignore[arg-type]
+    )
+
+
+class WindowedInstruction(ArrayInstruction):
+    """Shape shared by the convolutions: strides, dilations and implicit zero padding, all as (rows, columns).
+
+    Padding below and to the right follows from the extents of the output.
+    """
+
+    strides = prop_def(Ints(2, 8))
+    dilations = prop_def(Ints(2, 8))
+    pads = prop_def(Ints(2, 8))
+    """Rows above and columns to the left of the input."""
+
+    def _positions(self, values: dict[str, Any]) -> tuple[int, ...]:
+        return (values["output"] if "output" in values else values["partial"]).dims
+
+    def _convolve(self, function: Any, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+        rows, columns, _ = self._positions(values)
+        top, left = values["pads"]
+        result = function(
+            machine.view(values["input"])[None],
+            machine.view(values["weights"]),
+            strides=values["strides"],
+            dilations=values["dilations"],
+            pads=(top, left, 0, 0),
+            x_zero=values["x_zero"],
+            w_zero=values["w_zero"],
+            out_hw=(rows, columns),
+            acc=None if start is None else start[None],
+        )
+        return result[0]
+
+
+@irdl_op_definition
+class Conv2DOp(WindowedInstruction):
+    """Two-dimensional convolution of one tile: input [H, W, IC], weights [KH, KW, IC, OC], output [OH, OW, OC].
+
+    ```
+    npu.conv2d input = <spm, 0x0, i8, [10, 34, 16], [544, 16, 1]>, weights = <...>, output = <...>, kernel = 0, ...
+    ```
+    """
+
+    name = "npu.conv2d"
+    OPCODE: ClassVar[int] = 3
+
+    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+        return self._convolve(functional.conv2d, machine, values, start)
+
+    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+        rows, columns, channels = self._positions(values)
+        kh, kw, ic, _ = values["weights"].dims
+        return dict(positions=rows * columns, taps=kh * kw, in_channels=ic, out_channels=channels)
+
+
+@irdl_op_definition
+class DepthwiseConv2DOp(WindowedInstruction):
+    """Depthwise convolution of one tile: input [H, W, C], weights [KH, KW, C], output [OH, OW, C]."""
+
+    name = "npu.depthwise_conv2d"
+    OPCODE: ClassVar[int] = 4
+
+    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+        return self._convolve(functional.depthwise_conv2d, machine, values, start)
+
+    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+        rows, columns, channels = self._positions(values)
+        kh, kw, _ = values["weights"].dims
+        return dict(
+            positions=rows * columns, taps=kh * kw, in_channels=1, out_channels=channels, depthwise=True
+        )
+
+
+@irdl_op_definition
+class MatmulOp(ArrayInstruction):
+    """Matrix product of one tile: input [M, K], weights [K, N], output [M, N]; sums run over ascending k."""
+
+    name = "npu.matmul"
+    OPCODE: ClassVar[int] = 5
+
+    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+        return functional.matmul(
+            machine.view(values["input"]),
+            machine.view(values["weights"]),
+            x_zero=values["x_zero"],
+            w_zero=values["w_zero"],
+            acc=start,
+        )
+
+    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+        m, k = values["input"].dims
+        return dict(positions=m, taps=1, in_channels=k, out_channels=values["weights"].dims[1])
