@@ -1,0 +1,153 @@
+"""Between real numbers and quantized storage, and from one quantization to another.
+
+Scales, multipliers, shifts and zero points are numbers or arrays that broadcast against `x` (per
+channel = one row along the last dimension).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npu_dialect.dtypes import DType, i32
+from npu_dialect.numerics.arithmetic import Array, Operand, quiet
+
+EXACT_F32 = 1 << 24
+"""Integers up to this magnitude are exact in float32."""
+
+
+@quiet
+def quantize(x: Array, scale: Operand, zero_point: Operand, dtype: DType) -> Array:
+    """saturate(rint(x / scale) + zero_point) as ONNX QuantizeLinear; the division is float32.
+
+    `scale` is rounded to float32. A NaN quotient counts as 0 and gives the zero point.
+    """
+    steps = np.asarray(np.divide(x, np.asarray(scale, np.float32), dtype=np.float32))
+    np.rint(steps, out=steps)
+    return _shift_and_clamp(steps, zero_point, dtype.low, dtype.high).astype(dtype.numpy)
+
+
+@quiet
+def dequantize(x: Array, scale: Operand, zero_point: Operand = 0) -> Array:
+    """f32(x - zero_point) * scale; the difference in int32, wrapping."""
+    return _minus(x, zero_point).astype(np.float32) * np.asarray(scale, np.float32)
+
+
+@quiet
+def requantize_f32(
+    x: Array,
+    multiplier: Operand,
+    zero_in: Operand = 0,
+    zero_out: Operand = 0,
+    low: int = i32.low,
+    high: int = i32.high,
+) -> Array:
+    """clamp(rint(f32(x - zero_in) * multiplier) + zero_out, low, high) as int32.
+
+    `x` holds integers; the difference wraps in int32, its conversion and the product with the finite
+    float32 `multiplier` are rounded to nearest even. The sum with `zero_out` does not wrap.
+    """
+    real = np.asarray(_minus(x, zero_in).astype(np.float32) * np.asarray(multiplier, np.float32))
+    np.rint(real, out=real)
+    return _shift_and_clamp(real, zero_out, low, high)
+
+
+def _minus(x: Array, zero: Operand) -> Array:
+    """x - zero as int32."""
+    if isinstance(zero, int) and zero == 0:
+        return x if x.dtype == np.int32 else x.astype(np.int32)
+    return np.subtract(x, np.asarray(zero, np.int32), dtype=np.int32, casting="unsafe")
+
+
+def _shift_and_clamp(steps: Array, zero: Operand, low: int, high: int) -> Array:
+    """min(max(steps + zero, low), high) as int32, for `steps` of whole float32 numbers (overwritten)."""
+    if not isinstance(zero, int):
+        zero = np.asarray(zero, np.int64)
+    wide = max(abs(low), abs(high)) + int(np.max(np.abs(zero))) > EXACT_F32
+    steps = steps.astype(np.float64) if wide else steps
+    np.clip(steps, np.subtract(low, zero), np.subtract(high, zero), out=steps)
+    unordered = np.isnan(steps)
+    if unordered.any():
+        steps[unordered] = 0
+    return np.add(steps, zero, dtype=steps.dtype).astype(np.int32)
+
+
+def requantize_fixed(
+    x: Array,
+    multiplier: Operand,
+    shift: Operand,
+    rounding: str,
+    zero_in: Operand = 0,
+    zero_out: Operand = 0,
+    low: int = i32.low,
+    high: int = i32.high,
+) -> Array:
+    """clamp(round((x - zero_in) * multiplier / 2**shift) + zero_out, low, high) as int32.
+
+    The difference wraps in int32; the product with the int32 `multiplier` is exact (int64);
+    0 <= shift <= 62. `rounding` says how the quotient becomes whole, with p the product:
+
+    - `half_even`, `half_up` (toward +infinity), `half_away` (from zero): ties go that way;
+      TFLite's single rounding is `half_up`, that is (p + 2**(shift - 1)) >> shift.
+    - `double`: TFLite's and gemmlowp's two roundings, for a Q31 multiplier. With
+      left = max(31 - shift, 0) and right = max(shift - 31, 0):
+      h = min((((x - zero_in) << left) * multiplier + 2**30) >> 31, 2**31 - 1), the saturating rounding
+      doubling high half (the left shift wraps in int32), then h / 2**right with ties away from zero.
+
+    Raises KeyError for another rounding.
+    """
+    divide = ROUNDINGS[rounding]
+    factor = np.asarray(multiplier, np.int64)
+    result = divide(_minus(x, zero_in), factor, np.asarray(shift, np.int64))
+    return np.clip(result + np.asarray(zero_out, np.int64), low, high).astype(np.int32)
+
+
+def _half_even(x: Array, multiplier: Array, shift: Array) -> Array:
+    product = x * multiplier
+    odd = (product >> shift) & np.minimum(shift, 1)
+    return (product + _below_half(shift) + odd) >> shift
+
+
+def _half_up(x: Array, multiplier: Array, shift: Array) -> Array:
+    return (x * multiplier + _half(shift)) >> shift
+
+
+def _half_away(x: Array, multiplier: Array, shift: Array) -> Array:
+    return _divide_half_away(x * multiplier, shift)
+
+
+def _double(x: Array, multiplier: Array, shift: Array) -> Array:
+    left = (x.astype(np.int64) << np.maximum(31 - shift, 0)).astype(np.int32)
+    high_half = np.minimum((left * multiplier + (1 << 30)) >> 31, i32.high)
+    return _divide_half_away(high_half, np.maximum(shift - 31, 0))
+
+
+def _divide_half_away(x: Array, shift: Array) -> Array:
+    return (x + np.where(x < 0, _below_half(shift), _half(shift))) >> shift
+
+
+def _half(shift: Array) -> Array:
+    """2**(shift - 1), or 0 for shift 0."""
+    return np.left_shift(np.int64(1), shift) >> 1
+
+
+def _below_half(shift: Array) -> Array:
+    """2**(shift - 1) - 1, or 0 for shift 0."""
+    return (np.left_shift(np.int64(1), shift) - 1) >> 1
+
+
+ROUNDINGS: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "half_even": _half_even,
+    "half_up": _half_up,
+    "half_away": _half_away,
+    "double": _double,
+}
+"""Rounding name -> function of (int32 x, int64 multiplier, int64 shift)."""
+
+
+def lookup(x: Array, table: Array) -> Array:
+    """table[x] for 8-bit `x`: the index is x for u8 and x + 128 for i8. `table` has 256 entries."""
+    index: np.ndarray[Any, Any] = x if x.dtype == np.uint8 else x.view(np.uint8) ^ np.uint8(128)
+    return np.take(table, index)

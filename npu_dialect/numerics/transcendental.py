@@ -1,0 +1,312 @@
+"""Transcendental functions of float32, with the same bits on every host.
+
+Each is computed in double precision from +, -, *, /, comparisons and operations on the bits alone, and
+rounded once to float32: the result is the correctly rounded one or, seldom (when the true value lies
+within about 1e-11 of the middle between two floats), its neighbour. No mathematical library is used,
+whose results differ from host to host. numpy's basic operations are exact IEEE operations whatever the
+length and strides, and never contracted, so a value depends on its argument alone.
+
+Special values are as in C's Annex F. x * sigmoid(x) and the like are NaN at -infinity.
+Constants and their derivation: `coefficients`. Methods: argument reduction to an interval around zero in
+the manner of Cody and Waite ("Software Manual for the Elementary Functions", 1980), for sines of great
+arguments of Payne and Hanek ("Radian reduction for trigonometric functions", 1983), then a polynomial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from npu_dialect.numerics import coefficients as c
+from npu_dialect.numerics.arithmetic import Array, Operand, quiet
+
+BLOCK = 4096
+"""Elements computed at a time, so that intermediate doubles stay in a first-level cache."""
+
+_ROUND = 1.5 * 2.0**52
+"""Adding it rounds a double below 2**51 to a whole number, held by the low bits of the sum."""
+_SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
+_EXPONENT_MASK = np.int64(-1 << 52)
+_COSINE_LIMIT = 1.6e6
+"""Below it, multiples of pi / 2 are counted in less than 2**20."""
+
+
+def _in_blocks(function: Callable[..., Array], *operands: Operand) -> Array:
+    """`function` of doubles, applied block by block to float32 operands of one broadcast shape."""
+    arrays = np.broadcast_arrays(*(np.asarray(x, np.float32) for x in operands))
+    flat = [np.ascontiguousarray(x).reshape(-1) for x in arrays]
+    result = np.empty(flat[0].size, np.float32)
+    for start in range(0, result.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        result[block] = function(*(x[block].astype(np.float64) for x in flat))
+    return result.reshape(arrays[0].shape)
+
+
+def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
+    """Sum of coefficients[i] * x**i, by Horner's rule."""
+    result = x * coefficients[-1]
+    for coefficient in coefficients[-2:0:-1]:
+        result += coefficient
+        result *= x
+    result += coefficients[0]
+    return result
+
+
+def _powers_of_two(rounded: Array) -> Array:
+    """2**k for the whole number k that `rounded` = k + _ROUND holds in its low bits."""
+    bits = rounded.view(np.int64) + 1023
+    bits <<= 52
+    return bits.view(np.float64)
+
+
+def _exp_parts(x: Array) -> tuple[Array, Array]:
+    """(s, p) with exp(x) = s + s * p, s a power of two and p = exp(r) - 1, |r| <= ln(2) / 2; |x| <= 600."""
+    k = x * c.LOG2_E
+    k += _ROUND
+    scale = _powers_of_two(k)
+    k -= _ROUND
+    r = x - k * c.LN2[0]
+    k *= c.LN2[1]
+    r -= k
+    p = _polynomial(r, c.EXPM1)
+    p *= r
+    p *= r
+    p += r
+    return scale, p
+
+
+def _exp(x: Array) -> Array:
+    """exp(x) for |x| <= 600."""
+    scale, p = _exp_parts(x)
+    p += 1.0
+    p *= scale
+    return p
+
+
+def _expm1(x: Array) -> Array:
+    """exp(x) - 1 for |x| <= 600, accurate near 0."""
+    scale, p = _exp_parts(x)
+    p *= scale
+    scale -= 1.0
+    p += scale
+    return p
+
+
+def _atanh_log(s: Array) -> Array:
+    """2 atanh(s) = log((1 + s) / (1 - s)) for |s| <= 1/3."""
+    result = _polynomial(s * s, c.ATANH)
+    result *= s
+    return result
+
+
+def _log(x: Array) -> Array:
+    """log(x), from x = 2**e * m with m in [sqrt(1/2), sqrt(2)) and s = (m - 1) / (m + 1)."""
+    bits = x.view(np.int64)
+    exponent = (bits - _SQRT_HALF_BITS) & _EXPONENT_MASK
+    m = (bits - exponent).view(np.float64)
+    exponent >>= 52
+    result = _atanh_log((m - 1.0) / (m + 1.0))
+    e = exponent.astype(np.float64)
+    result += e * c.LN2[1]
+    result += e * c.LN2[0]
+    ordinary = (x > 0.0) & (x < np.inf)
+    return result if ordinary.all() else np.where(ordinary, result, _log_special(x))
+
+
+def _log_special(x: Array) -> Array:
+    """log of 0, negative numbers, +infinity and NaN."""
+    return np.where(x < 0.0, np.nan, np.where(x == 0.0, -np.inf, x))
+
+
+def _log1p(u: Array) -> Array:
+    """log(1 + u) for 0 <= u <= 1, accurate near 0."""
+    return _atanh_log(u / (u + 2.0))
+
+
+def _nan_at_minus_infinity(x: Array, result: Array) -> Array:
+    lowest = x == -np.inf
+    if lowest.any():
+        result[lowest] = np.nan
+    return result
+
+
+@quiet
+def exp(x: Operand) -> Array:
+    """e**x."""
+    return _in_blocks(lambda v: _exp(np.clip(v, -200.0, 200.0)), x)
+
+
+@quiet
+def log(x: Operand) -> Array:
+    """Natural logarithm; -infinity at zeros, NaN below."""
+    return _in_blocks(_log, x)
+
+
+@quiet
+def tanh(x: Operand) -> Array:
+    """Hyperbolic tangent: e / (e + 2) with e = exp(2x) - 1."""
+    return _in_blocks(_tanh, x)
+
+
+def _tanh(x: Array) -> Array:
+    e = _expm1(np.clip(x, -20.0, 20.0) * 2.0)
+    return np.copysign(e / (e + 2.0), x)
+
+
+@quiet
+def sigmoid(x: Operand) -> Array:
+    """1 / (1 + exp(-x))."""
+    return _in_blocks(lambda v: 1.0 / _logistic_denominator(v), x)
+
+
+def _logistic_denominator(x: Array) -> Array:
+    result = _exp(np.clip(-x, -600.0, 600.0))
+    result += 1.0
+    return result
+
+
+@quiet
+def silu(x: Operand) -> Array:
+    """x / (1 + exp(-x))."""
+    return _in_blocks(lambda v: _nan_at_minus_infinity(v, v / _logistic_denominator(v)), x)
+
+
+@quiet
+def softplus(x: Operand) -> Array:
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
+    return _in_blocks(_softplus, x)
+
+
+def _softplus(x: Array) -> Array:
+    return np.maximum(x, 0.0) + _log1p(_exp(np.maximum(-np.abs(x), -600.0)))
+
+
+@quiet
+def elu(x: Operand, alpha: float = 1.0) -> Array:
+    """x, or alpha * (exp(x) - 1) where x < 0; alpha is rounded to float32 first."""
+    factor = float(np.float32(alpha))
+    return _in_blocks(lambda v: np.where(v < 0.0, factor * _expm1(np.clip(v, -600.0, 0.0)), v), x)
+
+
+@quiet
+def erf(x: Operand) -> Array:
+    """Error function: x times a polynomial in x**2 for |x| <= 4, where it has reached 1 in float32."""
+    return _in_blocks(_erf, x)
+
+
+def _erf(x: Array) -> Array:
+    x = np.clip(x, -4.0, 4.0)
+    u = x * x
+    u *= 0.125
+    u -= 1.0
+    return _polynomial(u, c.ERF) * x
+
+
+@quiet
+def gelu(x: Operand) -> Array:
+    """x * (1 + erf(x / sqrt(2))) / 2, with the tail of the normal distribution below 0."""
+    return _in_blocks(lambda v: _nan_at_minus_infinity(v, v * _normal_cdf(v)), x)
+
+
+def _normal_cdf(x: Array) -> Array:
+    magnitude = np.abs(x)
+    t = 4.0 / (magnitude + 4.0)
+    tail = _polynomial(t, c.NORMAL_TAIL)
+    tail *= t
+    tail *= _exp(np.maximum(magnitude * magnitude * -0.5, -600.0))
+    return np.where(x < 0.0, tail, 1.0 - tail)
+
+
+@quiet
+def sin(x: Operand) -> Array:
+    """Sine of radians, accurate for every finite argument; NaN at the infinities."""
+    return _in_blocks(lambda v: np.where(v == 0.0, v, _sine(v, 0)), x)
+
+
+@quiet
+def cos(x: Operand) -> Array:
+    """Cosine of radians, accurate for every finite argument; NaN at the infinities."""
+    return _in_blocks(lambda v: _sine(v, 1), x)
+
+
+def _sine(x: Array, quarter_turns: int) -> Array:
+    """sin(x + quarter_turns * pi / 2)."""
+    quadrant, r = _reduce_angle(x)
+    quadrant += quarter_turns
+    square = r * r
+    sine = _polynomial(square, c.SIN)
+    sine *= square
+    sine *= r
+    sine += r
+    cosine = _polynomial(square, c.COS)
+    cosine *= square
+    cosine += 1.0
+    result = np.where(quadrant & 1, cosine, sine)
+    return np.negative(result, out=result, where=(quadrant & 2) != 0)
+
+
+def _reduce_angle(x: Array) -> tuple[Array, Array]:
+    """(k mod 4, r) with x = k * pi / 2 + r and |r| <= pi / 4 (just beyond at most)."""
+    k = x * c.TWO_OVER_PI
+    k += _ROUND
+    quadrant = k.view(np.int64) & 3
+    k -= _ROUND
+    r = x - k * c.HALF_PI[0]
+    r -= k * c.HALF_PI[1]
+    r -= k * c.HALF_PI[2]
+    great = ~(np.abs(x) <= _COSINE_LIMIT)
+    if great.any():
+        quadrant[great], r[great] = _reduce_great_angle(x[great])
+    return quadrant, r
+
+
+def _turn_table() -> tuple[Array, Array]:
+    """2**e / (2 pi) modulo 1 for e = -3, -2, ..., 104: its first 64 bits, and the next 32."""
+    fractions = [(c.INVERSE_TURN >> (256 - 96 - e)) % (1 << 96) for e in range(-3, 105)]
+    high = np.array([f >> 32 for f in fractions], np.uint64)
+    return high, np.array([f % (1 << 32) for f in fractions], np.uint64)
+
+
+_TURNS_HIGH, _TURNS_LOW = _turn_table()
+
+
+def _reduce_great_angle(x: Array) -> tuple[Array, Array]:
+    """As `_reduce_angle` for float32 values from 2**20: 64 + 32 bits of x / (2 pi) modulo 1, in integers."""
+    finite = np.isfinite(x)
+    bits = np.where(finite, np.abs(x), 2.0**20).view(np.int64)
+    row = (bits >> 52) - (1023 + 20)
+    mantissa = (((bits & ~_EXPONENT_MASK) | (1 << 52)) >> 29).astype(np.uint64)
+    low = mantissa * _TURNS_LOW[row]
+    turns = (mantissa * _TURNS_HIGH[row] + (low >> 32)).view(np.int64)
+    quadrant = (turns + (1 << 61)) >> 62
+    rest = (turns - (quadrant << 62)).astype(np.float64)
+    r = (rest + (low & 0xFFFFFFFF).astype(np.float64) * 2.0**-32) * c.TURN
+    r[~finite] = np.nan
+    return np.where(x < 0.0, -quadrant, quadrant) & 3, np.where(x < 0.0, -r, r)
+
+
+@quiet
+def power(x: Operand, y: Operand) -> Array:
+    """x**y as C's pow: exp(y * log|x|) with the sign of an odd power, NaN for a fractional power of x < 0.
+
+    x**0 = 1**y = 1, NaN included; (-1)**(+-infinity) = 1.
+    """
+    return _in_blocks(_power, x, y)
+
+
+def _power(x: Array, y: Array) -> Array:
+    magnitude = np.abs(x)
+    result = _exp(np.clip(y * _log(magnitude), -200.0, 200.0))
+    one = (y == 0.0) | (x == 1.0) | ((magnitude == 1.0) & np.isinf(y))
+    result[one] = 1.0
+    below = np.signbit(x) & ~one
+    return _power_of_negative(x, y, result, below) if below.any() else result
+
+
+def _power_of_negative(x: Array, y: Array, result: Array, below: Array) -> Array:
+    whole = np.rint(y) == y
+    odd = whole & (np.rint(y * 0.5) * 2.0 != y)
+    np.negative(result, out=result, where=below & odd)
+    result[below & ~whole & (x < 0.0) & (x > -np.inf)] = np.nan
+    return result
