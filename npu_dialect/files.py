@@ -1,0 +1,133 @@
+"""Reading and writing files so that a failure is one clear line and nothing is ever half written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from npu_dialect.diagnostics import Code, CompileError, error
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file. Raises CompileError (NPU0001) where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as problem:
+        raise unreadable(path, problem) from problem
+
+
+def read_text(path: str | Path) -> str:
+    """The content of a UTF-8 text file. Raises CompileError (NPU0001, NPU0003)."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as problem:
+        raise error(
+            Code.FILE_KIND, "must be UTF-8 text", found=problem, source=str(path)
+        ) from problem
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises CompileError (NPU0002)."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all. Raises CompileError (NPU0002)."""
+    write_bytes(path, text.encode())
+
+
+def write_npz(path: str | Path, arrays: dict[str, Any]) -> None:
+    """Write numpy arrays by name, whole or not at all. Raises CompileError (NPU0002)."""
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder, created with its parents where missing. Raises CompileError (NPU0002)."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise unwritable(path, problem) from problem
+    return folder
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file to write, which takes the place of `path` when the block ends well.
+
+    It lies in the same folder, so that the last step is one atomic rename. Devices and pipes are
+    written directly. Raises CompileError (NPU0002) where the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with _explained(path):
+            yield target
+        return
+    with _explained(path):
+        temporary = _temporary_beside(target)
+        try:
+            yield temporary
+            os.chmod(temporary, _mode(target))
+            os.replace(temporary, target)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def unreadable(path: str | Path, problem: Exception) -> CompileError:
+    """The error of a file that cannot be read."""
+    return error(
+        Code.FILE_UNREADABLE, "must be a readable file", found=_reason(problem), source=str(path)
+    )
+
+
+def unwritable(path: str | Path, problem: OSError) -> CompileError:
+    """The error of a file that cannot be written."""
+    return error(
+        Code.FILE_UNWRITABLE,
+        "must be a writable file on a disk with room",
+        found=_reason(problem),
+        remedy="another output path",
+        source=str(path),
+    )
+
+
+@contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise unwritable(path, problem) from problem
+
+
+def _temporary_beside(target: Path) -> Path:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder of that name")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    return Path(name)
+
+
+def _mode(target: Path) -> int:
+    """The permissions of the file that is replaced, or those of any new file."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _reason(problem: Exception) -> str:
+    return (getattr(problem, "strerror", None) or str(problem)).lower()

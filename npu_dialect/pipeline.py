@@ -1,0 +1,249 @@
+"""The driver: runs a pipeline string pass by pass, verifies after each, and leaves a reproducer when one fails.
+
+A pipeline string is what `npu-opt -p` takes: `graph-fuse,tile-map{budget=3}`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TextIO
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+from xdsl.passes import ModulePass
+from xdsl.utils.arg_spec import ArgSpec, parse_pipeline
+from xdsl.utils.exceptions import ArgSpecParseError, VerifyException
+
+from npu_dialect import provenance, reproducer, text, universe
+from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
+
+Progress = Callable[[str, int, int], None]
+"""Called before each pass with its spec, its index and the number of passes."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the driver does beside running the passes."""
+
+    verify_each: bool = True
+    """Verify after every pass: xDSL's verifier, SSA order, provenance."""
+    print_before: tuple[str, ...] = ()
+    print_after: tuple[str, ...] = ()
+    print_after_all: bool = False
+    print_to: TextIO | None = None
+    """Where the IR between passes goes; standard error when None."""
+    reproducer: Path | None = Path("npu-reproducer")
+    """The folder for what reproduces a failing pass; None writes none."""
+    progress: Progress | None = None
+
+
+DEFAULT_OPTIONS = Options()
+
+
+@dataclass(frozen=True)
+class PassRun:
+    """One pass that ran: its spec in `-p` syntax, its time in seconds, and the operations it left."""
+
+    spec: str
+    seconds: float
+    operations: int
+
+
+class PassDefect(Exception):
+    """A pass raised what is no CompileError, or left IR that does not verify: a defect of the compiler."""
+
+    def __init__(self, spec: str, cause: BaseException) -> None:
+        super().__init__(spec, cause)
+        self.spec = spec
+        self.cause = cause
+
+
+def parse(spec: str) -> tuple[ModulePass, ...]:
+    """The passes that a pipeline string names. Raises CompileError (NPU0005, NPU0006)."""
+    try:
+        specs = tuple(parse_pipeline(spec))
+    except ArgSpecParseError as problem:
+        raise error(
+            Code.PIPELINE_SYNTAX,
+            "must be a pipeline such as pass-a,pass-b{option=1}",
+            found=repr(spec),
+            source="-p",
+        ) from problem
+    return tuple(map(_instance, specs))
+
+
+def spell(passes: Sequence[ModulePass]) -> str:
+    """The pipeline string of some passes: the inverse of `parse`."""
+    return ",".join(str(p) for p in passes)
+
+
+def run(
+    module: ModuleOp,
+    spec: str,
+    context: Context | None = None,
+    options: Options = DEFAULT_OPTIONS,
+) -> list[PassRun]:
+    """Run a pipeline on a module, in place.
+
+    Raises CompileError for what is wrong with the input, and CompileError (NPU0901) where a pass
+    itself fails, after writing a reproducer.
+    """
+    passes = parse(spec)
+    context = context or universe.NpuContext()
+    if options.verify_each:
+        verify(module)
+    start = module.clone() if options.reproducer and passes else None
+    runs: list[PassRun] = []
+    for index, each in enumerate(passes):
+        if options.progress:
+            options.progress(str(each), index, len(passes))
+        try:
+            runs.append(_run_one(module, each, context, options))
+        except PassDefect as defect:
+            raise _crash(defect, start, passes, index, context, options) from defect.cause
+    return runs
+
+
+def verify(module: ModuleOp) -> None:
+    """Check all that holds between passes: the rules of each operation, SSA order, provenance.
+
+    Raises CompileError (NPU0202, NPU0203, NPU0204).
+    """
+    from npu_dialect.passes import verify_ssa_order
+
+    try:
+        module.verify()
+    except (VerifyException, ValueError) as problem:
+        raise _verify_error(module, problem) from problem
+    verify_ssa_order.check(module)
+    provenance.check(module)
+
+
+def _instance(spec: ArgSpec) -> ModulePass:
+    try:
+        cls = universe.pass_class(spec.name)
+    except KeyError:
+        raise _unknown_pass(spec.name) from None
+    try:
+        return cls.from_spec(spec)
+    except ValueError as problem:
+        fields = cls.__dataclass_fields__
+        known = ", ".join(fields) or "none"
+        raise error(
+            Code.PIPELINE_SYNTAX,
+            f"must be given options that it has ({known}), of their types",
+            found=problem,
+            source=spec.name,
+        ) from problem
+
+
+def _unknown_pass(name: str) -> CompileError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, universe.PASSES, n=3, cutoff=0.5)
+    return error(
+        Code.PASS_UNKNOWN,
+        "a pipeline must name registered passes",
+        found=repr(name),
+        remedy=f"{' or '.join(near)}" if near else "npu-opt --list-passes to see them",
+        source="-p",
+    )
+
+
+def _run_one(module: ModuleOp, each: ModulePass, context: Context, options: Options) -> PassRun:
+    if each.name in options.print_before:
+        _print_ir(module, f"before {each}", options)
+    began = perf_counter()
+    try:
+        each.apply(context, module)
+    except CompileError:
+        raise
+    except Exception as problem:
+        raise PassDefect(str(each), problem) from problem
+    seconds = perf_counter() - began
+    if options.print_after_all or each.name in options.print_after:
+        _print_ir(module, f"after {each}", options)
+    if options.verify_each:
+        _verify_after(module, each)
+    return PassRun(str(each), seconds, sum(1 for _ in module.walk()))
+
+
+def _verify_after(module: ModuleOp, each: ModulePass) -> None:
+    try:
+        verify(module)
+    except CompileError as problem:
+        if each.name.startswith("verify"):
+            raise
+        raise PassDefect(str(each), problem) from problem
+
+
+def _print_ir(module: ModuleOp, when: str, options: Options) -> None:
+    stream = options.print_to or sys.stderr
+    stream.write(f"// ----- IR {when} -----\n{text.to_text(module)}")
+
+
+def _verify_error(module: ModuleOp, problem: Exception) -> CompileError:
+    culprit = _first_invalid(module)
+    rule = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+    return error(
+        Code.IR_INVALID,
+        f"{culprit.name} must satisfy the rules of its dialect",
+        found=rule,
+        source=culprit if culprit is not module else "",
+        location=_place(culprit),
+    )
+
+
+def _first_invalid(module: ModuleOp) -> Operation:
+    for op in module.walk():
+        try:
+            op.verify(verify_nested_ops=False)
+        except (VerifyException, ValueError):
+            return op
+    return module
+
+
+def _place(op: Operation) -> str:
+    place = str(op.location)
+    return place.removeprefix("loc(").removesuffix(")").replace('"', "") if "unknown" not in place else ""
+
+
+def _crash(
+    defect: PassDefect,
+    start: ModuleOp | None,
+    passes: Sequence[ModulePass],
+    index: int,
+    context: Context,
+    options: Options,
+) -> CompileError:
+    command = "the same command with --reproducer DIR"
+    if start is not None and options.reproducer is not None:
+        module, first = _before_failure(start, passes, index, context)
+        command = reproducer.write(options.reproducer, module, spell(passes[first:]), defect.cause)
+    return CompileError(
+        Diagnostic(
+            Code.CRASH,
+            "the pass must not fail on IR that verifies",
+            found=reproducer.one_line(defect.cause),
+            remedy=f"{command} to see it alone, and report it",
+            source=defect.spec,
+        )
+    )
+
+
+def _before_failure(
+    start: ModuleOp, passes: Sequence[ModulePass], index: int, context: Context
+) -> tuple[ModuleOp, int]:
+    """The module just before the failing pass, by replaying the passes before it, and the pass to start with."""
+    module = start.clone()
+    try:
+        for each in passes[:index]:
+            each.apply(context, module)
+    except Exception:  # the replay took another course: give the whole story instead
+        return start, 0
+    return module, index

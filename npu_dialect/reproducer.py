@@ -1,0 +1,62 @@
+"""The reproducer of a failing pass: a folder with the IR, its constants, the pipeline, the target and the traceback."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import traceback
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+
+from npu_dialect import files, text
+from npu_dialect.diagnostics import CompileError
+
+
+def write(folder: Path, module: ModuleOp, spec: str, cause: BaseException) -> str:
+    """Write IR, pipeline, target and traceback to `folder`; the command that runs them again."""
+    folder = files.make_folder(folder)
+    path = folder / "repro.mlir"
+    command = f"npu-opt {path} -p '{spec}'"
+    command += "".join(f" --target {t}" for t in _copied_target(module, folder))
+    text.write(path, module, header="".join(f"// {line}\n" for line in _story(command, cause)))
+    files.write_text(folder / "traceback.txt", "".join(traceback.format_exception(cause)))
+    return command
+
+
+def _story(command: str, cause: BaseException) -> Iterator[str]:
+    yield command
+    yield f"fails with {one_line(cause)} (see traceback.txt)"
+    yield f"npu-dialect {_version('npu-dialect')}, xdsl {_version('xdsl')}, Python {platform.python_version()}"
+
+
+def _copied_target(module: ModuleOp, folder: Path) -> Iterator[str]:
+    """The target of the module, if that is a file of the user's: copied, so that the folder is complete."""
+    name = target_name(module)
+    if name and name.endswith(".toml") and Path(name).exists():
+        shutil.copy(name, folder / "target.toml")
+        yield str(folder / "target.toml")
+
+
+def target_name(module: ModuleOp) -> str | None:
+    """The name or path in the module's `npu.target`."""
+    attribute = module.attributes.get("npu.target")
+    return None if attribute is None else str(getattr(attribute, "data"))
+
+
+def one_line(cause: BaseException) -> str:
+    """An exception as one line."""
+    if isinstance(cause, CompileError):
+        return str(cause).splitlines()[0]
+    message = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {message[0]}" if message else type(cause).__name__
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ImportError:
+        return "(not installed)"
+
