@@ -1,0 +1,117 @@
+"""The constant operand of a contraction, converted once for many calls."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from npu_dialect.functional.windows import Array
+
+EXACT_F32 = 1 << 24
+EXACT_F64 = 1 << 53
+
+
+class Weights:
+    """An operand [..., K, N] (convolution: [KH, KW, IC, OC]; depthwise: [KH, KW, C]) with its zero point.
+
+    Conversions are made when first asked for, and kept. The array must not be changed afterwards.
+    """
+
+    def __init__(self, array: Array, zero: Array | int = 0) -> None:
+        self.array = array
+        self.zero = zero
+        self._converted: dict[np.dtype[Any], Array] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @cached_property
+    def is_float(self) -> bool:
+        return self.array.dtype.kind not in "iub"
+
+    @cached_property
+    def _centered(self) -> Array:
+        """Array minus zero point; int64 (or int32, wrapped, for 64-bit storage)."""
+        if self.array.dtype.itemsize == 8:
+            return (self.array - np.asarray(self.zero, np.int64)).astype(np.int32)
+        return self.array.astype(np.int64) - self.zero
+
+    def converted(self, dtype: np.dtype[Any]) -> Array:
+        """The array minus its zero point as C-contiguous `dtype`; to int32 it wraps."""
+        found = self._converted.get(dtype)
+        if found is None:
+            source = self.array if self.is_float else self._centered
+            found = self._converted[dtype] = np.ascontiguousarray(source, dtype)
+        return found
+
+    @cached_property
+    def column_sums(self) -> Array:
+        """Sums of magnitudes over the next to last axis [..., N] (float64: exact as far as it matters)."""
+        return np.abs(self.converted(np.dtype(np.float64))).sum(axis=-2)
+
+    @cached_property
+    def filter_bound(self) -> float:
+        """Greatest sum of magnitudes that one output channel of a convolution multiplies with."""
+        sums = self.column_sums
+        return float(sums.reshape(-1, sums.shape[-1]).sum(axis=0).max(initial=0.0))
+
+    @cached_property
+    def product_bound(self) -> float:
+        """Greatest sum of magnitudes that one output column of a matrix product multiplies with."""
+        return float(self.column_sums.max(initial=0.0))
+
+
+def prepare_weights(w: Array, w_zero: Array | int = 0) -> Weights:
+    """`w` for repeated use as the second operand of conv2d, depthwise_conv2d or matmul.
+
+    `w_zero` is a whole number, or an array of them that broadcasts against `w`.
+    """
+    return Weights(w, w_zero)
+
+
+def as_weights(w: Array | Weights, w_zero: Array | int) -> Weights:
+    """`w` itself when prepared; its own zero point then counts, and `w_zero` must be 0."""
+    if not isinstance(w, Weights):
+        return Weights(w, w_zero)
+    if not isinstance(w_zero, int) or w_zero != 0:
+        raise ValueError(f"prepared weights carry their zero point, found another one: {w_zero}")
+    return w
+
+
+def magnitude(x: Array, zero: int) -> int:
+    """A bound of |x - zero|: from the type up to 16 bits, else from the values."""
+    if x.dtype.itemsize <= 2:
+        return type_magnitude(x.dtype, zero)
+    if x.size == 0:
+        return 0
+    return max(abs(int(x.min()) - zero), abs(int(x.max()) - zero))
+
+
+def type_magnitude(dtype: np.dtype[Any], zero: int) -> int:
+    """Greatest |value - zero| over an integer type (or bool)."""
+    if dtype.kind == "b":
+        return max(abs(zero), abs(1 - zero))
+    info = np.iinfo(dtype)
+    return max(abs(int(info.min) - zero), abs(int(info.max) - zero))
+
+
+def exact_dtype(bound: float) -> np.dtype[Any]:
+    """The fastest type in which whole sums of products of total magnitude <= `bound` are exact (mod 2**32)."""
+    if bound < EXACT_F32:
+        return _F32
+    return _F64 if bound < EXACT_F64 else _I32
+
+
+def wrap(products: Array, out: Array) -> None:
+    """Write whole numbers to int32 `out`, modulo 2**32."""
+    if products.dtype == np.float64:
+        products = products.astype(np.int64)
+    out[...] = products
+
+
+_F32 = np.dtype(np.float32)
+_F64 = np.dtype(np.float64)
+_I32 = np.dtype(np.int32)
