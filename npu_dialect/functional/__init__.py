@@ -1,7 +1,7 @@
 """The meaning of every operation on blocks: contractions, pooling and reductions of numpy arrays.
 
-The graph, tile and npu levels all evaluate with these functions. Results are the same bits however the
-work is cut into blocks, and on every host.
+The graph, tile and npu levels all evaluate with these functions. Results are the same bits however
+the work is cut into blocks, and on every host.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Convolutions and matrix products.
 
-Integer operands give int32: the sum of (x - x_zero) * (w - w_zero) modulo 2**32; padding contributes 0.
-It is computed by BLAS in a floating type wherever the operands' magnitudes prove that every partial sum is
-a whole number which that type holds exactly, whatever the order; else in int32.
+Integer operands give int32: the sum of (x - x_zero) * (w - w_zero) modulo 2**32; padding
+contributes 0. It is computed by BLAS in a floating type wherever the operands' magnitudes prove
+that every partial sum is a whole number which that type holds exactly, whatever the order; else in
+int32.
 
-Float operands give float32: from +0.0 (or `acc`), the products are added in ascending (kernel row, kernel
-column, input channel) order, products and sums each rounded. Padding takes part as x = +0.0.
+Float operands give float32: from +0.0 (or `acc`), the products are added in ascending (kernel row,
+kernel column, input channel) order, products and sums each rounded. Padding takes part as x = +0.0.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ import numpy as np
 
 from npu_dialect.functional.sequential import RUN, WORK, add_products
 from npu_dialect.functional.weights import Weights, as_weights, exact_dtype, magnitude, wrap
-from npu_dialect.functional.windows import Array, Pads, Pair, output_size, pad, sliding, taps, window_extent
+from npu_dialect.functional.windows import (
+    Array,
+    Pads,
+    Pair,
+    output_size,
+    pad,
+    sliding,
+    taps,
+    window_extent,
+)
 from npu_dialect.numerics.arithmetic import quiet
 
 COLUMNS = 1 << 19
@@ -72,10 +82,15 @@ def depthwise_conv2d(
     out_hw: Pair | None = None,
     acc: Array | None = None,
 ) -> Array:
-    """Convolution of each channel of x [N, H, W, C] with its own filter of w [KH, KW, C]: [N, OH, OW, C]."""
+    """Convolution of each channel of x [N, H, W, C] with its own filter: [N, OH, OW, C].
+
+    w is [KH, KW, C]; `acc` is the start value (not changed).
+    """
     weights = as_weights(w, w_zero)
     if len(weights.shape) != 3 or x.ndim != 4 or weights.shape[2] != x.shape[3]:
-        raise ValueError(f"x [N, H, W, C] and w [KH, KW, C] must agree, found {x.shape} and {weights.shape}")
+        raise ValueError(
+            f"x [N, H, W, C] and w [KH, KW, C] must agree, found {x.shape} and {weights.shape}"
+        )
     return _depthwise(x, weights, strides, dilations, pads, x_zero, out_hw, acc)
 
 
@@ -93,7 +108,9 @@ def matmul(
     """
     weights = as_weights(b, b_zero)
     if a.ndim < 2 or len(weights.shape) < 2 or a.shape[-1] != weights.shape[-2]:
-        raise ValueError(f"a [..., M, K] and b [..., K, N] must agree, found {a.shape} and {weights.shape}")
+        raise ValueError(
+            f"a [..., M, K] and b [..., K, N] must agree, found {a.shape} and {weights.shape}"
+        )
     dtype = _common_dtype(a, a_zero, weights, "product")
     left = a.astype(dtype)
     _center(left, a_zero)
@@ -119,7 +136,9 @@ def _check_filter(x: Array, w: tuple[int, ...], groups: int) -> None:
 def _common_dtype(x: Array, x_zero: int, weights: Weights, kind: str) -> np.dtype[Any]:
     """The type to compute in. Raises ValueError where one operand is float and the other is not."""
     if weights.is_float != (x.dtype.kind not in "iub"):
-        raise ValueError(f"operands must both be float or both integer, found {x.dtype} and {weights.array.dtype}")
+        raise ValueError(
+            f"operands must both be float or both integer, found {x.dtype} and {weights.dtype}"
+        )
     if weights.is_float:
         return np.dtype(np.float32)
     bound = weights.filter_bound if kind == "filter" else weights.product_bound
@@ -171,7 +190,10 @@ def _row_blocks(views: Array, limit: int) -> list[tuple[slice, slice]]:
     per_row = int(np.prod(rest))
     if n * rows * per_row <= limit:
         return [(slice(0, n), slice(0, rows))]
-    step = max(1, limit // max(per_row, 1))
+    if rows * per_row <= limit:
+        step = limit // (rows * per_row)
+        return [(slice(i, i + step), slice(0, rows)) for i in range(0, n, step)]
+    step = max(1, limit // per_row)
     return [(slice(i, i + 1), slice(r, r + step)) for i in range(n) for r in range(0, rows, step)]
 
 
@@ -237,7 +259,7 @@ def _depthwise(
 
 
 def _add_taps(views: list[Array], factors: Array, out: Array) -> None:
-    """out += views[i] * factors[i] in order, some output rows at a time; a row is one run of numbers."""
+    """out += views[i] * factors[i] in order, some output rows at a time, each as one run."""
     n, rows, columns, channels = out.shape
     step = max(1, WORK // max(n * columns * channels, 1))
     wide = np.tile(factors, (1, columns)).reshape(-1, columns, channels)

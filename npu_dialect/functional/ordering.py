@@ -1,7 +1,7 @@
 """Floats as integers of the same order, so that a maximum does not depend on order or host.
 
-Among floats, numpy's choice between zeros of both signs does. As an integer, -0 is below +0, and a NaN
-is beyond every number on the side that is asked for.
+Among floats, numpy's choice between zeros of both signs does. As an integer, -0 is below +0, and a
+NaN is beyond every number on the side that is asked for.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from npu_dialect.functional.windows import Array
 
 
 def encode(x: Array, kind: str) -> Array:
-    """Integers ordered as the values of `x`, with NaN as the greatest ("max") or smallest ("min")."""
+    """Integers ordered as the values of `x`; NaN is the greatest ("max") or smallest ("min")."""
     if x.dtype.kind in "iub":
         return x
     signed = np.dtype(f"i{x.dtype.itemsize}")
     nan = x.dtype.type(np.nan)
-    bits = np.where(np.isnan(x), np.copysign(nan, x.dtype.type(1 if kind == "max" else -1)), x).view(signed)
+    bits = np.where(
+        np.isnan(x), np.copysign(nan, x.dtype.type(1 if kind == "max" else -1)), x
+    ).view(signed)
     return _flip(bits)
 
 

@@ -23,7 +23,7 @@ def max_pool2d(
 ) -> Array:
     """Greatest value per window of x [N, H, W, C], same type: [N, OH, OW, C].
 
-    Padding counts as -infinity, or the smallest integer. A NaN in the window gives NaN; +0 exceeds -0.
+    Padding counts as -infinity, or the smallest integer. A NaN gives NaN; +0 exceeds -0.
     """
     keys = encode(x, "max")
     lowest = encode(np.asarray(_lowest(x.dtype)), "max").item()
@@ -61,9 +61,10 @@ def avg_pool2d(
     count_include_pad: bool = False,
     out_hw: Pair | None = None,
 ) -> Array:
-    """Mean per window, float32: from +0.0, values are added in row-major order, then divided by their count.
+    """Mean per window, float32: from +0.0, values are added in row-major order, then divided.
 
-    `count_include_pad` counts every position of the window; otherwise only those within `x` (0 / 0 = NaN).
+    The divisor is the number of positions of the window, without `count_include_pad` only of
+    those within `x` (0 / 0 = NaN).
     """
     hw = (x.shape[1], x.shape[2])
     out_hw = out_hw or output_size(hw, kernel, strides, dilations, pads)
@@ -72,7 +73,8 @@ def avg_pool2d(
         count: Any = np.float32(kernel[0] * kernel[1])
     else:
         rows, columns = (
-            _count_inside(hw[i], kernel[i], strides[i], dilations[i], pads[i], out_hw[i]) for i in (0, 1)
+            _count_inside(hw[i], kernel[i], strides[i], dilations[i], pads[i], out_hw[i])
+            for i in (0, 1)
         )
         count = (rows[:, None] * columns)[:, :, None]
     return np.divide(result, count, out=result)
@@ -108,7 +110,9 @@ def _sum(views: list[Array]) -> Array:
     return result
 
 
-def _count_inside(size: int, kernel: int, stride: int, dilation: int, pad_low: int, out: int) -> Array:
-    """Per output position along one axis, how many kernel positions fall within the input; float32."""
+def _count_inside(
+    size: int, kernel: int, stride: int, dilation: int, pad_low: int, out: int
+) -> Array:
+    """Per output position along one axis, how many kernel positions fall within the input."""
     positions = np.arange(out)[:, None] * stride + np.arange(kernel) * dilation - pad_low
     return ((positions >= 0) & (positions < size)).sum(axis=1).astype(np.float32)

@@ -14,17 +14,18 @@ from npu_dialect.functional.windows import Array
 from npu_dialect.numerics.arithmetic import div_trunc, quiet
 
 MANY = 256
-"""From so many outputs on, a float reduction works on all outputs at once, one term after the other."""
+"""From so many outputs on, a float reduction works on all of them at once, term after term."""
 
 
 @quiet
 def reduce(kind: str, x: Array, axes: Sequence[int], x_zero: int = 0) -> Array:
     """`kind` ("sum", "mean", "max", "min" or "prod") of `x` over `axes`, kept with length 1.
 
-    Float sums and products are float32, from +0.0 or 1.0 in row-major order of the reduced axes, rounded
-    after each operation; a mean is the sum divided by the count. A NaN gives NaN; +0 exceeds -0.
-    Integers of up to 32 bits give int32, wrapping, of x - x_zero (i64 gives i64); a mean truncates. Maximum and
-    minimum keep the type, and `x_zero` does not matter. Raises KeyError for another kind.
+    Float sums and products are float32, from +0.0 or 1.0 in row-major order of the reduced axes,
+    rounded after each operation; a mean is the sum divided by the count. A NaN gives NaN; +0
+    exceeds -0. Integers of up to 32 bits give int32, wrapping, of x - x_zero (i64 gives i64); a
+    mean truncates. Maximum and minimum keep the type, and `x_zero` does not matter. Raises KeyError
+    for another kind.
     """
     reduced = tuple(sorted(axis % x.ndim for axis in axes))
     shape = tuple(1 if axis in reduced else size for axis, size in enumerate(x.shape))

@@ -1,7 +1,8 @@
 """Float32 sums of products in a stated order.
 
-Each output is its start value, to which the products are added in ascending order of the summed index;
-every product and every sum is rounded to float32. Vectorised over the outputs, never over the sum.
+Each output is its start value, to which the products are added in ascending order of the summed
+index; every product and every sum is rounded to float32. Vectorised over the outputs, never over
+the sum.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ PRODUCTS = 65536
 
 
 def add_products(a: Array, b: Array, sums: Array) -> None:
-    """sums[n, p, q] += a[k, n, p] * b[k, n, q] for k = 0, 1, ...; fastest where q is the longest index."""
+    """sums[n, p, q] += a[k, n, p] * b[k, n, q] for k = 0, 1, ...; fastest where q is longest."""
     _, batch, rows = a.shape
     columns = b.shape[2]
     run = min(columns, RUN)

@@ -14,8 +14,9 @@ EXACT_F64 = 1 << 53
 
 
 class Weights:
-    """An operand [..., K, N] (convolution: [KH, KW, IC, OC]; depthwise: [KH, KW, C]) with its zero point.
+    """An operand [..., K, N] with its zero point.
 
+    For a convolution it is [KH, KW, IC, OC], for a depthwise one [KH, KW, C].
     Conversions are made when first asked for, and kept. The array must not be changed afterwards.
     """
 
@@ -23,6 +24,11 @@ class Weights:
         self.array = array
         self.zero = zero
         self._converted: dict[np.dtype[Any], Array] = {}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The storage type."""
+        return self.array.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,7 +55,7 @@ class Weights:
 
     @cached_property
     def column_sums(self) -> Array:
-        """Sums of magnitudes over the next to last axis [..., N] (float64: exact as far as it matters)."""
+        """Sums of magnitudes over the next to last axis, [..., N] (exact where below 2**53)."""
         return np.abs(self.converted(np.dtype(np.float64))).sum(axis=-2)
 
     @cached_property
@@ -82,24 +88,21 @@ def as_weights(w: Array | Weights, w_zero: Array | int) -> Weights:
 
 
 def magnitude(x: Array, zero: int) -> int:
-    """A bound of |x - zero|: from the type up to 16 bits, else from the values."""
-    if x.dtype.itemsize <= 2:
-        return type_magnitude(x.dtype, zero)
-    if x.size == 0:
-        return 0
-    return max(abs(int(x.min()) - zero), abs(int(x.max()) - zero))
-
-
-def type_magnitude(dtype: np.dtype[Any], zero: int) -> int:
-    """Greatest |value - zero| over an integer type (or bool)."""
-    if dtype.kind == "b":
-        return max(abs(zero), abs(1 - zero))
-    info = np.iinfo(dtype)
-    return max(abs(int(info.min) - zero), abs(int(info.max) - zero))
+    """A bound of |x| and |x - zero|: from the type up to 16 bits, else from the values."""
+    if x.dtype.kind == "b":
+        low, high = 0, 1
+    elif x.dtype.itemsize <= 2:
+        low, high = _RANGES[x.dtype]
+    else:
+        low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
+    return max(abs(low), abs(high), abs(low - zero), abs(high - zero))
 
 
 def exact_dtype(bound: float) -> np.dtype[Any]:
-    """The fastest type in which whole sums of products of total magnitude <= `bound` are exact (mod 2**32)."""
+    """The fastest type that computes sums of products of total magnitude <= `bound` exactly.
+
+    int32 is exact modulo 2**32 whatever the bound.
+    """
     if bound < EXACT_F32:
         return _F32
     return _F64 if bound < EXACT_F64 else _I32
@@ -112,6 +115,10 @@ def wrap(products: Array, out: Array) -> None:
     out[...] = products
 
 
+_RANGES = {
+    np.dtype(name): (int(np.iinfo(name).min), int(np.iinfo(name).max))
+    for name in ("int8", "uint8", "int16", "uint16")
+}
 _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
 _I32 = np.dtype(np.int32)

@@ -1,7 +1,8 @@
 """Sliding windows over channels-last images, padded explicitly.
 
-A pair is (rows, columns). `pads` is (top, left, bottom, right), each >= 0. Where `out_hw` gives the output's
-rows and columns, bottom and right follow from it: missing rows are padding, surplus rows are not read.
+A pair is (rows, columns). `pads` is (top, left, bottom, right), each >= 0. Where `out_hw` gives the
+output's rows and columns, bottom and right follow from it: missing rows are padding, surplus rows
+are not read.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ Pads = tuple[int, int, int, int]
 
 
 def output_size(hw: Pair, kernel: Pair, strides: Pair, dilations: Pair, pads: Pads) -> Pair:
-    """Rows and columns of the output. Raises ValueError where no window fits or a pad is negative."""
+    """Rows and columns of the output. Raises ValueError for a negative pad or where none fits."""
     if min(pads) < 0:
         raise ValueError(f"pads must not be negative, found {pads}")
     rows = (hw[0] + pads[0] + pads[2] - span(kernel[0], dilations[0])) // strides[0] + 1
     columns = (hw[1] + pads[1] + pads[3] - span(kernel[1], dilations[1])) // strides[1] + 1
     if rows < 1 or columns < 1:
-        raise ValueError(f"a window of {kernel} (dilations {dilations}) exceeds {hw} padded by {pads}")
+        raise ValueError(
+            f"a window of {kernel} (dilations {dilations}) exceeds {hw} padded by {pads}"
+        )
     return rows, columns
 
 
@@ -37,7 +40,7 @@ def pad(
 ) -> Array:
     """`x` [N, H, W, C] as `dtype` in a fresh image of `extent`, its first pixel at `corner`.
 
-    What `x` does not cover is `fill`. `planar` stores it channels-first (the view is channels-last still).
+    What `x` does not cover is `fill`. `planar` stores channels-first behind the same axes.
     """
     (top, left), (rows, columns) = corner, extent
     n, height, width, channels = x.shape

@@ -1,7 +1,7 @@
-"""The meaning of every scalar operation, defined once: numpy arrays in, numpy array out, elementwise.
+"""The meaning of every scalar operation, defined once: elementwise on numpy arrays.
 
-The graph, tile and npu levels all evaluate with these functions, so that a program gives the same bits at
-every level, in every blocking and on every host.
+The graph, tile and npu levels all evaluate with these functions, so that a program gives the same
+bits at every level, in every blocking and on every host.
 """
 
 from __future__ import annotations

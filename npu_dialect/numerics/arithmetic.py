@@ -1,9 +1,9 @@
 """Integer and float32 arithmetic, comparisons and piecewise-linear activations.
 
-Every function maps numpy arrays to a numpy array elementwise, with numpy broadcasting. Both operands
-have the same type, except that a Python number takes the type of the array it meets. Integers wrap
-around (two's complement). Floats are IEEE 754 single precision, rounded to nearest even after every
-operation, subnormals kept; sign and payload of a NaN result are not defined.
+Every function maps numpy arrays to a numpy array elementwise, with numpy broadcasting. Both
+operands have the same type, except that a Python number takes the type of the array it meets.
+Integers wrap around (two's complement). Floats are IEEE 754 single precision, rounded to nearest
+even after every operation, subnormals kept; sign and payload of a NaN result are not defined.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def div(a: Operand, b: Operand) -> Array:
 
 @quiet
 def div_trunc(a: Operand, b: Operand) -> Array:
-    """Integer quotient rounded toward zero; x / 0 = 0, and the smallest value / -1 wraps to itself."""
+    """Integer quotient rounded toward zero; x / 0 = 0, and the smallest value / -1 is itself."""
     quotient = np.floor_divide(a, b)
     remainder = np.subtract(a, quotient * b)
     inexact_negative = (remainder != 0) & (np.less(a, 0) != np.less(b, 0)) & np.not_equal(b, 0)
@@ -120,12 +120,12 @@ def bitwise_not(x: Array) -> Array:
 
 
 def shift_left(x: Operand, amount: Operand) -> Array:
-    """x * 2**amount, wrapping; 0 where the amount is negative or at least the width of x."""
+    """x * 2**amount, wrapping; 0 where the amount is not in [0, width of x)."""
     return np.left_shift(x, amount)
 
 
 def shift_right(x: Operand, amount: Operand) -> Array:
-    """floor(x / 2**amount); only the sign is left where the amount is negative or at least the width of x."""
+    """floor(x / 2**amount); only the sign is left where the amount is not in [0, width of x)."""
     return np.right_shift(x, amount)
 
 
@@ -217,7 +217,10 @@ def leaky_relu(x: Array, alpha: float) -> Array:
 
 @quiet
 def hard_sigmoid(x: Array, alpha: float = 0.2, beta: float = 0.5) -> Array:
-    """min(max(alpha * x + beta, 0), 1) in double precision, rounded once; alpha and beta as float32."""
+    """min(max(alpha * x + beta, 0), 1) in double precision, rounded once.
+
+    alpha and beta are rounded to float32 first.
+    """
     wide = np.asarray(x, np.float64) * float(np.float32(alpha)) + float(np.float32(beta))
     return np.clip(wide, 0.0, 1.0).astype(np.float32) + np.float32(0)
 

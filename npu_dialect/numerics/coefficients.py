@@ -1,8 +1,8 @@
 """Constants of the transcendental functions.
 
-Derived for this project in 60-digit arithmetic and rounded once to double. The polynomials interpolate
-at the Chebyshev nodes of the stated interval; the error given is the greatest relative one over it.
-`test/test_numerics_coefficients.py` derives them anew.
+Derived for this project in 60-digit arithmetic and rounded once to double. The polynomials
+interpolate at the Chebyshev nodes of the stated interval; the error given is the greatest relative
+one over it. `test/test_numerics_coefficients.py` derives them anew.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ NORMAL_TAIL = (
     0.04997887895539066,
     -0.005577861923800428,
 )
-"""exp(x**2 / 2) Q(x) / t in t = 4 / (4 + x) for 0 <= x <= 15: 7e-13. Q(x) = erfc(x / sqrt(2)) / 2 is the
-upper tail of the normal distribution."""
+"""exp(x**2 / 2) Q(x) / t in t = 4 / (4 + x) for 0 <= x <= 15: 7e-13. Q(x) = erfc(x / sqrt(2)) / 2
+is the upper tail of the normal distribution."""
 
 LOG2_E = float.fromhex("0x1.71547652b82fep+0")
 """1 / ln(2)."""
 
 LN2 = (float.fromhex("0x1.62e42fefa2000p-1"), float.fromhex("0x1.9ef35793c7673p-41"))
-"""ln(2) as its first 40 bits and the rest: whole multiples to 2**13 of the first are exact."""
+"""ln(2) as its first 40 bits and the rest: multiples of the first to 2**13 are exact."""
 
 TWO_OVER_PI = float.fromhex("0x1.45f306dc9c883p-1")
 """2 / pi."""
@@ -91,7 +91,7 @@ HALF_PI = (
     float.fromhex("0x1.0b4611a600000p-34"),
     float.fromhex("0x1.3198a2e037073p-69"),
 )
-"""pi / 2 as 33 bits, the next 33 and the rest: whole multiples to 2**20 of the first two are exact."""
+"""pi / 2 as 33 bits, the next 33 and the rest: multiples of the first two to 2**20 are exact."""
 
 TURN = float.fromhex("0x1.921fb54442d18p-62")
 """2 pi / 2**64."""

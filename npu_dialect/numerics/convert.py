@@ -13,8 +13,8 @@ def cast(x: Array, dtype: DType) -> Array:
     """`x` as `dtype`, elementwise.
 
     Integer to integer keeps the low bits. Float to integer truncates toward zero and saturates; NaN
-    becomes 0. To bool: whether it differs from zero. To a narrower float: to nearest even, beyond the
-    range to infinity; integers and f64 reach f16 and bf16 through f32 (they are rounded twice).
+    becomes 0. To bool: whether it differs from zero. To a narrower float: to nearest even, beyond
+    the range to infinity; integers and f64 reach f16 and bf16 through f32 (they are rounded twice).
     """
     if x.dtype == dtype.numpy:
         return x

@@ -46,8 +46,8 @@ def requantize_f32(
 ) -> Array:
     """clamp(rint(f32(x - zero_in) * multiplier) + zero_out, low, high) as int32.
 
-    `x` holds integers; the difference wraps in int32, its conversion and the product with the finite
-    float32 `multiplier` are rounded to nearest even. The sum with `zero_out` does not wrap.
+    `x` holds integers; the difference wraps in int32, its conversion and the product with the
+    finite float32 `multiplier` are rounded to nearest even. The sum with `zero_out` does not wrap.
     """
     real = np.asarray(_minus(x, zero_in).astype(np.float32) * np.asarray(multiplier, np.float32))
     np.rint(real, out=real)
@@ -62,7 +62,7 @@ def _minus(x: Array, zero: Operand) -> Array:
 
 
 def _shift_and_clamp(steps: Array, zero: Operand, low: int, high: int) -> Array:
-    """min(max(steps + zero, low), high) as int32, for `steps` of whole float32 numbers (overwritten)."""
+    """min(max(steps + zero, low), high) as int32, for whole float32 `steps` (overwritten)."""
     if not isinstance(zero, int):
         zero = np.asarray(zero, np.int64)
     wide = max(abs(low), abs(high)) + int(np.max(np.abs(zero))) > EXACT_F32
@@ -92,9 +92,9 @@ def requantize_fixed(
     - `half_even`, `half_up` (toward +infinity), `half_away` (from zero): ties go that way;
       TFLite's single rounding is `half_up`, that is (p + 2**(shift - 1)) >> shift.
     - `double`: TFLite's and gemmlowp's two roundings, for a Q31 multiplier. With
-      left = max(31 - shift, 0) and right = max(shift - 31, 0):
-      h = min((((x - zero_in) << left) * multiplier + 2**30) >> 31, 2**31 - 1), the saturating rounding
-      doubling high half (the left shift wraps in int32), then h / 2**right with ties away from zero.
+      left = max(31 - shift, 0) and right = max(shift - 31, 0): h = min((((x - zero_in) << left) *
+      multiplier + 2**30) >> 31, 2**31 - 1), the saturating rounding doubling high half (the left
+      shift wraps in int32), then h / 2**right with ties away from zero.
 
     Raises KeyError for another rounding.
     """

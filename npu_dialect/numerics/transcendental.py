@@ -1,46 +1,58 @@
 """Transcendental functions of float32, with the same bits on every host.
 
-Each is computed in double precision from +, -, *, /, comparisons and operations on the bits alone, and
-rounded once to float32: the result is the correctly rounded one or, seldom (when the true value lies
-within about 1e-11 of the middle between two floats), its neighbour. No mathematical library is used,
-whose results differ from host to host. numpy's basic operations are exact IEEE operations whatever the
-length and strides, and never contracted, so a value depends on its argument alone.
+Each is computed in double precision from +, -, *, /, comparisons and operations on the bits alone,
+and rounded once to float32: the result is the correctly rounded one or, seldom (when the true value
+lies within 1e-5 units of the middle between two floats), its neighbour. No mathematical library is
+used, whose results differ from host to host. numpy's basic operations are exact IEEE operations
+whatever the length and strides, and never contracted, so a value depends on its argument alone.
 
-Special values are as in C's Annex F. x * sigmoid(x) and the like are NaN at -infinity.
-Constants and their derivation: `coefficients`. Methods: argument reduction to an interval around zero in
-the manner of Cody and Waite ("Software Manual for the Elementary Functions", 1980), for sines of great
-arguments of Payne and Hanek ("Radian reduction for trigonometric functions", 1983), then a polynomial.
+Special values are as in C's Annex F. x * sigmoid(x) and the like are NaN at -infinity. Constants
+and their derivation: `coefficients`. Methods: argument reduction to an interval around zero in the
+manner of Cody and Waite ("Software Manual for the Elementary Functions", 1980), for sines of great
+arguments of Payne and Hanek ("Radian reduction for trigonometric functions", 1983), then a
+polynomial.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 import numpy as np
 
 from npu_dialect.numerics import coefficients as c
 from npu_dialect.numerics.arithmetic import Array, Operand, quiet
 
+P = ParamSpec("P")
+
 BLOCK = 4096
-"""Elements computed at a time, so that intermediate doubles stay in a first-level cache."""
+"""Elements computed at a time, so that intermediate doubles stay in the cache."""
 
 _ROUND = 1.5 * 2.0**52
 """Adding it rounds a double below 2**51 to a whole number, held by the low bits of the sum."""
 _SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 _EXPONENT_MASK = np.int64(-1 << 52)
-_COSINE_LIMIT = 1.6e6
+_GREAT_ANGLE = 1.6e6
 """Below it, multiples of pi / 2 are counted in less than 2**20."""
 
 
-def _in_blocks(function: Callable[..., Array], *operands: Operand) -> Array:
-    """`function` of doubles, applied block by block to float32 operands of one broadcast shape."""
-    arrays = np.broadcast_arrays(*(np.asarray(x, np.float32) for x in operands))
-    flat = [np.ascontiguousarray(x).reshape(-1) for x in arrays]
-    result = np.empty(flat[0].size, np.float32)
-    for start in range(0, result.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        result[block] = function(*(x[block].astype(np.float64) for x in flat))
-    return result.reshape(arrays[0].shape)
+def _in_blocks(function: Callable[P, Array]) -> Callable[P, Array]:
+    """Decorator: a function of doubles becomes one of float32 operands that broadcast together."""
+
+    @functools.wraps(function)
+    @quiet
+    def apply(*operands: P.args, **parameters: P.kwargs) -> Array:
+        arrays = np.broadcast_arrays(*(np.asarray(x, np.float32) for x in operands))
+        flat = [np.ascontiguousarray(x).reshape(-1) for x in arrays]
+        result = np.empty(flat[0].size, np.float32)
+        for start in range(0, result.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            wide: Any = [x[block].astype(np.float64) for x in flat]
+            result[block] = function(*wide, **parameters)
+        return result.reshape(arrays[0].shape)
+
+    return apply
 
 
 def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
@@ -61,7 +73,7 @@ def _powers_of_two(rounded: Array) -> Array:
 
 
 def _exp_parts(x: Array) -> tuple[Array, Array]:
-    """(s, p) with exp(x) = s + s * p, s a power of two and p = exp(r) - 1, |r| <= ln(2) / 2; |x| <= 600."""
+    """(s, p) with exp(x) = s + s * p for |x| <= 600: s = 2**k, p = exp(r) - 1, |r| <= ln(2) / 2."""
     k = x * c.LOG2_E
     k += _ROUND
     scale = _powers_of_two(k)
@@ -131,33 +143,35 @@ def _nan_at_minus_infinity(x: Array, result: Array) -> Array:
     return result
 
 
-@quiet
-def exp(x: Operand) -> Array:
+@_in_blocks
+def exp(x: Array, /) -> Array:
     """e**x."""
-    return _in_blocks(lambda v: _exp(np.clip(v, -200.0, 200.0)), x)
+    return _exp(np.clip(x, -200.0, 200.0))
 
 
-@quiet
-def log(x: Operand) -> Array:
+@_in_blocks
+def log(x: Array, /) -> Array:
     """Natural logarithm; -infinity at zeros, NaN below."""
-    return _in_blocks(_log, x)
+    return _log(x)
 
 
-@quiet
-def tanh(x: Operand) -> Array:
+@_in_blocks
+def tanh(x: Array, /) -> Array:
     """Hyperbolic tangent: e / (e + 2) with e = exp(2x) - 1."""
-    return _in_blocks(_tanh, x)
-
-
-def _tanh(x: Array) -> Array:
     e = _expm1(np.clip(x, -20.0, 20.0) * 2.0)
     return np.copysign(e / (e + 2.0), x)
 
 
-@quiet
-def sigmoid(x: Operand) -> Array:
+@_in_blocks
+def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x))."""
-    return _in_blocks(lambda v: 1.0 / _logistic_denominator(v), x)
+    return 1.0 / _logistic_denominator(x)
+
+
+@_in_blocks
+def silu(x: Array, /) -> Array:
+    """x / (1 + exp(-x))."""
+    return _nan_at_minus_infinity(x, x / _logistic_denominator(x))
 
 
 def _logistic_denominator(x: Array) -> Array:
@@ -166,36 +180,25 @@ def _logistic_denominator(x: Array) -> Array:
     return result
 
 
-@quiet
-def silu(x: Operand) -> Array:
-    """x / (1 + exp(-x))."""
-    return _in_blocks(lambda v: _nan_at_minus_infinity(v, v / _logistic_denominator(v)), x)
-
-
-@quiet
-def softplus(x: Operand) -> Array:
+@_in_blocks
+def softplus(x: Array, /) -> Array:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
-    return _in_blocks(_softplus, x)
-
-
-def _softplus(x: Array) -> Array:
     return np.maximum(x, 0.0) + _log1p(_exp(np.maximum(-np.abs(x), -600.0)))
 
 
-@quiet
-def elu(x: Operand, alpha: float = 1.0) -> Array:
+def elu(x: Array, alpha: float = 1.0) -> Array:
     """x, or alpha * (exp(x) - 1) where x < 0; alpha is rounded to float32 first."""
-    factor = float(np.float32(alpha))
-    return _in_blocks(lambda v: np.where(v < 0.0, factor * _expm1(np.clip(v, -600.0, 0.0)), v), x)
+    return _elu(x, alpha)
 
 
-@quiet
-def erf(x: Operand) -> Array:
-    """Error function: x times a polynomial in x**2 for |x| <= 4, where it has reached 1 in float32."""
-    return _in_blocks(_erf, x)
+@_in_blocks
+def _elu(x: Array, alpha: Operand, /) -> Array:
+    return np.where(x < 0.0, alpha * _expm1(np.clip(x, -600.0, 0.0)), x)
 
 
-def _erf(x: Array) -> Array:
+@_in_blocks
+def erf(x: Array, /) -> Array:
+    """Error function: x times a polynomial in x**2 for |x| <= 4, where it is 1 in float32."""
     x = np.clip(x, -4.0, 4.0)
     u = x * x
     u *= 0.125
@@ -203,31 +206,27 @@ def _erf(x: Array) -> Array:
     return _polynomial(u, c.ERF) * x
 
 
-@quiet
-def gelu(x: Operand) -> Array:
+@_in_blocks
+def gelu(x: Array, /) -> Array:
     """x * (1 + erf(x / sqrt(2))) / 2, with the tail of the normal distribution below 0."""
-    return _in_blocks(lambda v: _nan_at_minus_infinity(v, v * _normal_cdf(v)), x)
-
-
-def _normal_cdf(x: Array) -> Array:
     magnitude = np.abs(x)
     t = 4.0 / (magnitude + 4.0)
     tail = _polynomial(t, c.NORMAL_TAIL)
     tail *= t
     tail *= _exp(np.maximum(magnitude * magnitude * -0.5, -600.0))
-    return np.where(x < 0.0, tail, 1.0 - tail)
+    return _nan_at_minus_infinity(x, x * np.where(x < 0.0, tail, 1.0 - tail))
 
 
-@quiet
-def sin(x: Operand) -> Array:
+@_in_blocks
+def sin(x: Array, /) -> Array:
     """Sine of radians, accurate for every finite argument; NaN at the infinities."""
-    return _in_blocks(lambda v: np.where(v == 0.0, v, _sine(v, 0)), x)
+    return np.where(x == 0.0, x, _sine(x, 0))
 
 
-@quiet
-def cos(x: Operand) -> Array:
+@_in_blocks
+def cos(x: Array, /) -> Array:
     """Cosine of radians, accurate for every finite argument; NaN at the infinities."""
-    return _in_blocks(lambda v: _sine(v, 1), x)
+    return _sine(x, 1)
 
 
 def _sine(x: Array, quarter_turns: int) -> Array:
@@ -255,7 +254,7 @@ def _reduce_angle(x: Array) -> tuple[Array, Array]:
     r = x - k * c.HALF_PI[0]
     r -= k * c.HALF_PI[1]
     r -= k * c.HALF_PI[2]
-    great = ~(np.abs(x) <= _COSINE_LIMIT)
+    great = ~(np.abs(x) <= _GREAT_ANGLE)
     if great.any():
         quadrant[great], r[great] = _reduce_great_angle(x[great])
     return quadrant, r
@@ -272,7 +271,7 @@ _TURNS_HIGH, _TURNS_LOW = _turn_table()
 
 
 def _reduce_great_angle(x: Array) -> tuple[Array, Array]:
-    """As `_reduce_angle` for float32 values from 2**20: 64 + 32 bits of x / (2 pi) modulo 1, in integers."""
+    """As `_reduce_angle` for float32 values from 2**20: x / (2 pi) modulo 1, in integers."""
     finite = np.isfinite(x)
     bits = np.where(finite, np.abs(x), 2.0**20).view(np.int64)
     row = (bits >> 52) - (1023 + 20)
@@ -286,16 +285,12 @@ def _reduce_great_angle(x: Array) -> tuple[Array, Array]:
     return np.where(x < 0.0, -quadrant, quadrant) & 3, np.where(x < 0.0, -r, r)
 
 
-@quiet
-def power(x: Operand, y: Operand) -> Array:
-    """x**y as C's pow: exp(y * log|x|) with the sign of an odd power, NaN for a fractional power of x < 0.
+@_in_blocks
+def power(x: Array, y: Array, /) -> Array:
+    """x**y as C's pow: exp(y * log|x|), negative for odd powers of x < 0, NaN for fractional ones.
 
     x**0 = 1**y = 1, NaN included; (-1)**(+-infinity) = 1.
     """
-    return _in_blocks(_power, x, y)
-
-
-def _power(x: Array, y: Array) -> Array:
     magnitude = np.abs(x)
     result = _exp(np.clip(y * _log(magnitude), -200.0, 200.0))
     one = (y == 0.0) | (x == 1.0) | ((magnitude == 1.0) & np.isinf(y))
