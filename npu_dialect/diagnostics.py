@@ -1,18 +1,18 @@
-"""Errors, warnings and remarks: structured records with stable codes, printed as one clear line each.
+"""Errors, warnings and remarks: structured records with stable codes, printed as one line each.
 
 A record says what must hold, what was found, where, and what would work:
 
-    error[NPU0101]: conv1: kernel_shape must match the weights; found [3, 3] and [5, 5, 8, 16]; try ...
+    error[NPU0108]: conv1: kernel_shape must be that of the weights; found [3, 3]; try ...
 
-Raise an error with `raise error(Code.X, "... must ...", found=..., remedy=..., source=op)`; report the rest
-with `warn(...)` and `remark(...)`, which `collect()` gathers.
+Raise an error with `raise error(Code.X, "... must ...", found=..., remedy=..., source=op)`;
+report the rest with `warn(...)` and `remark(...)`, which `collect()` gathers.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -191,7 +191,7 @@ def remark(
 
 
 @contextmanager
-def collect() -> Iterator[list[Diagnostic]]:
+def collect() -> Generator[list[Diagnostic], None, None]:
     """Gather the warnings and remarks of the block in a list.
 
     Outside any such block, warnings go to the log and remarks nowhere.

@@ -1,4 +1,4 @@
-"""Reading and writing files so that a failure is one clear line and nothing is ever half written."""
+"""Reading and writing files: a failure is one clear line, and nothing is ever half written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def make_folder(path: str | Path) -> Path:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Generator[Path, None, None]:
     """A temporary file to write, which takes the place of `path` when the block ends well.
 
     It lies in the same folder, so that the last step is one atomic rename. Devices and pipes are
@@ -103,7 +103,7 @@ def unwritable(path: str | Path, problem: OSError) -> CompileError:
 
 
 @contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
+def _explained(path: str | Path) -> Generator[None, None, None]:
     try:
         yield
     except BrokenPipeError:

@@ -1,6 +1,7 @@
-"""The driver: runs a pipeline string pass by pass, verifies after each, and leaves a reproducer when one fails.
+"""The driver: runs a pipeline string pass by pass and verifies after each.
 
-A pipeline string is what `npu-opt -p` takes: `graph-fuse,tile-map{budget=3}`.
+A pipeline string is what `npu-opt -p` takes: `graph-fuse,tile-map{budget=3}`. A pass that fails
+leaves a reproducer, and the error says how to run it.
 """
 
 from __future__ import annotations
@@ -47,15 +48,15 @@ DEFAULT_OPTIONS = Options()
 
 @dataclass(frozen=True)
 class PassRun:
-    """One pass that ran: its spec in `-p` syntax, its time in seconds, and the operations it left."""
+    """One pass that ran: its spec in `-p` syntax, its time in seconds, the operations it left."""
 
     spec: str
     seconds: float
     operations: int
 
 
-class PassDefect(Exception):
-    """A pass raised what is no CompileError, or left IR that does not verify: a defect of the compiler."""
+class PassDefectError(Exception):
+    """A defect of a pass: it raised what is no CompileError, or left IR that does not verify."""
 
     def __init__(self, spec: str, cause: BaseException) -> None:
         super().__init__(spec, cause)
@@ -104,7 +105,7 @@ def run(
             options.progress(str(each), index, len(passes))
         try:
             runs.append(_run_one(module, each, context, options))
-        except PassDefect as defect:
+        except PassDefectError as defect:
             raise _crash(defect, start, passes, index, context, options) from defect.cause
     return runs
 
@@ -164,7 +165,7 @@ def _run_one(module: ModuleOp, each: ModulePass, context: Context, options: Opti
     except CompileError:
         raise
     except Exception as problem:
-        raise PassDefect(str(each), problem) from problem
+        raise PassDefectError(str(each), problem) from problem
     seconds = perf_counter() - began
     if options.print_after_all or each.name in options.print_after:
         _print_ir(module, f"after {each}", options)
@@ -179,7 +180,7 @@ def _verify_after(module: ModuleOp, each: ModulePass) -> None:
     except CompileError as problem:
         if each.name.startswith("verify"):
             raise
-        raise PassDefect(str(each), problem) from problem
+        raise PassDefectError(str(each), problem) from problem
 
 
 def _print_ir(module: ModuleOp, when: str, options: Options) -> None:
@@ -194,8 +195,7 @@ def _verify_error(module: ModuleOp, problem: Exception) -> CompileError:
         Code.IR_INVALID,
         f"{culprit.name} must satisfy the rules of its dialect",
         found=rule,
-        source=culprit if culprit is not module else "",
-        location=_place(culprit),
+        source=culprit,
     )
 
 
@@ -208,13 +208,8 @@ def _first_invalid(module: ModuleOp) -> Operation:
     return module
 
 
-def _place(op: Operation) -> str:
-    place = str(op.location)
-    return place.removeprefix("loc(").removesuffix(")").replace('"', "") if "unknown" not in place else ""
-
-
 def _crash(
-    defect: PassDefect,
+    defect: PassDefectError,
     start: ModuleOp | None,
     passes: Sequence[ModulePass],
     index: int,
@@ -224,7 +219,11 @@ def _crash(
     command = "the same command with --reproducer DIR"
     if start is not None and options.reproducer is not None:
         module, first = _before_failure(start, passes, index, context)
-        command = reproducer.write(options.reproducer, module, spell(passes[first:]), defect.cause)
+        try:
+            spec = spell(passes[first:])
+            command = reproducer.write(options.reproducer, module, spec, defect.cause)
+        except Exception as problem:  # the failing pass matters more than a full disk
+            command = f"{command} (not written: {reproducer.one_line(problem)})"
     return CompileError(
         Diagnostic(
             Code.CRASH,
@@ -239,7 +238,7 @@ def _crash(
 def _before_failure(
     start: ModuleOp, passes: Sequence[ModulePass], index: int, context: Context
 ) -> tuple[ModuleOp, int]:
-    """The module just before the failing pass, by replaying the passes before it, and the pass to start with."""
+    """The module just before the failing pass, by replay, and the index of that pass."""
     module = start.clone()
     try:
         for each in passes[:index]:

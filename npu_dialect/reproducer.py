@@ -1,4 +1,4 @@
-"""The reproducer of a failing pass: a folder with the IR, its constants, the pipeline, the target and the traceback."""
+"""What reproduces a failing pass: a folder with IR, constants, pipeline, target and traceback."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import files, text
 from npu_dialect.diagnostics import CompileError
+from npu_dialect.npu.attributes import TargetAttr
 
 
 def write(folder: Path, module: ModuleOp, spec: str, cause: BaseException) -> str:
@@ -29,11 +30,12 @@ def write(folder: Path, module: ModuleOp, spec: str, cause: BaseException) -> st
 def _story(command: str, cause: BaseException) -> Iterator[str]:
     yield command
     yield f"fails with {one_line(cause)} (see traceback.txt)"
-    yield f"npu-dialect {_version('npu-dialect')}, xdsl {_version('xdsl')}, Python {platform.python_version()}"
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("npu-dialect", "xdsl"))
+    yield f"{packages}, Python {platform.python_version()}"
 
 
 def _copied_target(module: ModuleOp, folder: Path) -> Iterator[str]:
-    """The target of the module, if that is a file of the user's: copied, so that the folder is complete."""
+    """A target file of the user's, copied, so that the folder is complete."""
     name = target_name(module)
     if name and name.endswith(".toml") and Path(name).exists():
         shutil.copy(name, folder / "target.toml")
@@ -43,7 +45,7 @@ def _copied_target(module: ModuleOp, folder: Path) -> Iterator[str]:
 def target_name(module: ModuleOp) -> str | None:
     """The name or path in the module's `npu.target`."""
     attribute = module.attributes.get("npu.target")
-    return None if attribute is None else str(getattr(attribute, "data"))
+    return attribute.data if isinstance(attribute, TargetAttr) else None
 
 
 def one_line(cause: BaseException) -> str:

@@ -1,15 +1,19 @@
-"""IR as text: parsing with a location for every operation, printing, and `.mlir` files with their side file.
+"""IR as text: parsing with a location for every operation, printing, `.mlir` files.
 
-Large constants print as a digest; their data is in the side file, `model.blobs.npz` beside `model.mlir`.
+Large constants print as a digest; their data is in a side file, `model.blobs.npz` beside
+`model.mlir`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
 from xdsl.ir import Operation
 from xdsl.parser import Parser
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
     from xdsl.context import Context
 
 
-def parse(text: str, name: str = "<text>", context: Context | None = None, line: int = 0) -> ModuleOp:
+def parse(
+    text: str, name: str = "<text>", context: Context | None = None, line: int = 0
+) -> ModuleOp:
     """The module that `text` spells.
 
     An operation without a `loc(...)` gets its place in the file, counted from `line`. Raises
@@ -43,16 +49,24 @@ def parse(text: str, name: str = "<text>", context: Context | None = None, line:
 
 def read(path: str | Path, context: Context | None = None) -> ModuleOp:
     """The module of a `.mlir` file, with the data of its side file where there is one."""
-    text = files.read_text(path)
+    content = files.read_text(path)
+    with side_data(path):
+        return parse(content, str(path), context)
+
+
+@contextmanager
+def side_data(path: str | Path) -> Generator[None, None, None]:
+    """Let what is parsed in the block find the large constants of the `.mlir` file `path`."""
     side = side_file(path)
-    if not side.exists():
-        return parse(text, str(path), context)
-    with blob.known(load_side_file(side)):
-        return parse(text, str(path), context)
+    with blob.blobs_from(side if side.exists() else {}):
+        yield
 
 
 def to_text(module: Operation, *, locations: bool = False, generic: bool = False) -> str:
-    """The text of an operation; `locations` prints where each came from, `generic` the form any MLIR tool reads."""
+    """The text of an operation.
+
+    `locations` prints where each operation came from, `generic` the form that any MLIR tool reads.
+    """
     stream = StringIO()
     printer = Printer(stream=stream, print_debuginfo=locations, print_generic_format=generic)
     printer.print_op(module)
@@ -62,10 +76,16 @@ def to_text(module: Operation, *, locations: bool = False, generic: bool = False
 
 def write(path: str | Path, module: ModuleOp, *, locations: bool = True, header: str = "") -> None:
     """Write a `.mlir` file, and its side file if a constant is too large to print."""
-    arrays = blob.collect_blobs(module)
-    if arrays:
-        files.write_npz(side_file(path), arrays)
-    files.write_text(path, header + to_text(module, locations=locations))
+    save(path, header + to_text(module, locations=locations), [module])
+
+
+def save(path: str | Path, content: str, modules: Sequence[ModuleOp]) -> None:
+    """Write the text of some modules, and the side file with their large constants."""
+    blobs = {name: a for module in modules for name, a in blob.collect_blobs(module).items()}
+    if blobs:
+        data = {name: blobs[name].reshape(-1).view(np.uint8) for name in sorted(blobs)}
+        files.write_npz(side_file(path), data)
+    files.write_text(path, content)
 
 
 def side_file(path: str | Path) -> Path:

@@ -1,7 +1,7 @@
 """The registry: every dialect, pass and pipeline of the compiler by name, imported only when used.
 
-To add a pass called `graph-do-it`, write `GraphDoItPass` in `passes/graph_do_it.py` and list the name in `PASSES`,
-and in `PIPELINES` if it runs by default, with the reason for its position.
+To add a pass called `graph-do-it`, write `GraphDoItPass` in `passes/graph_do_it.py` and list the
+name in `PASSES`, and in `PIPELINES` if it runs by default, with the reason for its position.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One pass of a pipeline, in `-p` syntax (options included), and why it stands where it does."""
+    """A pass of a pipeline, in `-p` syntax (options included), and why it stands where it does."""
 
     spec: str
     reason: str
@@ -48,11 +48,14 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
     "tile": (),
     "npu": (),
 }
-"""The default pipelines: `graph` improves a model, `tile` and `npu` lower to the level of that name."""
+"""The default pipelines: `graph` improves a model, `tile` and `npu` lower to that level."""
 
 
 def pass_path(name: str) -> str:
-    """Module and class of a pass: `graph-to-tile` is `npu_dialect.passes.graph_to_tile:GraphToTilePass`."""
+    """Module and class of a pass, from its name.
+
+    `graph-to-tile` is `npu_dialect.passes.graph_to_tile:GraphToTilePass`.
+    """
     words = name.split("-")
     return f"npu_dialect.passes.{'_'.join(words)}:{''.join(map(str.capitalize, words))}Pass"
 
@@ -75,7 +78,7 @@ def pipeline(level: str) -> str:
 
 
 def NpuContext() -> Context:  # noqa: N802 - reads as the class that it builds
-    """A context that knows our dialects and the stock dialects that our IR uses; each is loaded at first use."""
+    """A context with our dialects and the stock ones that our IR uses, loaded at first use."""
     from xdsl.context import Context
     from xdsl.dialects import get_all_dialects
 
@@ -108,7 +111,7 @@ def _xdsl_universe() -> Universe:
 
 
 def __getattr__(name: str) -> Any:
-    """`XDSL_UNIVERSE`, the entry point of stock xDSL tools, is built only when such a tool asks for it."""
+    """`XDSL_UNIVERSE`, the entry point of stock xDSL tools, is built when such a tool asks."""
     if name == "XDSL_UNIVERSE":
         return _xdsl_universe()
     raise AttributeError(name)

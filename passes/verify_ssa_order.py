@@ -1,11 +1,11 @@
-"""verify-ssa-order: every value is defined before it is used (xDSL's own verifier does not check this).
+"""verify-ssa-order: every value is defined before it is used.
 
-The IR is not changed. This is refused:
+xDSL's own verifier does not check this. The IR is not changed. This is refused:
 
     %1 = graph.relu(%0) : (tensor<4xf32>) -> tensor<4xf32>
     %0 = graph.neg(%x) : (tensor<4xf32>) -> tensor<4xf32>
 
-with: error[NPU0203]: relu1: the operands of graph.relu must be defined before it; found operand 0 (%0) ...
+with: error[NPU0203]: relu1: the operands of graph.relu must be defined before it, ...
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def check(module: Operation) -> None:
 
 
 def _check_region(region: Region, visible: set[SSAValue]) -> None:
-    """Check a region of which the surrounding code has already defined `visible`; leave that set as it was."""
+    """Check a region inside code that has defined `visible`; leave that set as it was."""
     if len(region.blocks) == 1:
         _check_block(region.blocks[0], visible)
         return
@@ -71,7 +71,8 @@ def _error(op: Operation, index: int) -> CompileError:
     operand = op.operands[index]
     name = f" (%{operand.name_hint})" if operand.name_hint else ""
     owner = operand.owner
-    origin = "an argument of another block" if isinstance(owner, Block) else f"the result of {owner.name}"
+    is_argument = isinstance(owner, Block)
+    origin = "an argument of another block" if is_argument else f"the result of {owner.name}"
     return error(
         Code.SSA_ORDER,
         f"the operands of {op.name} must be defined before it, in its block or around it",

@@ -1,0 +1,259 @@
+"""The compiler as functions: load a model, lower it, assemble a program, simulate it.
+
+    module = load("model.onnx", target="edge256")
+    lower(module, until="npu")
+    program = assemble(module)
+    run = simulate(program, {"image": x})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp
+
+from npu_dialect import files, pipeline, text, universe
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
+from npu_dialect.target import Target, TargetError, load_target
+
+if TYPE_CHECKING:
+    from npu_dialect.ports import Array, Inputs, Port
+    from npu_dialect.runtime.program import Program
+    from npu_dialect.runtime.simulator import Run
+
+Level = Literal["graph", "tile", "npu"]
+Shapes = Mapping[str, Sequence[int]]
+
+DEFAULT_TARGET = "edge256"
+
+
+def load(
+    source: Any, target: str | Path | None = None, *, shapes: Shapes | None = None
+) -> ModuleOp:
+    """The module of a model, carrying its target.
+
+    `source` is the path of an `.onnx` or `.mlir` file, an `onnx.ModelProto`, or a module already.
+    `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
+    `shapes` binds the symbolic dimensions of inputs, by input name. Raises CompileError for what
+    is malformed.
+    """
+    module = _load(source, shapes)
+    if target is not None:
+        set_target(module, target)
+    return module
+
+
+def set_target(module: ModuleOp, name: str | Path) -> Target:
+    """Record the target in the module. Raises CompileError (NPU0301, NPU0302)."""
+    from npu_dialect.npu.attributes import TargetAttr
+
+    target = find_target(name)
+    module.attributes["npu.target"] = TargetAttr(str(name))
+    return target
+
+
+def find_target(name: str | Path) -> Target:
+    """The target of a name or file. Raises CompileError (NPU0301, NPU0302)."""
+    try:
+        return load_target(name)
+    except TargetError as problem:
+        is_file = Path(name).suffix == ".toml" and Path(name).exists()
+        code = Code.TARGET_FILE if is_file else Code.TARGET_UNKNOWN
+        raise error(code, str(problem), source="target") from problem
+
+
+def level(module: ModuleOp) -> Level | None:
+    """The level that a module has reached; None for one that no pipeline has touched yet."""
+    dialects = {op.name.partition(".")[0] for op in module.walk()}
+    if "npu" in dialects:
+        return "npu"
+    if "tile" in dialects:
+        return "tile"
+    return "graph" if "npu.level" in module.attributes else None
+
+
+def remaining(module: ModuleOp, until: Level) -> tuple[Level, ...]:
+    """The levels whose pipelines bring the module to `until`. Raises CompileError (NPU0206)."""
+    levels: tuple[Level, ...] = ("graph", "tile", "npu")
+    if until not in levels:
+        raise error(Code.LEVEL, f"a level must be one of {', '.join(levels)}", found=until)
+    reached = level(module)
+    first = 0 if reached is None else levels.index(reached) + 1
+    if first > levels.index(until) + 1:
+        raise error(
+            Code.LEVEL, f"the module must not be below {until} already", found=f"level {reached}"
+        )
+    return levels[first : levels.index(until) + 1]
+
+
+def lower(
+    module: ModuleOp,
+    until: Level = "npu",
+    *,
+    options: Options = DEFAULT_OPTIONS,
+    on_level: Callable[[Level, ModuleOp], None] | None = None,
+) -> list[PassRun]:
+    """Bring a module to the level `until`, in place, verified after every pass.
+
+    What runs is `universe.pipeline(level)` of each level in turn; `npu-opt -p` runs the same by
+    hand. `on_level` sees the module at the end of each. Raises CompileError.
+    """
+    context = universe.NpuContext()
+    if until != "graph" and "npu.target" not in module.attributes:
+        set_target(module, DEFAULT_TARGET)
+    runs: list[PassRun] = []
+    for each in remaining(module, until):
+        runs += pipeline.run(module, universe.pipeline(each), context, options)
+        module.attributes["npu.level"] = StringAttr(each)
+        if on_level:
+            on_level(each, module)
+    return runs
+
+
+def assemble(module: ModuleOp) -> Program:
+    """The program of a module at level `npu`, proved by npu-verify. Raises CompileError."""
+    from npu_dialect.runtime.program import Program
+
+    if level(module) != "npu":
+        raise error(
+            Code.LEVEL,
+            "a module must be at level npu to be assembled",
+            found=f"level {level(module)}",
+            remedy='lower(module, until="npu") first',
+        )
+    return Program.from_module(module)
+
+
+def compile(  # the name that users look for
+    source: Any,
+    target: str | Path | None = None,
+    *,
+    shapes: Shapes | None = None,
+    options: Options = DEFAULT_OPTIONS,
+) -> Program:
+    """Load, lower and assemble in one step; the target is edge256 unless stated."""
+    module = load(source, target, shapes=shapes)
+    lower(module, options=options)
+    return assemble(module)
+
+
+def simulate(
+    program: Program, inputs: Inputs, *, trace: bool = False, seed: int | None = None
+) -> Run:
+    """Run a program: outputs by name, cycles, seconds, joules, layers.
+
+    `inputs` are arrays by name, or in order, or the only one. Any order of execution that the
+    program's waits permit gives the same bits: `seed` picks one at random. Raises CompileError for
+    inputs that do not fit.
+    """
+    from npu_dialect.ports import bind
+    from npu_dialect.runtime import simulator
+
+    arrays = bind(program.inputs, inputs)
+    return simulator.simulate(program, arrays, trace=trace, seed=seed)
+
+
+def execute(module: ModuleOp, inputs: Inputs, *, seed: int | None = None) -> dict[str, Array]:
+    """Run a module at the level it is at; the outputs by name.
+
+    `graph` evaluates its operations, `tile` is interpreted, `npu` is assembled and simulated.
+    """
+    from npu_dialect.ports import bind
+
+    reached = level(module)
+    if reached == "npu":
+        return dict(simulate(assemble(module), inputs, seed=seed).outputs)
+    arrays = bind(inputs_of(module), inputs)
+    if reached == "tile":
+        from npu_dialect.tile import interpret as tile_interpret
+
+        results = tile_interpret.run(module, arrays)
+    else:
+        from npu_dialect.graph import interpret as graph_interpret
+
+        results = graph_interpret.run(module, arrays)
+    names = _names(main(module), "npu.output_names", len(results))
+    return dict(zip(names, results, strict=True))
+
+
+def main(module: ModuleOp) -> FuncOp:
+    """The function `@main` of a module at level graph or tile. Raises CompileError (NPU0202)."""
+    for op in module.body.ops:
+        if isinstance(op, FuncOp) and op.sym_name.data == "main":
+            return op
+    raise error(Code.IR_INVALID, "a module must have a function @main", found="none")
+
+
+def inputs_of(module: ModuleOp) -> list[Port]:
+    """The inputs of a module at level graph or tile."""
+    from xdsl.dialects.builtin import MemRefType, TensorType
+
+    from npu_dialect import dtypes
+    from npu_dialect.ports import Port
+
+    function = main(module)
+    types = list(function.function_type.inputs)
+    names = _names(function, "npu.input_names", len(types))
+    ports: list[Port] = []
+    for name, each in zip(names, types, strict=False):
+        if not isinstance(each, TensorType | MemRefType):
+            raise error(Code.IR_INVALID, "inputs must be tensors or memrefs", found=each)
+        ports.append(Port(name, dtypes.of(each.element_type), each.get_shape()))
+    return ports
+
+
+def _names(function: FuncOp, attribute: str, count: int) -> list[str]:
+    """The names in an array attribute of the function, or else in0, in1, ... (out0, ...)."""
+    from xdsl.dialects.builtin import ArrayAttr
+
+    names = function.attributes.get(attribute)
+    if isinstance(names, ArrayAttr):
+        return [n.data for n in names if isinstance(n, StringAttr)]
+    return [f"{attribute[4:].split('put')[0]}{i}" for i in range(count)]
+
+
+def _load(source: Any, shapes: Shapes | None) -> ModuleOp:
+    if isinstance(source, ModuleOp):
+        return source
+    if isinstance(source, str | Path):
+        return _load_file(Path(source), shapes)
+    package = type(source).__module__.partition(".")[0]
+    if package == "onnx":
+        from npu_dialect.frontends import onnx
+
+        return onnx.load(source, shapes)
+    raise error(
+        Code.FILE_KIND,
+        "a model must be a path, an onnx.ModelProto or a module",
+        found=f"{type(source).__module__}.{type(source).__qualname__}",
+        source="load",
+    )
+
+
+def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
+    match path.suffix:
+        case ".onnx":
+            from npu_dialect.frontends import onnx
+
+            return onnx.load(path, shapes)
+        case ".mlir" if shapes:
+            raise error(
+                Code.SHAPE_BINDING,
+                "shapes must be bound when a model is imported",
+                found="a .mlir file, whose shapes are fixed",
+                source=str(path),
+            )
+        case ".mlir":
+            return text.read(path)
+        case suffix:
+            files.read_bytes(path)  # a file that is missing is reported as that
+            raise error(
+                Code.FILE_KIND,
+                "a model must be an .onnx or .mlir file",
+                found=f"the suffix {suffix!r}",
+                source=str(path),
+            )

@@ -1,0 +1,94 @@
+"""Inputs and outputs of a module or program by name; the check of the arrays given for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.dtypes import DType
+
+Array = NDArray[Any]
+Inputs = Mapping[str, Array] | Sequence[Array] | Array
+"""Arrays by name, or in order, or the only one."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output: its name in the model, its storage type and its shape."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}{list(self.shape)}"
+
+
+def bind(ports: Sequence[Port], inputs: Inputs) -> list[Array]:
+    """The arrays in the order of `ports`.
+
+    Raises CompileError (NPU0501, NPU0502, NPU0503), with one record for each port that is wrong.
+    """
+    arrays = _by_name(ports, inputs)
+    records = [e for port in ports for e in _mismatches(port, arrays[port.name])]
+    if records:
+        raise CompileError(*(r for e in records for r in e.records))
+    return [np.ascontiguousarray(arrays[port.name]) for port in ports]
+
+
+def _by_name(ports: Sequence[Port], inputs: Inputs) -> dict[str, Array]:
+    if isinstance(inputs, np.ndarray):
+        inputs = [inputs]
+    if not isinstance(inputs, Mapping):
+        if len(inputs) != len(ports):
+            raise _names_error(ports, f"{len(inputs)} arrays without names")
+        return {port.name: np.asarray(a) for port, a in zip(ports, inputs, strict=True)}
+    names = {port.name for port in ports}
+    if set(inputs) != names:
+        raise _names_error(ports, ", ".join(sorted(inputs)) or "none")
+    return {name: np.asarray(a) for name, a in inputs.items()}
+
+
+def _names_error(ports: Sequence[Port], found: str) -> CompileError:
+    wanted = "; ".join(map(str, ports)) or "none"
+    return error(
+        Code.INPUT_NAMES,
+        f"the inputs must be exactly those of the program ({wanted})",
+        found=found,
+        remedy=" ".join(f"--input {port.name}=FILE.npy" for port in ports),
+        source="inputs",
+    )
+
+
+def _mismatches(port: Port, array: Array) -> list[CompileError]:
+    if array.dtype != port.dtype.numpy:
+        wanted = f"the input must have element type {port.dtype.numpy}"
+        remedy = f"array.astype(numpy.{port.dtype.numpy})"
+        return [
+            error(
+                Code.INPUT_DTYPE, wanted, found=array.dtype, remedy=remedy, source=port.name
+            )
+        ]
+    if array.shape != port.shape:
+        wanted = f"the input must have shape {list(port.shape)}"
+        return [
+            error(
+                Code.INPUT_SHAPE,
+                wanted,
+                found=list(array.shape),
+                remedy=_shape_remedy(port, array),
+                source=port.name,
+            )
+        ]
+    return []
+
+
+def _shape_remedy(port: Port, array: Array) -> str:
+    if array.size == np.prod(port.shape, dtype=int):
+        return f"array.reshape({list(port.shape)})"
+    return "an array of that shape, or compiling the model for this one with --shape"

@@ -1,0 +1,257 @@
+"""What the command line tools share: parsing of options, errors as one line, progress.
+
+Nothing here imports xDSL or numpy, so that `--help` is fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+PROGRESS_AFTER = 2.0
+"""Seconds before progress is shown."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with help that keeps its layout, and errors in the form of all our errors."""
+
+    def __init__(self, prog: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog="examples:\n" + examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise error(
+            Code.OPTION,
+            "the command line must be as --help shows",
+            found=message,
+            remedy=f"{self.prog} --help",
+            source=self.prog,
+        )
+
+
+def add_model_options(parser: Parser, *, default_target: str | None = None) -> None:
+    """Add --target and --shape."""
+    default = f" (default: {default_target})" if default_target else ""
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        default=default_target,
+        help=f"the machine: edge256, mobile4k, or the path of a target file{default}",
+    )
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=D,D,...",
+        action="append",
+        default=[],
+        help="bind the shape of a model input with symbolic dimensions; may be repeated",
+    )
+
+
+def add_driver_options(parser: Parser) -> None:
+    """Add the options of `pipeline.Options`, and --timing."""
+    group = parser.add_argument_group("watching the passes")
+    group.add_argument(
+        "--print-ir-after-all", action="store_true", help="print the IR after every pass (stderr)"
+    )
+    group.add_argument("--print-ir-before", metavar="PASS", action="append", default=[])
+    group.add_argument("--print-ir-after", metavar="PASS", action="append", default=[])
+    group.add_argument(
+        "--verify-each",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="verify after every pass",
+    )
+    group.add_argument("--timing", action="store_true", help="print the time of each pass (stderr)")
+    group.add_argument(
+        "--reproducer",
+        metavar="DIR",
+        default="npu-reproducer",
+        help="where a failing pass leaves what reproduces it (default: %(default)s)",
+    )
+
+
+def add_debug_option(parser: Parser) -> None:
+    """Add --debug."""
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def driver_options(args: argparse.Namespace, progress: Any = None) -> Any:
+    """The `pipeline.Options` that the options of `add_driver_options` ask for."""
+    from pathlib import Path
+
+    from npu_dialect.pipeline import Options
+
+    return Options(
+        verify_each=args.verify_each,
+        print_before=tuple(args.print_ir_before),
+        print_after=tuple(args.print_ir_after),
+        print_after_all=args.print_ir_after_all,
+        reproducer=Path(args.reproducer),
+        progress=progress,
+    )
+
+
+def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """`["x=1,3,224,224"]` as a table. Raises CompileError (NPU0004)."""
+    return dict(map(_parse_shape, options))
+
+
+def _parse_shape(option: str) -> tuple[str, tuple[int, ...]]:
+    name, _, dims = option.rpartition("=")
+    try:
+        shape = tuple(int(d) for d in dims.replace("x", ",").split(",") if d)
+    except ValueError:
+        shape = (0,)
+    if not name or min(shape, default=1) < 1:
+        raise error(
+            Code.OPTION,
+            "must be the name of an input and positive dimensions",
+            found=repr(option),
+            remedy="--shape x=1,3,224,224",
+            source="--shape",
+        )
+    return name, shape
+
+
+def run_tool(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Any) -> int:
+    """Parse the arguments and run `body`; the exit code.
+
+    Errors become one line each on standard error and exit code 1, with the traceback only under
+    `--debug`; a closed pipe and Ctrl-C end quietly.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in arguments
+    try:
+        code = body(parser.parse_args(arguments))
+        sys.stdout.flush()
+        return code
+    except CompileError as problem:
+        return _report(problem, debug)
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as problem:
+        return _report(_unforeseen(parser.prog, problem), debug)
+
+
+def _report(problem: CompileError, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(problem)
+    else:
+        print(problem, file=sys.stderr)
+    return EXIT_ERROR
+
+
+def _unforeseen(tool: str, problem: Exception) -> CompileError:
+    found = f"{type(problem).__name__}: {problem}".strip().splitlines()[0]
+    unforeseen = error(
+        Code.CRASH,
+        "the tool must not fail in a way that it did not foresee",
+        found=found,
+        remedy="the same command with --debug for the traceback, and report it",
+        source=tool,
+    )
+    unforeseen.__cause__ = problem
+    return unforeseen
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: the reader is gone."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def show_records(records: Sequence[Diagnostic], *, remarks: bool) -> None:
+    """Print warnings, and remarks if asked, one line each, on standard error."""
+    from npu_dialect.diagnostics import Severity, unique
+
+    for record in unique(records):
+        if remarks or record.severity is not Severity.REMARK:
+            print(record, file=sys.stderr)
+
+
+def show_timing(runs: Sequence[Any]) -> None:
+    """Print the time of every pass on standard error."""
+    total = sum(r.seconds for r in runs) or 1e-9
+    print(f"{'seconds':>9}  {'share':>6}  {'ops':>7}  pass", file=sys.stderr)
+    for r in runs:
+        share = f"{r.seconds / total:.1%}"
+        print(f"{r.seconds:9.3f}  {share:>6}  {r.operations:7d}  {r.spec}", file=sys.stderr)
+    print(f"{total:9.3f}  {'100.0%':>6}  {'':7}  total", file=sys.stderr)
+
+
+@contextmanager
+def progress(title: str) -> Generator[Callable[[str, int, int], None], None, None]:
+    """A function to call with (step, index, number of steps).
+
+    After two seconds, and only on a terminal, a progress bar on standard error shows it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda step, index, count: None
+        return
+    bar = _Bar(title)
+    timer = threading.Timer(PROGRESS_AFTER, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield bar.update
+    finally:
+        timer.cancel()
+        bar.stop()
+
+
+class _Bar:
+    """A rich progress bar that starts late: most work is done before it would appear."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.state = ("", 0, 1)
+        self.lock = threading.Lock()
+        self.shown: Any = None
+        self.stopped = False
+
+    def start(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, TimeElapsedColumn
+
+        with self.lock:
+            if self.stopped:
+                return
+            columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+            self.shown = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.shown.add_task(self.title)
+            self.shown.start()
+        self.update(*self.state)
+
+    def update(self, step: str, index: int, count: int) -> None:
+        with self.lock:
+            self.state = (step, index, count)
+            if self.shown is not None:
+                description = f"{self.title}: {step}"
+                self.shown.update(self.task, description=description, completed=index, total=count)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            if self.shown is not None:
+                self.shown.stop()
