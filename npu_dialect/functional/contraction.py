@@ -57,7 +57,7 @@ def conv2d(
         return _depthwise(x, weights, strides, dilations, pads, x_zero, out_hw, acc)
     kernel = (weights.shape[0], weights.shape[1])
     out_hw = out_hw or output_size((x.shape[1], x.shape[2]), kernel, strides, dilations, pads)
-    dtype = _common_dtype(x, x_zero, weights, "filter")
+    dtype = _common_dtype(x, x_zero, weights, 3)
     extent = window_extent(kernel, strides, dilations, out_hw)
     image = pad(x, dtype, x_zero, (pads[0], pads[1]), extent, planar=weights.is_float)
     _center(image, x_zero)
@@ -98,22 +98,23 @@ def depthwise_conv2d(
 def matmul(
     a: Array,
     b: Array | Weights,
-    a_zero: int = 0,
-    b_zero: Array | int = 0,
+    x_zero: int = 0,
+    w_zero: Array | int = 0,
     acc: Array | None = None,
 ) -> Array:
     """a [..., M, K] times b [..., K, N]: [..., M, N]; leading dimensions broadcast.
 
-    `acc` is the start value (not changed). Raises ValueError where shapes do not fit.
+    `x_zero` is the zero point of a, `w_zero` that of b; `acc` is the start value (not changed).
+    Raises ValueError where shapes do not fit.
     """
-    weights = as_weights(b, b_zero)
+    weights = as_weights(b, w_zero)
     if a.ndim < 2 or len(weights.shape) < 2 or a.shape[-1] != weights.shape[-2]:
         raise ValueError(
             f"a [..., M, K] and b [..., K, N] must agree, found {a.shape} and {weights.shape}"
         )
-    dtype = _common_dtype(a, a_zero, weights, "product")
+    dtype = _common_dtype(a, x_zero, weights, 1)
     left = a.astype(dtype)
-    _center(left, a_zero)
+    _center(left, x_zero)
     right = weights.converted(dtype)
     batch = np.broadcast_shapes(a.shape[:-2], weights.shape[:-2])
     result = _start(acc, (*batch, a.shape[-2], weights.shape[-1]), weights.is_float)
@@ -133,16 +134,20 @@ def _check_filter(x: Array, w: tuple[int, ...], groups: int) -> None:
         )
 
 
-def _common_dtype(x: Array, x_zero: int, weights: Weights, kind: str) -> np.dtype[Any]:
-    """The type to compute in. Raises ValueError where one operand is float and the other is not."""
+def _common_dtype(x: Array, x_zero: int, weights: Weights, summed: int) -> np.dtype[Any]:
+    """The type to compute in, for sums over `summed` axes of the weights before the last.
+
+    Raises ValueError where one operand is float and the other is not.
+    """
     if weights.is_float != (x.dtype.kind not in "iub"):
         raise ValueError(
             f"operands must both be float or both integer, found {x.dtype} and {weights.dtype}"
         )
     if weights.is_float:
         return np.dtype(np.float32)
-    bound = weights.filter_bound if kind == "filter" else weights.product_bound
-    return exact_dtype(magnitude(x, x_zero) * bound)
+    greatest = magnitude(x, x_zero)
+    rough = exact_dtype(greatest * weights.rough_bound(summed))
+    return rough if rough == np.float32 else exact_dtype(greatest * weights.bound(summed))
 
 
 def _center(image: Array, zero: int) -> None:

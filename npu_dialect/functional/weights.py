@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ class Weights:
         self.array = array
         self.zero = zero
         self._converted: dict[np.dtype[Any], Array] = {}
+        self._bounds: dict[int, float] = {}
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -54,20 +56,23 @@ class Weights:
         return found
 
     @cached_property
-    def column_sums(self) -> Array:
-        """Sums of magnitudes over the next to last axis, [..., N] (exact where below 2**53)."""
-        return np.abs(self.converted(np.dtype(np.float64))).sum(axis=-2)
+    def _magnitude(self) -> int:
+        zeros = np.asarray(self.zero)
+        return max(magnitude(self.array, int(zero)) for zero in (zeros.min(), zeros.max()))
 
-    @cached_property
-    def filter_bound(self) -> float:
-        """Greatest sum of magnitudes that one output channel of a convolution multiplies with."""
-        sums = self.column_sums
-        return float(sums.reshape(-1, sums.shape[-1]).sum(axis=0).max(initial=0.0))
+    def rough_bound(self, summed: int) -> int:
+        """At least `bound`, from the greatest magnitude."""
+        return self._magnitude * math.prod(self.shape[-1 - summed : -1])
 
-    @cached_property
-    def product_bound(self) -> float:
-        """Greatest sum of magnitudes that one output column of a matrix product multiplies with."""
-        return float(self.column_sums.max(initial=0.0))
+    def bound(self, summed: int) -> float:
+        """Greatest sum of magnitudes over the `summed` axes before the last one."""
+        found = self._bounds.get(summed)
+        if found is None:
+            exact = self.rough_bound(summed) < EXACT_F32
+            values = np.abs(self.converted(_F32 if exact else _F64))
+            sums = values.sum(axis=tuple(range(-1 - summed, -1)))
+            found = self._bounds[summed] = float(sums.max(initial=0.0))
+        return found
 
 
 def prepare_weights(w: Array, w_zero: Array | int = 0) -> Weights:
