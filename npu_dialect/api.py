@@ -48,11 +48,24 @@ def load(
 
 
 def set_target(module: ModuleOp, name: str | Path) -> Target:
-    """Record the target in the module. Raises CompileError (NPU0301, NPU0302)."""
+    """Record the target in the module.
+
+    Raises CompileError: NPU0301 and NPU0302 for the target, NPU0206 for a module that has been
+    lowered for another one.
+    """
     from npu_dialect.npu.attributes import TargetAttr
 
     target = find_target(name)
-    module.attributes["npu.target"] = TargetAttr(str(name))
+    before = module.attributes.get("npu.target")
+    after = TargetAttr(str(name))
+    if before not in (None, after) and level(module) in ("tile", "npu"):
+        raise error(
+            Code.LEVEL,
+            "the target must be chosen before a module is lowered to tile",
+            found=f"a module at level {level(module)} for {before}",
+            remedy="lowering the model again for this target",
+        )
+    module.attributes["npu.target"] = after
     return target
 
 

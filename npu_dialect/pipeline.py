@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
 from typing import TextIO
@@ -133,8 +133,7 @@ def _instance(spec: ArgSpec) -> ModulePass:
     try:
         return cls.from_spec(spec)
     except ValueError as problem:
-        fields = cls.__dataclass_fields__
-        known = ", ".join(fields) or "none"
+        known = ", ".join(f.name for f in fields(cls) if f.name != "name") or "none"
         raise error(
             Code.PIPELINE_SYNTAX,
             f"must be given options that it has ({known}), of their types",
@@ -146,7 +145,7 @@ def _instance(spec: ArgSpec) -> ModulePass:
 def _unknown_pass(name: str) -> CompileError:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, universe.PASSES, n=3, cutoff=0.5)
+    near = get_close_matches(name, universe.pass_names(), n=3, cutoff=0.5)
     return error(
         Code.PASS_UNKNOWN,
         "a pipeline must name registered passes",

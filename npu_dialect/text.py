@@ -122,6 +122,5 @@ def _syntax_error(problem: ParseError, name: str, line: int) -> CompileError:
         Code.IR_SYNTAX,
         "must be valid IR",
         found=problem.msg.strip().splitlines()[0],
-        source=name,
-        location=f"{name}:{line + place.line}:{place.col}",
+        source=f"{name}:{line + place.line}:{place.col}",
     )

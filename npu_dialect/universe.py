@@ -72,6 +72,13 @@ def pass_class(name: str) -> type[ModulePass]:
     return get_all_passes()[name]()
 
 
+def pass_names() -> list[str]:
+    """The names that a pipeline may use: our passes, then the stock passes of xDSL."""
+    from xdsl.transforms import get_all_passes
+
+    return [*PASSES, *sorted(get_all_passes())]
+
+
 def pipeline(level: str) -> str:
     """The default pipeline of a level as a string in `npu-opt -p` syntax."""
     return ",".join(step.spec for step in PIPELINES[level])

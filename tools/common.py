@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
+from npu_dialect.files import unwritable
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -148,6 +149,8 @@ def run_tool(parser: Parser, body: Callable[[argparse.Namespace], int], argv: An
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except OSError as problem:
+        return _report(unwritable(problem.filename or "standard output", problem), debug)
     except Exception as problem:
         return _report(_unforeseen(parser.prog, problem), debug)
 

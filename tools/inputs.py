@@ -1,0 +1,84 @@
+"""The arrays that a command line names: `x.npy`, `name=x.npy`, or an `.npz` with all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from npu_dialect import files
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.ports import Array, Inputs, Port
+
+
+def load_inputs(options: Sequence[str]) -> Inputs:
+    """The arrays of some `--input` options: by name, or in order where none has a name.
+
+    Raises CompileError for files that are no arrays (NPU0003) and for names beside no names.
+    """
+    named: dict[str, Array] = {}
+    unnamed: list[Array] = []
+    for option in options:
+        name, path = _split(option)
+        content = _load(path)
+        if isinstance(content, dict):
+            named |= content
+        elif name:
+            named[name] = content
+        else:
+            unnamed.append(content)
+    if named and unnamed:
+        raise error(
+            Code.OPTION,
+            "must give a name to every array or to none",
+            found=f"{len(named)} with and {len(unnamed)} without",
+            remedy="--input name=file.npy for each",
+            source="--input",
+        )
+    return named or unnamed
+
+
+def random_inputs(ports: Sequence[Port], seed: int) -> dict[str, Array]:
+    """Arrays that fit: floats of a normal distribution, integers over their whole range."""
+    generator = np.random.default_rng(seed)
+    return {port.name: _random(port, generator) for port in ports}
+
+
+def _random(port: Port, generator: np.random.Generator) -> Array:
+    if port.dtype.is_float:
+        return generator.standard_normal(port.shape).astype(port.dtype.numpy)
+    if port.dtype.is_int:
+        return generator.integers(
+            port.dtype.low, port.dtype.high, port.shape, port.dtype.numpy.type, endpoint=True
+        )
+    return generator.random(port.shape) < 0.5
+
+
+def _split(option: str) -> tuple[str, Path]:
+    """Name and path; a file that exists under the whole text has no name."""
+    name, separator, path = option.rpartition("=")
+    if not separator or Path(option).exists():
+        return "", Path(option)
+    return name, Path(path)
+
+
+def _load(path: Path) -> Array | dict[str, Array]:
+    content = files.read_bytes(path)
+    try:
+        loaded: Any = np.load(BytesIO(content), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, BadZipFile, AttributeError, OSError) as problem:
+        raise error(
+            Code.FILE_KIND,
+            "an input must be a .npy or .npz file of arrays",
+            found=str(problem).splitlines()[0] if str(problem) else "an empty file",
+            remedy="numpy.save('x.npy', x)",
+            source=str(path),
+        ) from problem

@@ -1,0 +1,114 @@
+"""Compile a model to a program for the NPU: .onnx or .mlir to .npu."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npu_dialect.diagnostics import Diagnostic, collect, unique
+from npu_dialect.tools import common
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from npu_dialect.pipeline import PassRun, Progress
+    from npu_dialect.runtime.program import Program
+
+EXAMPLES = """\
+  npu-compile model.onnx                                   to model.npu, for edge256
+  npu-compile model.onnx --target mobile4k -o fast.npu     for another machine
+  npu-compile model.onnx --shape x=1,3,224,224             binding symbolic dimensions
+  npu-compile model.onnx --emit tile                       print the IR at a level instead
+  npu-compile model.onnx --save-ir ir --report report.json keep the IR of every level, and a report
+  npu-run model.npu --input x.npy                          then run it
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; the exit code."""
+    return common.run_tool(_parser(), _run, argv)
+
+
+def _parser() -> common.Parser:
+    parser = common.Parser("npu-compile", __doc__ or "", EXAMPLES)
+    add = parser.add_argument
+    add("model", help="an .onnx model, or .mlir at any level")
+    add("-o", "--output", metavar="FILE", help="default: the model's name with .npu")
+    common.add_model_options(parser)
+    add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level, not a program")
+    add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
+    add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
+    add("--remarks", action="store_true", help="print the remarks of the passes (stderr)")
+    common.add_driver_options(parser)
+    common.add_debug_option(parser)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from npu_dialect import api
+
+    with collect() as records, common.progress("npu-compile") as progress:
+        module = api.load(args.model, args.target, shapes=common.parse_shapes(args.shape))
+        passes = _lower(args, module, progress)
+        program = None if args.emit else api.assemble(module)
+    if program is None:
+        _emit(args, module)
+    else:
+        _save(args, program)
+    if args.report:
+        _write_report(args.report, program, passes, records)
+    if args.timing:
+        common.show_timing(passes)
+    common.show_records(records, remarks=args.remarks)
+    return 0
+
+
+def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> list[PassRun]:
+    from npu_dialect import api, files, text
+
+    folder = files.make_folder(args.save_ir) if args.save_ir else None
+
+    def save(level: str, module: ModuleOp) -> None:
+        if folder:
+            text.write(folder / f"{level}.mlir", module)
+
+    options = common.driver_options(args, progress)
+    return api.lower(module, args.emit or "npu", options=options, on_level=save)
+
+
+def _emit(args: argparse.Namespace, module: ModuleOp) -> None:
+    from npu_dialect import text
+
+    if args.output:
+        text.write(args.output, module)
+    else:
+        sys.stdout.write(text.to_text(module))
+
+
+def _save(args: argparse.Namespace, program: Program) -> None:
+    path = Path(args.output or Path(args.model).with_suffix(".npu").name)
+    program.save(path)
+    size = path.stat().st_size if path.is_file() else 0
+    print(f"{path}: {len(program.instructions)} instructions, {size:,} bytes")
+
+
+def _write_report(
+    path: str, program: Program | None, passes: Sequence[PassRun], records: Sequence[Diagnostic]
+) -> None:
+    from npu_dialect import files
+
+    report: dict[str, Any] = {
+        "passes": [vars(run) for run in passes],
+        "diagnostics": [record.to_json() for record in unique(records)],
+    }
+    if program is not None:
+        report["program"] = program.summary()
+    files.write_text(path, json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Run a program on the simulated NPU, or a model at any level of the compiler."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.tools import common
+
+if TYPE_CHECKING:
+    from npu_dialect.api import Level
+    from npu_dialect.ports import Array, Inputs, Port
+    from npu_dialect.runtime.program import Program
+    from npu_dialect.runtime.simulator import Run
+
+EXAMPLES = """\
+  npu-run model.npu --input x.npy                     one input
+  npu-run model.npu --input a=a.npy --input b=b.npy   several, by name (or one .npz with all)
+  npu-run model.npu --random 0 --trace trace.json     random inputs; a trace for a trace viewer
+  npu-run model.npu --input x.npy --output out.npz    keep the outputs
+  npu-run model.npu --input x.npy --seed 7            another order that the waits permit
+  npu-run model.onnx --target edge256 --level tile --input x.npy
+                                                      compile in memory, run at a level
+  npu-run model.onnx --compare --input x.npy          all levels and onnxruntime side by side
+  npu-run model.npu --model model.onnx --compare --input x.npy
+                                                      the same, with the program of the file
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; the exit code."""
+    return common.run_tool(_parser(), _run, argv)
+
+
+def _parser() -> common.Parser:
+    parser = common.Parser("npu-run", __doc__ or "", EXAMPLES)
+    add = parser.add_argument
+    add("program", help=".npu; or .onnx or .mlir, compiled in memory")
+    add("--input", action="append", default=[], metavar="[NAME=]FILE", help=".npy or .npz")
+    add("--random", type=int, metavar="SEED", help="random inputs instead")
+    add("--output", metavar="FILE", help="write the outputs to this .npz")
+    add("--level", choices=("graph", "tile", "npu"), default="npu", help="default: npu")
+    add("--model", metavar="FILE", help="the model of a .npu, for --level and --compare")
+    common.add_model_options(parser)
+    add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
+    add("--seed", type=int, metavar="N", help="choose the order of execution at random")
+    add("--trace", metavar="FILE", help="write what each engine did when")
+    add("--report", metavar="FILE", help="write a report, .json or .html")
+    add("--json", action="store_true", help="print JSON, not tables")
+    common.add_debug_option(parser)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    _check(args)
+    if args.compare:
+        return _compare(args)
+    if args.level != "npu":
+        return _run_level(args)
+    program = _program(args)
+    return _simulate(args, program)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse combinations that mean nothing."""
+    if bool(args.input) == (args.random is not None):
+        raise error(
+            Code.OPTION,
+            "must be given either --input or --random",
+            found="both" if args.input else "neither",
+            remedy="--input x.npy",
+            source="npu-run",
+        )
+    if _is_program(args.program) and not args.model and (args.compare or args.level != "npu"):
+        raise error(
+            Code.OPTION,
+            "--level and --compare must know the model, a .npu holds instructions only",
+            found="no --model",
+            remedy="--model model.onnx",
+            source="npu-run",
+        )
+
+
+def _is_program(path: str) -> bool:
+    return path.endswith(".npu")
+
+
+def _program(args: argparse.Namespace) -> Program:
+    from npu_dialect import api
+    from npu_dialect.runtime.program import Program
+
+    if _is_program(args.program):
+        return Program.load(args.program)
+    with common.progress("npu-compile") as progress:
+        options = api.Options(progress=progress)
+        shapes = common.parse_shapes(args.shape)
+        return api.compile(args.program, args.target, shapes=shapes, options=options)
+
+
+def _inputs(args: argparse.Namespace, ports: Sequence[Port]) -> Inputs:
+    from npu_dialect.tools.inputs import load_inputs, random_inputs
+
+    return random_inputs(ports, args.random) if args.random is not None else load_inputs(args.input)
+
+
+def _simulate(args: argparse.Namespace, program: Program) -> int:
+    from npu_dialect import api
+
+    with common.progress("npu-run"):
+        run = api.simulate(
+            program, _inputs(args, program.inputs), trace=bool(args.trace), seed=args.seed
+        )
+    if args.trace:
+        run.save_trace(args.trace)
+    if args.report:
+        run.save_report(args.report)
+    _finish(args, run.outputs, run)
+    return 0
+
+
+def _run_level(args: argparse.Namespace) -> int:
+    from npu_dialect import api
+
+    module = api.load(_model(args), _target(args), shapes=common.parse_shapes(args.shape))
+    inputs = _inputs(args, api.inputs_of(module))
+    with common.progress("npu-run") as progress:
+        level: Level = args.level
+        api.lower(module, level, options=api.Options(progress=progress))
+        outputs = api.execute(module, inputs, seed=args.seed)
+    _finish(args, outputs, None)
+    return 0
+
+
+def _model(args: argparse.Namespace) -> str:
+    return args.model or args.program
+
+
+def _target(args: argparse.Namespace) -> str | None:
+    """The target asked for, or that of the program."""
+    if args.target or not _is_program(args.program):
+        return args.target
+    from npu_dialect.runtime.program import Program
+
+    return Program.load(args.program).target
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from npu_dialect import api, compare
+    from npu_dialect.tools import tables
+
+    program = _program(args) if _is_program(args.program) else None
+    module = api.load(_model(args), _target(args), shapes=common.parse_shapes(args.shape))
+    inputs = _inputs(args, api.inputs_of(module))
+    with common.progress("npu-run --compare") as progress:
+        result = compare.compare(
+            module, inputs, model=_model(args), program=program, seed=args.seed, progress=progress
+        )
+    if args.json:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        tables.show_comparison(result)
+    return 0 if result.levels_agree else common.EXIT_ERROR
+
+
+def _finish(args: argparse.Namespace, outputs: dict[str, Array], run: Run | None) -> None:
+    from npu_dialect import files
+
+    if args.output:
+        files.write_npz(args.output, outputs)
+    if args.json:
+        print(json.dumps(_summary(outputs, run), indent=2))
+        return
+    from npu_dialect.tools import tables
+
+    tables.show_outputs(outputs)
+    if run is not None:
+        tables.show_run(run)
+
+
+def _summary(outputs: dict[str, Array], run: Run | None) -> dict[str, Any]:
+    shapes = {n: {"dtype": str(a.dtype), "shape": list(a.shape)} for n, a in outputs.items()}
+    return {"outputs": shapes} | (run.summary() if run is not None else {})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
