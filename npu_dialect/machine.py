@@ -94,6 +94,9 @@ def dense_strides(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+KEPT_BYTES = 64 << 20
+"""Bytes of memory content for which a machine keeps derived values."""
+
 HostFunction = Callable[[Sequence[Array]], Sequence[Array]]
 
 
@@ -110,6 +113,9 @@ class Machine:
     kernels: Sequence[Kernel] = ()
     host_functions: Mapping[int, HostFunction] = field(default_factory=lambda: {})
     memories: dict[str, npt.NDArray[np.uint8]] = field(init=False)
+    kept: dict[object, object] = field(init=False, default_factory=lambda: {})
+    """Values derived from the content of memory (converted weights), by that content."""
+    _kept_bytes: int = field(init=False, default=0)
     _views: dict[Operand, Array] = field(init=False, default_factory=lambda: {})
 
     def __post_init__(self) -> None:
@@ -124,6 +130,14 @@ class Machine:
         if view is None:
             view = self._views[operand] = self._make_view(operand)
         return view
+
+    def keep(self, key: object, value: object, size: int) -> None:
+        """Adds to `kept`, which is emptied when the sizes in bytes exceed `KEPT_BYTES`."""
+        if self._kept_bytes + size > KEPT_BYTES:
+            self.kept.clear()
+            self._kept_bytes = 0
+        self.kept[key] = value
+        self._kept_bytes += size
 
     def _make_view(self, operand: Operand) -> Array:
         memory = self.memories[operand.space]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
@@ -12,9 +12,10 @@ from xdsl.utils.exceptions import VerifyException
 
 from npu_dialect import cost, functional
 from npu_dialect.cost import ArrayWork
+from npu_dialect.functional import Weights
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Array, Machine, Operand
-from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.fields import Int, Ints, OperandField
 from npu_dialect.target import Target
 
@@ -61,15 +62,14 @@ class ArrayInstruction(Instruction):
         return [o for n, _, o in self.operand_fields() if n == name]
 
     @abstractmethod
-    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
         """The sums of products, shaped like the output, from `start` or zero."""
 
     @abstractmethod
-    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+    def work(self, values: Values) -> dict[str, int | bool]:
         """positions, taps, in_channels, out_channels, depthwise."""
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         start = machine.view(values["partial"]) if values["accumulate"] else None
         sums = self.sums(machine, values, start)
         if "kernel" not in values:
@@ -88,8 +88,21 @@ class ArrayInstruction(Instruction):
         return cost.array(target, array_work(values, self.work(values), kernels))
 
 
+def prepared(machine: Machine, values: Values) -> Weights:
+    """The weights as they lie in memory now, converted for the product; conversions of the same bytes are kept."""
+    operand: Operand = values["weights"]
+    data = machine.view(operand).tobytes()
+    key = (data, operand.dtype.code, operand.dims, values["w_zero"])
+    found = machine.kept.get(key)
+    if found is None:
+        array = np.frombuffer(data, operand.dtype.numpy).reshape(operand.dims)
+        found = Weights(array, values["w_zero"])
+        machine.keep(key, found, len(data))
+    return cast(Weights, found)
+
+
 def array_work(
-    values: dict[str, Any], work: dict[str, int | bool], kernels: Sequence[Kernel]
+    values: Values, work: dict[str, int | bool], kernels: Sequence[Kernel]
 ) -> ArrayWork:
     """The numbers that an array instruction's cost depends on."""
     side = sum(values[n].size for n in ("params", "residual", "table") if n in values)
@@ -119,20 +132,19 @@ class WindowedInstruction(ArrayInstruction):
     pads = prop_def(Ints(2, 8))
     """Rows above and columns to the left of the input."""
 
-    def _positions(self, values: dict[str, Any]) -> tuple[int, ...]:
+    def _positions(self, values: Values) -> tuple[int, ...]:
         return (values["output"] if "output" in values else values["partial"]).dims
 
-    def _convolve(self, function: Any, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+    def _convolve(self, function: Any, machine: Machine, values: Values, start: Array | None) -> Array:
         rows, columns, _ = self._positions(values)
         top, left = values["pads"]
         result = function(
             machine.view(values["input"])[None],
-            machine.view(values["weights"]),
+            prepared(machine, values),
             strides=values["strides"],
             dilations=values["dilations"],
             pads=(top, left, 0, 0),
             x_zero=values["x_zero"],
-            w_zero=values["w_zero"],
             out_hw=(rows, columns),
             acc=None if start is None else start[None],
         )
@@ -151,10 +163,10 @@ class Conv2DOp(WindowedInstruction):
     name = "npu.conv2d"
     OPCODE: ClassVar[int] = 3
 
-    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
         return self._convolve(functional.conv2d, machine, values, start)
 
-    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+    def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
         kh, kw, ic, _ = values["weights"].dims
         return dict(positions=rows * columns, taps=kh * kw, in_channels=ic, out_channels=channels)
@@ -167,10 +179,10 @@ class DepthwiseConv2DOp(WindowedInstruction):
     name = "npu.depthwise_conv2d"
     OPCODE: ClassVar[int] = 4
 
-    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
         return self._convolve(functional.depthwise_conv2d, machine, values, start)
 
-    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+    def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
         kh, kw, _ = values["weights"].dims
         return dict(
@@ -185,15 +197,14 @@ class MatmulOp(ArrayInstruction):
     name = "npu.matmul"
     OPCODE: ClassVar[int] = 5
 
-    def sums(self, machine: Machine, values: dict[str, Any], start: Array | None) -> Array:
+    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
         return functional.matmul(
             machine.view(values["input"]),
-            machine.view(values["weights"]),
-            x_zero=values["x_zero"],
-            w_zero=values["w_zero"],
+            prepared(machine, values),
+            a_zero=values["x_zero"],
             acc=start,
         )
 
-    def work(self, values: dict[str, Any]) -> dict[str, int | bool]:
+    def work(self, values: Values) -> dict[str, int | bool]:
         m, k = values["input"].dims
         return dict(positions=m, taps=1, in_channels=k, out_channels=values["weights"].dims[1])

@@ -82,18 +82,19 @@ class WaitsField(Field):
         return "up to 15 waits of core (4 bits), engine (4 bits), count (32 bits)"
 
     def print(self, printer: Printer, value: Sequence[Wait]) -> None:
-        items = (f"{w.core}.{w.engine}: {w.count}" for w in value)
+        items = (f"{f'{w.core}:' if w.core else ''}{w.engine}: {w.count}" for w in value)
         printer.print_string("{" + ", ".join(items) + "}")
 
     def parse(self, parser: Parser) -> Any:
         def wait() -> Wait:
-            core = parser.parse_integer()
-            parser.parse_punctuation(".")
-            engine = parser.parse_identifier()
+            core = parser.parse_optional_integer(allow_boolean=False)
+            if core is not None:
+                parser.parse_punctuation(":")
+            engine = parser.parse_identifier("an engine")
             if engine not in ENGINES:
                 parser.raise_error(f"an engine must be one of {', '.join(ENGINES)}, found {engine}")
             parser.parse_punctuation(":")
-            return Wait(core, engine, parser.parse_integer())
+            return Wait(core or 0, engine, parser.parse_integer())
 
         return tuple(parser.parse_comma_separated_list(parser.Delimiter.BRACES, wait))
 
@@ -117,7 +118,7 @@ class StepsField(Field):
     def encode(self, writer: BitWriter, value: Sequence[int]) -> None:
         writer.write(len(value), 8)
         for v in value:
-            writer.write(v, self.width)
+            writer.write(v, self.width, True)
 
     def decode(self, reader: BitReader) -> tuple[int, ...]:
         return tuple(reader.read(self.width, True) for _ in range(reader.read(8)))
@@ -134,6 +135,9 @@ class StepsField(Field):
 
 
 WAITS = WaitsField()
+
+Values = dict[str, Any]
+"""The fields of an instruction that are present, by name, as Python values."""
 
 
 class Instruction(IRDLOperation):
@@ -160,7 +164,8 @@ class Instruction(IRDLOperation):
             if value is not None and value != ()
         }
         properties["core"] = table["core"].field.attribute(core)
-        super().__init__(properties=properties, location=location or UnknownLoc())
+        super().__init__(properties=properties)
+        self.location = location or UnknownLoc()
 
     # --- what it touches --------------------------------------------------------------------------------------
 
@@ -200,8 +205,8 @@ class Instruction(IRDLOperation):
     # --- what it means ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def execute(self, machine: Machine) -> None:
-        """Does the instruction's work on the state: its definition."""
+    def execute(self, machine: Machine, values: Values) -> None:
+        """Does the instruction's work on the state: its definition. `values` is what `values()` gives."""
 
     @abstractmethod
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> Cost:
@@ -209,7 +214,7 @@ class Instruction(IRDLOperation):
 
     # --- fields -----------------------------------------------------------------------------------------------
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Values:
         """Every field that is present, as Python values."""
         table = field_table(type(self))
         return {n: table[n].field.value(a) for n, a in self.properties.items() if n in table}

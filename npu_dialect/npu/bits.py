@@ -10,10 +10,12 @@ class BitWriter:
         self._value = 0
         self._length = 0
 
-    def write(self, value: int, width: int) -> None:
-        """Appends the low `width` bits. Raises ValueError where `value` does not fit."""
-        if not -(1 << (width - 1)) <= value < (1 << width):
-            raise ValueError(f"a field of {width} bits must hold its value, found {value}")
+    def write(self, value: int, width: int, signed: bool = False) -> None:
+        """Appends `width` bits, two's complement when `signed`. Raises ValueError where `value` does not fit."""
+        low, high = (-(1 << (width - 1)), 1 << (width - 1)) if signed else (0, 1 << width)
+        if not low <= value < high:
+            kind = "two's complement" if signed else "unsigned"
+            raise ValueError(f"a field of {width} bits ({kind}) must hold its value, found {value}")
         self._value |= (value & ((1 << width) - 1)) << self._length
         self._length += width
 

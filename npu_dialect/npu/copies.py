@@ -12,7 +12,7 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect import cost
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Machine
-from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.fields import Int, OperandField
 from npu_dialect.target import Target
 
@@ -42,8 +42,7 @@ class DmaCopyOp(Instruction):
                 f"{source.dtype} {source.dims} and {destination.dtype} {destination.dims}"
             )
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         np.copyto(machine.view(values["destination"]), machine.view(values["source"]))
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
@@ -67,8 +66,7 @@ class DmaFillOp(Instruction):
     destination = prop_def(OperandField("write", ("dram", "spm")))
     bits = prop_def(Int(64))
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         destination = values["destination"]
         pattern = int(values["bits"]).to_bytes(8, "little")[: destination.dtype.itemsize]
         machine.view(destination)[...] = np.frombuffer(pattern, destination.dtype.numpy)[0]

@@ -30,8 +30,17 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
 BY_OPCODE = {cls.OPCODE: cls for cls in INSTRUCTIONS}
 
 
+class EncodingError(ValueError):
+    """A value that does not fit its field; `op` is the instruction."""
+
+    def __init__(self, op: Operation, reason: str) -> None:
+        super().__init__(f"{op.name}: {reason}")
+        self.op = op
+        self.reason = reason
+
+
 def encode(ops: Iterable[Operation]) -> bytes:
-    """Instructions and repeats as bytes. Raises ValueError where a field does not fit."""
+    """Instructions and repeats as bytes. Raises EncodingError where a field does not fit."""
     return b"".join(_records(ops))
 
 
@@ -42,9 +51,16 @@ def _records(ops: Iterable[Operation]) -> Iterator[bytes]:
             yield _record(RepeatOp.OPCODE, struct.pack("<II", op.count, len(body)))
             yield from _records(body)
         elif isinstance(op, Instruction):
-            yield _record(op.OPCODE, op.encode())
+            yield _record(op.OPCODE, _encoded(op))
         else:
-            raise ValueError(f"a program must hold instructions and repeats, found {op.name}")
+            raise EncodingError(op, "a program must hold instructions and repeats")
+
+
+def _encoded(op: Instruction) -> bytes:
+    try:
+        return op.encode()
+    except ValueError as problem:
+        raise EncodingError(op, str(problem)) from problem
 
 
 def _record(opcode: int, payload: bytes) -> bytes:

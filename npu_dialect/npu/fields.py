@@ -88,7 +88,7 @@ class Int(Field):
         return cast(IntegerAttr[Any], attribute).value.data
 
     def encode(self, writer: BitWriter, value: int) -> None:
-        writer.write(value, self.width)
+        writer.write(value, self.width, self.signed)
 
     def decode(self, reader: BitReader) -> int:
         return reader.read(self.width, self.signed)
@@ -165,8 +165,10 @@ class Ints(Field):
         return cast(tuple[int, ...], tuple(cast(DenseArrayBase[Any], attribute).get_values()))
 
     def encode(self, writer: BitWriter, value: Sequence[int]) -> None:
+        if len(value) != self.count:
+            raise ValueError(f"a field must have {self.count} integers, found {len(value)}")
         for v in value:
-            writer.write(v, self.width)
+            writer.write(v, self.width, self.signed)
 
     def decode(self, reader: BitReader) -> tuple[int, ...]:
         return tuple(reader.read(self.width, self.signed) for _ in range(self.count))
@@ -185,6 +187,9 @@ class Ints(Field):
 DIM_BITS, ADDRESS_BITS = 24, 36
 """Widths of an operand's dimensions, and of its address and strides."""
 
+MAX_RANK = 5
+"""Dimensions of an operand at most."""
+
 
 @dataclass(frozen=True)
 class OperandField(Field):
@@ -201,8 +206,8 @@ class OperandField(Field):
     def check(self, operand: Operand) -> None:
         if operand.space not in self.spaces:
             raise VerifyException(f"must lie in {' or '.join(self.spaces)}, found {operand.space}")
-        if len(operand.dims) > 5:
-            raise VerifyException(f"must have at most 5 dimensions, found {len(operand.dims)}")
+        if len(operand.dims) > MAX_RANK:
+            raise VerifyException(f"must have at most {MAX_RANK} dimensions, found {len(operand.dims)}")
         for d in operand.dims:
             check_range(d, DIM_BITS, False)
         for s in operand.strides:
@@ -216,18 +221,22 @@ class OperandField(Field):
         return cast(OperandAttr, attribute).data
 
     def encode(self, writer: BitWriter, value: Operand) -> None:
+        if len(value.dims) > MAX_RANK:
+            raise ValueError(f"an operand must have at most {MAX_RANK} dimensions, found {len(value.dims)}")
         writer.write(SPACES.index(value.space), 2)
         writer.write(value.dtype.code, 4)
         writer.write(len(value.dims), 3)
         writer.write(value.address, ADDRESS_BITS)
         for d, s in zip(value.dims, value.strides, strict=True):
             writer.write(d, DIM_BITS)
-            writer.write(s, ADDRESS_BITS)
+            writer.write(s, ADDRESS_BITS, True)
 
     def decode(self, reader: BitReader) -> Operand:
         space, dtype, rank = reader.read(2), reader.read(4), reader.read(3)
-        if space >= len(SPACES) or dtype not in dtypes.BY_CODE or rank > 5:
-            raise ValueError("an operand must name a memory, a storage type and at most 5 dimensions")
+        if space >= len(SPACES) or dtype not in dtypes.BY_CODE or rank > MAX_RANK:
+            raise ValueError(
+                f"an operand must name a memory, a storage type and at most {MAX_RANK} dimensions"
+            )
         address = reader.read(ADDRESS_BITS)
         pairs = [(reader.read(DIM_BITS), reader.read(ADDRESS_BITS, True)) for _ in range(rank)]
         dims, strides = tuple(d for d, _ in pairs), tuple(s for _, s in pairs)

@@ -11,7 +11,7 @@ from xdsl.irdl import irdl_op_definition, prop_def
 from npu_dialect import cost
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Machine
-from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.fields import Choice, Int, OperandsField
 from npu_dialect.target import Target
 
@@ -39,12 +39,11 @@ class HostOp(Instruction):
     def engine(self) -> str:
         return self.values()["place"]
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         inputs = [machine.view(o).copy() for o in values["inputs"]]
         results = machine.host_functions[values["function"]](inputs)
         for operand, result in zip(values["outputs"], results, strict=True):
-            np.copyto(machine.view(operand), result)
+            np.copyto(machine.view(operand), np.reshape(result, operand.dims))
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()

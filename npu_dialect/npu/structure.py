@@ -31,7 +31,7 @@ class RepeatOp(IRDLOperation):
 
     ```
     npu.repeat 4 {
-      npu.dma_copy waits = {0.mxu: 2}, address_steps = [64, 0], wait_steps = [1], source = ..., destination = ...
+      npu.dma_copy waits = {mxu: 2}, address_steps = [64, 0], wait_steps = [1], source = ..., destination = ...
     }
     ```
     Only the encoder's reader and the simulator expand it.
@@ -100,7 +100,7 @@ class ProgramOp(IRDLOperation):
     traits = traits_def(SymbolOpInterface())
     assembly_format = (
         "$sym_name `target` $target `dram_size` $dram_size `inputs` $inputs `outputs` $outputs "
-        "`constants` $constants `kernels` $kernels `host_functions` $host_functions attr-dict $body"
+        "`constants` $constants `kernels` $kernels `host_functions` $host_functions attr-dict-with-keyword $body"
     )
 
     def verify_(self) -> None:

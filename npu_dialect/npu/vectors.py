@@ -12,7 +12,7 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect import cost, functional
 from npu_dialect.kernel import Kernel, widened
 from npu_dialect.machine import Array, Machine, Operand
-from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.fields import Choice, Int, Ints, OperandField
 from npu_dialect.target import Target
 
@@ -31,7 +31,7 @@ class VectorInstruction(Instruction):
     output = prop_def(OperandField("write", ("spm",)))
     kernel = opt_prop_def(Int(16))
 
-    def finish(self, machine: Machine, values: dict[str, Any], tensors: Sequence[Array]) -> None:
+    def finish(self, machine: Machine, values: Values, tensors: Sequence[Array]) -> None:
         """Applies the kernel, where there is one, and stores."""
         output = machine.view(values["output"])
         if "kernel" not in values:
@@ -45,7 +45,7 @@ class VectorInstruction(Instruction):
         values = self.values()
         return kernels[values["kernel"]].costs() if "kernel" in values else ()
 
-    def side_bytes(self, values: dict[str, Any]) -> int:
+    def side_bytes(self, values: Values) -> int:
         return sum(values[n].size for n in ("params", "table") if n in values)
 
 
@@ -75,8 +75,7 @@ class VectorOp(VectorInstruction):
         if self.kernel is None:
             raise VerifyException("a vector instruction must have a kernel")
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         self.finish(machine, values, [machine.view(values[n]) for n in "abc" if n in values])
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
@@ -105,8 +104,7 @@ class ReduceOp(VectorInstruction):
     axes = prop_def(Int(5))
     """Bit mask of the reduced dimensions."""
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         x = machine.view(values["input"])
         axes = tuple(a for a in range(x.ndim) if values["axes"] >> a & 1)
         self.finish(machine, values, [functional.reduce(values["kind"], x, axes, x_zero=values["x_zero"])])
@@ -139,8 +137,7 @@ class Pool2DOp(VectorInstruction):
     x_zero = prop_def(Int(17, signed=True))
     count_include_pad = prop_def(Int(1))
 
-    def execute(self, machine: Machine) -> None:
-        values = self.values()
+    def execute(self, machine: Machine, values: Values) -> None:
         rows, columns, _ = values["output"].dims
         x = machine.view(values["input"])[None]
         window: dict[str, Any] = dict(
