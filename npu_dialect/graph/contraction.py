@@ -1,0 +1,200 @@
+"""Convolution and matrix multiplication: exact int32 accumulators of quantized operands, or ordered f32 sums."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import LocationAttr, TensorType, i32
+from xdsl.ir import Attribute
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def
+
+from npu_dialect import functional, numerics
+from npu_dialect.graph import shapes
+from npu_dialect.graph.attributes import Integer, Integers, integer, integers, values
+from npu_dialect.graph.base import (
+    Array,
+    InferredOp,
+    Properties,
+    Tensor,
+    Types,
+    Value,
+    integer_of,
+    quant_of,
+    require_element,
+    require_per_tensor,
+    require_rank,
+    restore,
+    shape_of,
+    tensor_type,
+)
+
+
+class ContractionOp(InferredOp, ABC):
+    """Products of two operands, summed; then an optional bias with one value per channel of the result.
+
+    f32 with f32 gives f32. 8-bit quantized with 8-bit quantized gives plain i32, of (a - zero_a) * (b - zero_b),
+    wrapping. The second operand may have one scale per index of its last dimension.
+    """
+
+    def _finish(self, sums: Array, bias: Sequence[Array]) -> tuple[Array, ...]:
+        return (restore(numerics.add(sums, bias[0]) if bias else sums, self.result),)
+
+    def _zeros(self) -> tuple[int, int | Array]:
+        """The zero points of the first two operands; 0 for f32."""
+        first, second = (quant_of(v) for v in self.operands[:2])
+        return first.zero_point if first else 0, second.zero() if second else 0
+
+
+def result_element(a: Tensor, b: Tensor) -> Attribute:
+    """The element type of the sums of products of `a` and `b`."""
+    for what, found in (("the first operand", a), ("the second operand", b)):
+        require_element(what, found, ("f32", "quant8"))
+    if (quant_of(a) is None) != (quant_of(b) is None):
+        raise ValueError(f"both operands must be f32 or both quantized; found {a} and {b}")
+    require_per_tensor("the first operand", a)
+    quant = quant_of(b)
+    if quant is not None and quant.axis not in (None, b.get_num_dims() - 1):
+        raise ValueError(
+            f"the second operand must be quantized along its last dimension; found {b}"
+        )
+    return a.element_type if quant is None else i32
+
+
+def check_bias(bias: Sequence[Tensor], channels: int, element: Attribute) -> None:
+    """Raise ValueError unless the bias (where there is one) has one value of `element` per channel."""
+    expected = tensor_type((channels,), element)
+    if bias and bias[0] != expected:
+        raise ValueError(f"the bias must be {expected}; found {bias[0]}")
+
+
+@irdl_op_definition
+class Conv2DOp(ContractionOp):
+    """Two-dimensional convolution, channels last.
+
+    x [N, H, W, C], w [KH, KW, C / groups, OC], bias [OC] -> [N, OH, OW, OC]. `pads` are top, left, bottom, right;
+    padding holds the real number 0. A depthwise convolution has groups = C = OC. An f32 sum starts from +0.0 and
+    ascends in (kh, kw, c), padding included; the bias comes last.
+
+    `%3 = graph.conv2d %0, %1, %2 {strides = [2, 2], pads = [0, 0, 1, 1], dilations = [1, 1], groups = 1}
+    : (tensor<1x8x8x3xf32>, tensor<3x3x3x16xf32>, tensor<16xf32>) -> tensor<1x4x4x16xf32>`
+    """
+
+    name = "graph.conv2d"
+
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    strides = prop_def(Integers)
+    pads = prop_def(Integers)
+    dilations = prop_def(Integers)
+    groups = prop_def(Integer)
+
+    def __init__(
+        self,
+        x: Value,
+        w: Value,
+        bias: Value | None = None,
+        strides: Sequence[int] = (1, 1),
+        pads: Sequence[int] = (0, 0, 0, 0),
+        dilations: Sequence[int] = (1, 1),
+        groups: int = 1,
+        location: LocationAttr | None = None,
+    ) -> None:
+        properties = {
+            "strides": integers(strides),
+            "pads": integers(pads),
+            "dilations": integers(dilations),
+            "groups": integer(groups),
+        }
+        self._init([x, w, bias], properties, location)
+
+    @classmethod
+    def infer(cls, types: Types, properties: Properties) -> Tensor:
+        x, w, *bias = types
+        element = result_element(x, w)
+        batch, height, width, channels = require_rank("the input", x, 4)
+        kh, kw, depth, out_channels = require_rank("the weights", w, 4)
+        _check_groups(channels, depth, out_channels, integer_of(properties["groups"]))
+        strides, pads, dilations = (values(properties[k]) for k in ("strides", "pads", "dilations"))
+        rows, columns = shapes.window_shape((height, width), (kh, kw), strides, pads, dilations)
+        check_bias(bias, out_channels, element)
+        return tensor_type((batch, rows, columns, out_channels), element)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is convolved on its own, with one filter."""
+        channels = shape_of(self.x)[3]
+        return self.groups.value.data == channels == shape_of(self.w)[3] and channels > 1
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        x, w, *bias = operands
+        x_zero, w_zero = self._zeros()
+        sums = functional.conv2d(
+            x,
+            w,
+            strides=values(self.strides),
+            dilations=values(self.dilations),
+            pads=values(self.pads),
+            groups=self.groups.value.data,
+            x_zero=x_zero,
+            w_zero=w_zero,
+        )
+        return self._finish(sums, bias)
+
+
+def _check_groups(channels: int, depth: int, out_channels: int, groups: int) -> None:
+    if groups < 1 or channels % groups or out_channels % groups:
+        raise ValueError(
+            f"groups must divide the {channels} channels of the input and the {out_channels} of the "
+            f"result; found {groups}"
+        )
+    if depth * groups != channels:
+        raise ValueError(
+            f"the weights must have {channels // groups} input channels ({channels} in {groups} groups); "
+            f"found {depth}"
+        )
+
+
+@irdl_op_definition
+class MatmulOp(ContractionOp):
+    """Matrix product: a [..., M, K], b [..., K, N], bias [N] -> [..., M, N]; leading dimensions broadcast.
+
+    An f32 sum starts from +0.0 and ascends in k; the bias comes last.
+
+    `%2 = graph.matmul %0, %1 : (tensor<1x4x8xf32>, tensor<8x16xf32>) -> tensor<1x4x16xf32>`
+    """
+
+    name = "graph.matmul"
+
+    a = operand_def(TensorType)
+    b = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+
+    def __init__(
+        self,
+        a: Value,
+        b: Value,
+        bias: Value | None = None,
+        location: LocationAttr | None = None,
+    ) -> None:
+        self._init([a, b, bias], {}, location)
+
+    @classmethod
+    def infer(cls, types: Types, properties: Properties) -> Tensor:
+        a, b, *bias = types
+        element = result_element(a, b)
+        left, right = a.get_shape(), b.get_shape()
+        if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
+            raise ValueError(f"the operands must be [..., M, K] and [..., K, N]; found {a} and {b}")
+        check_bias(bias, right[-1], element)
+        batch = shapes.broadcast(left[:-2], right[:-2])
+        return tensor_type((*batch, left[-2], right[-1]), element)
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        a, b, *bias = operands
+        a_zero, b_zero = self._zeros()
+        return self._finish(functional.matmul(a, b, a_zero, b_zero), bias)
+
+
+OPS = [Conv2DOp, MatmulOp]

@@ -1,0 +1,197 @@
+"""Between real numbers and stored integers, and from one quantization to another."""
+
+from __future__ import annotations
+
+import numpy as np
+from xdsl.dialects.builtin import LocationAttr, TensorType, f32
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, prop_def
+
+from npu_dialect import dtypes, numerics
+from npu_dialect.graph.attributes import RequantAttr
+from npu_dialect.graph.base import (
+    ANY,
+    FLOAT,
+    Array,
+    DeclaredOp,
+    InferredOp,
+    Properties,
+    Tensor,
+    Types,
+    Value,
+    dtype_of,
+    quant_of,
+    require_element,
+    require_per_tensor,
+    require_shape,
+    restore,
+    shape_of,
+    tensor_type,
+    type_of,
+)
+from npu_dialect.graph.quant import QuantType
+
+
+@irdl_op_definition
+class QuantizeOp(DeclaredOp):
+    """saturate(rint(x / scale) + zero point), the division rounded to f32, ties to even (ONNX QuantizeLinear).
+
+    `%1 = graph.quantize %0 : (tensor<4xf32>) -> tensor<4x!quant.uniform<i8:f32, 0.05:-3>>`
+    """
+
+    name = "graph.quantize"
+
+    x = operand_def(TensorType)
+
+    def __init__(self, x: Value, type: QuantType, location: LocationAttr | None = None) -> None:
+        self._init([x], {}, tensor_type(shape_of(SSAValue.get(x)), type), location)
+
+    @classmethod
+    def check(cls, types: Types, properties: Properties, result: Tensor) -> None:
+        require_element("the operand", types[0], FLOAT)
+        require_element("the result", result, ("quant",))
+        require_shape(result, types[0].get_shape())
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        quant = _quant(self.type)
+        scale, zero = quant.along(operands[0].ndim)
+        found = numerics.quantize(operands[0], scale, zero, quant.storage_dtype)
+        return (restore(_into_range(found, quant), self.result),)
+
+
+def _quant(found: Tensor) -> QuantType:
+    quant = quant_of(found)
+    assert quant is not None, "verified"
+    return quant
+
+
+def _into_range(found: Array, quant: QuantType) -> Array:
+    """Saturate to a storage range that is narrower than the storage type."""
+    return numerics.clamp(found, quant.low, quant.high)
+
+
+@irdl_op_definition
+class DequantizeOp(InferredOp):
+    """(x - zero point) * scale in f32, rounded once.
+
+    `%1 = graph.dequantize %0 : (tensor<4x!quant.uniform<i8:f32, 0.05:-3>>) -> tensor<4xf32>`
+    """
+
+    name = "graph.dequantize"
+
+    x = operand_def(TensorType)
+
+    def __init__(self, x: Value, location: LocationAttr | None = None) -> None:
+        self._init([x], {}, location)
+
+    @classmethod
+    def infer(cls, types: Types, properties: Properties) -> Tensor:
+        require_element("the operand", types[0], ("quant",))
+        return tensor_type(types[0].get_shape(), f32)
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        scale, zero = _quant(type_of(self.x)).along(operands[0].ndim)
+        return (restore(numerics.dequantize(operands[0], scale, zero), self.result),)
+
+
+@irdl_op_definition
+class RequantizeOp(DeclaredOp):
+    """saturate(rescale(x - zero point of x) + zero point of the result), rescaled as the recipe says.
+
+    x is i32 (zero point 0) or quantized; the result is quantized, or i32 (zero point 0). A recipe with several
+    multipliers has one per index of the last dimension. The scales of the types take no part.
+
+    `%1 = graph.requantize %0 {recipe = #graph.requant<f32, [0.0123]>}
+    : (tensor<1x4x4x8xi32>) -> tensor<1x4x4x8x!quant.uniform<i8:f32, 0.05:-3>>`
+    """
+
+    name = "graph.requantize"
+
+    x = operand_def(TensorType)
+    recipe = prop_def(RequantAttr)
+
+    def __init__(
+        self,
+        x: Value,
+        recipe: RequantAttr,
+        type: Attribute,
+        location: LocationAttr | None = None,
+    ) -> None:
+        result = tensor_type(shape_of(SSAValue.get(x)), type)
+        self._init([x], {"recipe": recipe}, result, location)
+
+    @classmethod
+    def check(cls, types: Types, properties: Properties, result: Tensor) -> None:
+        for what, found in (("the operand", types[0]), ("the result", result)):
+            require_element(what, found, ("i32", "quant"))
+            require_per_tensor(what, found)
+        shape = types[0].get_shape()
+        require_shape(result, shape)
+        recipe = properties["recipe"]
+        assert isinstance(recipe, RequantAttr)
+        last = shape[-1] if shape else 1
+        if recipe.data.channels not in (1, last):
+            raise ValueError(
+                f"the recipe must have 1 multiplier or {last} (the last dimension); found {recipe.data.channels}"
+            )
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        recipe, source, target = self.recipe.data, quant_of(self.x), quant_of(self.result)
+        zero_in = source.zero_point if source else 0
+        zero_out = target.zero_point if target else 0
+        bounds = (target.low, target.high) if target else (dtypes.i32.low, dtypes.i32.high)
+        if recipe.kind == "f32":
+            found = numerics.requantize_f32(
+                operands[0], recipe.multiplier, zero_in, zero_out, *bounds
+            )
+        else:
+            found = numerics.requantize_fixed(
+                operands[0],
+                recipe.multiplier,
+                recipe.shift,
+                recipe.rounding,
+                zero_in,
+                zero_out,
+                *bounds,
+            )
+        return (restore(found, self.result),)
+
+
+@irdl_op_definition
+class LookupOp(DeclaredOp):
+    """table[i], where i is a stored value of 8 bits: as it is for u8, plus 128 for i8.
+
+    `%2 = graph.lookup %0, %1 : (tensor<4x!quant.uniform<i8:f32, 0.05:-3>>, tensor<256xi8>)
+    -> tensor<4x!quant.uniform<i8:f32, 0.1>>`
+    """
+
+    name = "graph.lookup"
+
+    x = operand_def(TensorType)
+    table = operand_def(TensorType)
+
+    def __init__(
+        self, x: Value, table: Value, type: Attribute, location: LocationAttr | None = None
+    ) -> None:
+        self._init([x, table], {}, tensor_type(shape_of(SSAValue.get(x)), type), location)
+
+    @classmethod
+    def check(cls, types: Types, properties: Properties, result: Tensor) -> None:
+        x, table = types
+        require_element("the operand", x, ("i8", "u8", "quant8"))
+        require_element("the table", table, (*ANY, "quant"))
+        if table.get_shape() != (256,):
+            raise ValueError(f"the table must have the shape [256]; found {table}")
+        require_shape(result, x.get_shape())
+        if dtype_of(result) != dtype_of(table):
+            raise ValueError(
+                f"the result must have the storage type of the table; found {result} from {table}"
+            )
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        x, table = operands
+        offset = 128 if dtype_of(self.x) is dtypes.i8 else 0
+        return (restore(table[x.astype(np.intp) + offset], self.result),)
+
+
+OPS = [QuantizeOp, DequantizeOp, RequantizeOp, LookupOp]
