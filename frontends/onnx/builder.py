@@ -1,0 +1,145 @@
+"""Emitting graph ops: folding what is constant, and reading back what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import LocationAttr, TensorType, UnknownLoc
+from xdsl.ir import Attribute, Block, Operation, SSAValue
+
+from npu_dialect import dtypes, graph
+from npu_dialect.dtypes import DType
+from npu_dialect.frontends.onnx import tensors
+from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.graph.quant import QuantType
+
+Array = NDArray[Any]
+
+MAX_FOLDED_BYTES = 1 << 26
+"""A constant result larger than this, and than its operands, stays an operation."""
+
+NEVER_FOLDED = (graph.DequantizeOp, graph.ConstantOp)
+"""A quantized weight stays in its integers, followed by `dequantize`."""
+
+
+def type_of(value: SSAValue) -> TensorType[Any]:
+    """The tensor type of a value."""
+    assert isinstance(value.type, TensorType)
+    return value.type  # pyright: ignore[reportUnknownVariableType]
+
+
+def shape_of(value: SSAValue) -> tuple[int, ...]:
+    """The static shape of a value."""
+    return type_of(value).get_shape()
+
+
+def element_of(value: SSAValue) -> Attribute:
+    """The element type of a value, quantized or plain."""
+    return type_of(value).get_element_type()
+
+
+def dtype_of(value: SSAValue) -> DType:
+    """The storage type of a value."""
+    return dtypes.of(element_of(value))
+
+
+def is_quantized(value: SSAValue) -> bool:
+    """True if the element type carries a scale."""
+    return isinstance(element_of(value), QuantType)
+
+
+class Builder:
+    """Appends graph ops to a block on behalf of one node at a time.
+
+    Constants are detached until an op that stays uses them, so that what is folded away
+    leaves nothing behind.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.location: LocationAttr = UnknownLoc()
+        self.opset = 0
+        """The version of the current node's domain."""
+        self.outputs: Sequence[str] = ()
+        """The current node's output names, "" for one that nobody wants."""
+
+    def wants(self, index: int) -> bool:
+        """True if the current node's output `index` is used."""
+        return index < len(self.outputs) and self.outputs[index] != ""
+
+    # Constants
+
+    def constant(self, array: Array, element: Attribute | None = None) -> SSAValue:
+        """A constant of storage values; `element` is its element type if it is quantized."""
+        array = np.asarray(array)
+        plain = element or dtypes.element_type(dtypes.BY_NUMPY[array.dtype])
+        op = graph.ConstantOp(array, graph.tensor_type(array.shape, plain))
+        op.location = self.location
+        return op.results[0]
+
+    def scalar(self, value: float, like: SSAValue) -> SSAValue:
+        """A 0-d constant of the element type of `like`."""
+        return self.constant(np.array(value, dtype_of(like).numpy))
+
+    def array(self, value: SSAValue | None) -> Array | None:
+        """The storage values of a constant, None for anything else."""
+        owner = value.owner if value is not None else None
+        return owner.array if isinstance(owner, graph.ConstantOp) else None
+
+    def known(self, value: SSAValue, what: str) -> Array:
+        """The values of a constant; the node is not expressible without."""
+        array = self.array(value)
+        if array is None:
+            raise NotExpressible(f"{what} is computed at run time")
+        return array
+
+    def ints(self, value: SSAValue, what: str) -> tuple[int, ...]:
+        """The integers of a constant (a shape, axes, bounds)."""
+        return tuple(int(x) for x in self.known(value, what).reshape(-1))
+
+    # Operations
+
+    def emit(self, op: Operation) -> SSAValue:
+        """Append an op of one result, or fold it."""
+        self._check(op)
+        folded = self._fold(op)
+        if folded is not None:
+            return folded
+        self.insert(op)
+        return op.results[0]
+
+    def insert(self, op: Operation) -> None:
+        """Append an op, and before it those of its constants that no op used so far."""
+        self.attach(op.operands)
+        op.location = self.location
+        self.block.add_op(op)
+
+    def attach(self, values: Iterable[SSAValue]) -> None:
+        """Append the constants among `values` that are detached still."""
+        for value in values:
+            owner = value.owner
+            if isinstance(owner, graph.ConstantOp) and owner.parent is None:
+                self.block.add_op(owner)
+
+    def _check(self, op: Operation) -> None:
+        for result in op.results:
+            itemsize = dtype_of(result).itemsize
+            tensors.check_shape(shape_of(result), itemsize, str(self.location))
+
+    def _fold(self, op: Operation) -> SSAValue | None:
+        if isinstance(op, NEVER_FOLDED) or not op.operands:
+            return None
+        arrays = [self.array(value) for value in op.operands]
+        known = [array for array in arrays if array is not None]
+        result = op.results[0]
+        size = dtype_of(result).itemsize * int(np.prod(shape_of(result), dtype=object))
+        limit = max([MAX_FOLDED_BYTES, *(array.nbytes for array in known)])
+        if len(known) != len(arrays) or size > limit:
+            return None
+        value = op.evaluate(*known)[0]
+        element = element_of(result)
+        op.drop_all_references()
+        return self.constant(value, element)

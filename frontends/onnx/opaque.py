@@ -1,0 +1,168 @@
+"""Nodes that `graph` cannot express: `graph.opaque` around a model of that one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
+from onnx.defs import OpSchema
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import SSAValue
+
+from npu_dialect import dtypes, graph
+from npu_dialect.diagnostics import Code
+from npu_dialect.frontends.onnx import registry, tensors
+from npu_dialect.frontends.onnx.builder import Builder, dtype_of, shape_of
+from npu_dialect.frontends.onnx.errors import refuse
+from npu_dialect.frontends.onnx.model import ONNX_DOMAINS, node_source
+
+IR_VERSION = 10
+MAX_HINT = 1024
+"""Constants of at most so many values help shape inference (shapes, axes, scales)."""
+
+Types = Mapping[str, TensorType]
+
+
+def type_proto(value: SSAValue | None) -> TypeProto:
+    """The ONNX type of a value; an empty one for an absent input."""
+    if value is None:
+        return TypeProto()
+    return onnx.helper.make_tensor_type_proto(tensors.code_of(dtype_of(value)), shape_of(value))
+
+
+def declared_types(source: GraphProto) -> dict[str, TensorType]:
+    """The static tensor types that a model states for its values."""
+    found: dict[str, TensorType] = {}
+    for value in [*source.value_info, *source.output]:
+        result = _static(value.type)
+        if result is not None:
+            found[value.name] = result
+    return found
+
+
+def emit(
+    b: Builder,
+    node: NodeProto,
+    operands: Mapping[str, SSAValue],
+    opsets: Mapping[str, int],
+    declared: Types,
+    reason: str,
+) -> Sequence[SSAValue]:
+    """The results of a node as an opaque op, or as constants when its operands are."""
+    model = _model(node, operands, opsets)
+    source = node_source(node)
+    known = {name: array for name in operands if (array := b.array(operands[name])) is not None}
+    if len(known) == len(operands) and _is_deterministic(node, opsets):
+        return _evaluate(b, model, known, source)
+    types = _result_types(model, known, declared, source)
+    payload = model.SerializeToString(deterministic=True)
+    domain = node.domain or "ai.onnx"
+    values = list(operands.values())
+    op = graph.OpaqueOp(values, types, domain, node.op_type, payload, reason)
+    b.insert(op)
+    results = iter(op.results)
+    return [next(results) if name else b.constant(np.zeros(0, np.float32)) for name in node.output]
+
+
+def _model(
+    node: NodeProto, operands: Mapping[str, SSAValue], opsets: Mapping[str, int]
+) -> ModelProto:
+    """A model of one node, its operands inputs of static type."""
+    values = [
+        onnx.helper.make_value_info(name, type_proto(value)) for name, value in operands.items()
+    ]
+    outputs = [ValueInfoProto(name=name) for name in node.output if name]
+    body = onnx.helper.make_graph([node], "opaque", values, outputs)
+    imports = [
+        onnx.helper.make_opsetid(domain, version)
+        for domain, version in opsets.items()
+        if domain in ("", node.domain)
+    ]
+    return onnx.helper.make_model(body, ir_version=IR_VERSION, opset_imports=imports)
+
+
+def _is_deterministic(node: NodeProto, opsets: Mapping[str, int]) -> bool:
+    domain = "" if node.domain in ONNX_DOMAINS else node.domain
+    schema = registry.schema(domain, node.op_type, opsets.get(domain, 1))
+    random = OpSchema.NodeDeterminism.NonDeterministic
+    return schema is not None and schema.node_determinism != random
+
+
+def _evaluate(
+    b: Builder, model: ModelProto, arrays: Mapping[str, np.ndarray], source: str
+) -> Sequence[SSAValue]:
+    from onnx.reference import ReferenceEvaluator
+
+    names = [name for name in model.graph.node[0].output if name]
+    try:
+        results = ReferenceEvaluator(model).run(names, dict(arrays))
+        found = {n: np.asarray(r) for n, r in zip(names, results, strict=True)}
+    except Exception as error:
+        raise _invalid(model, source, str(error)) from None
+    for array in found.values():
+        if array.dtype not in dtypes.BY_NUMPY:
+            raise _invalid(model, source, f"a result of type {array.dtype}")
+    return [b.constant(found.get(name, np.zeros(0))) for name in model.graph.node[0].output]
+
+
+def _invalid(model: ModelProto, source: str, found: str) -> Exception:
+    return refuse(
+        Code.MODEL_MALFORMED,
+        source,
+        f"the inputs and attributes of {model.graph.node[0].op_type} must fit together",
+        found,
+    )
+
+
+def _result_types(
+    model: ModelProto, known: Mapping[str, np.ndarray], declared: Types, source: str
+) -> list[TensorType]:
+    """The static types of a model's outputs, by inference or else as declared."""
+    found = {value.name: value.type for value in _infer(model, known, source)}
+    types: list[TensorType] = []
+    for output in model.graph.output:
+        static = _static(found.get(output.name, TypeProto()))
+        result = static or declared.get(output.name)
+        if result is None:
+            raise refuse(
+                Code.SHAPE_UNBOUND, source,
+                "the shape of every tensor must be known when compiling",
+                f"the shape of {output.name!r} depends on the values of the inputs of "
+                f"{model.graph.node[0].op_type}",
+                "giving the values of the inputs that it depends on (`values`)",
+            )  # fmt: skip
+        shape = result.get_shape()
+        tensors.check_shape(shape, dtypes.of(result.get_element_type()).itemsize, source)
+        types.append(result)
+    return types
+
+
+def _infer(
+    model: ModelProto, known: Mapping[str, np.ndarray], source: str
+) -> Sequence[ValueInfoProto]:
+    hinted = ModelProto()
+    hinted.CopyFrom(model)
+    for name, array in known.items():
+        if array.size <= MAX_HINT:
+            hinted.graph.initializer.append(tensors.tensor_of(array, name))
+    try:
+        result = onnx.shape_inference.infer_shapes(hinted, strict_mode=True, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise _invalid(model, source, str(error)) from None
+    return result.graph.output
+
+
+def _static(found: TypeProto) -> TensorType | None:
+    """The tensor type, None unless it is a tensor of a type we hold and static shape."""
+    if not found.HasField("tensor_type") or not found.tensor_type.HasField("shape"):
+        return None
+    dims = found.tensor_type.shape.dim
+    if any(not dim.HasField("dim_value") or dim.dim_value < 0 for dim in dims):
+        return None
+    if not tensors.is_held(found.tensor_type.elem_type):
+        return None
+    dtype = tensors.dtype_of(found.tensor_type.elem_type, "")
+    return TensorType(dtypes.element_type(dtype), [dim.dim_value for dim in dims])

@@ -1,0 +1,218 @@
+"""Convolutions: NCHW/OIHW in ONNX, NHWC/HWIO in `graph`, with transposes between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from npu_dialect import graph
+from npu_dialect.frontends.onnx.ops import common
+from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.onnx.registry import op
+
+Ints = Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where the windows of a convolution or pooling lie, per spatial dimension."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Elements from the first to the last tap of a window."""
+        pairs = zip(self.kernel, self.dilations, strict=True)
+        return tuple((k - 1) * d + 1 for k, d in pairs)
+
+    def image(self) -> Windows:
+        """The same for an image, if this is for a sequence: a row dimension of 1 is added."""
+        if len(self.kernel) == 2:
+            return self
+        return Windows(
+            (1, *self.kernel), (1, *self.strides), (1, *self.dilations),
+            (0, *self.low), (0, *self.high),
+        )  # fmt: skip
+
+    @property
+    def pads(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right of an image."""
+        return self.low[0], self.low[1], self.high[0], self.high[1]
+
+
+def windows(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Ints,
+    dilations: Ints,
+    pads: Ints,
+    auto_pad: str,
+) -> Windows:
+    """The windows over an input of `size`, with padding resolved to numbers."""
+    rank = len(kernel)
+    strides = tuple(strides or (1,) * rank)
+    dilations = tuple(dilations or (1,) * rank)
+    pads = tuple(pads or (0,) * (2 * rank))
+    valid = {len(size), len(strides), len(dilations), len(pads) // 2} == {rank}
+    if not valid or min(*strides, *dilations, *kernel, 1) < 1 or min(*pads, 0) < 0:
+        raise NotExpressible(
+            f"windows of kernel {list(kernel)}, strides {list(strides)}, "
+            f"dilations {list(dilations)}, pads {list(pads)} over {list(size)}"
+        )
+    found = Windows(tuple(kernel), strides, dilations, pads[:rank], pads[rank:])
+    return found if auto_pad in ("NOTSET", "") else _auto(found, size, auto_pad)
+
+
+def _auto(w: Windows, size: Sequence[int], auto_pad: str) -> Windows:
+    """SAME_UPPER, SAME_LOWER: ceil(size / stride) windows. VALID: no padding."""
+    none = (0,) * len(w.kernel)
+    if auto_pad == "VALID":
+        return Windows(w.kernel, w.strides, w.dilations, none, none)
+    if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
+        raise NotExpressible(f"auto_pad {auto_pad}")
+    low: list[int] = []
+    high: list[int] = []
+    for n, extent, stride in zip(size, w.extents, w.strides, strict=True):
+        total = max((-(-n // stride) - 1) * stride + extent - n, 0)
+        small, large = total // 2, total - total // 2
+        low.append(small if auto_pad == "SAME_UPPER" else large)
+        high.append(large if auto_pad == "SAME_UPPER" else small)
+    return Windows(w.kernel, w.strides, w.dilations, tuple(low), tuple(high))
+
+
+@op("Conv")
+def conv(
+    b: Builder,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    *,
+    auto_pad: str,
+    dilations: Ints,
+    group: int,
+    kernel_shape: Ints,
+    pads: Ints,
+    strides: Ints,
+) -> SSAValue:
+    """A convolution in one or two spatial dimensions, grouped or not."""
+    taps = check_kernel(w, kernel_shape)
+    found = windows(shape_of(x)[2:], taps, strides, dilations, pads, auto_pad)
+    return convolve(b, x, w, bias, found, group)
+
+
+def check_kernel(w: SSAValue, kernel_shape: Ints) -> tuple[int, ...]:
+    """The spatial shape of OI... weights, with which the attribute must agree."""
+    taps = shape_of(w)[2:]
+    if kernel_shape is not None and tuple(kernel_shape) != taps:
+        raise NotExpressible(f"kernel_shape {list(kernel_shape)} with weights of {list(taps)}")
+    return taps
+
+
+def convolve(
+    b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, found: Windows, group: int
+) -> SSAValue:
+    """`conv2d` on NC... data and OI... weights, with the result NC... again."""
+    return common.from_image(b, conv_image(b, x, w, bias, found, group), len(shape_of(x)))
+
+
+def conv_image(
+    b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, found: Windows, group: int
+) -> SSAValue:
+    """`conv2d` on NC... data and OI... weights; the result is N H W C."""
+    image = found.image()
+    y = graph.Conv2DOp(
+        common.as_image(b, x),
+        kernel_image(b, w),
+        bias,
+        strides=image.strides,
+        pads=image.pads,
+        dilations=image.dilations,
+        groups=group,
+    )
+    return b.emit(y)
+
+
+def kernel_image(b: Builder, w: SSAValue) -> SSAValue:
+    """O I K or O I KH KW -> KH KW I O."""
+    rank = len(shape_of(w))
+    w = common.transpose(b, w, (*range(2, rank), 1, 0))
+    return common.reshape(b, w, (1, *shape_of(w))) if rank == 3 else w
+
+
+@op("ConvTranspose")
+def conv_transpose(
+    b: Builder,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    *,
+    auto_pad: str,
+    dilations: Ints,
+    group: int,
+    kernel_shape: Ints,
+    output_padding: Ints,
+    output_shape: Ints,
+    pads: Ints,
+    strides: Ints,
+) -> SSAValue:
+    """Zeros between the elements, then a convolution with the weights turned round."""
+    size, rank = shape_of(x)[2:], len(shape_of(x)) - 2
+    taps = check_kernel(w, kernel_shape)
+    found = windows(size, taps, strides, dilations, pads, "NOTSET")
+    extra = tuple(output_padding or (0,) * rank)
+    if output_shape or auto_pad not in ("NOTSET", ""):
+        found = _transposed_pads(found, size, extra, output_shape, auto_pad)
+    low = [e - 1 - p for e, p in zip(found.extents, found.low, strict=True)]
+    high = [e - 1 - p + o for e, p, o in zip(found.extents, found.high, extra, strict=True)]
+    x = _spread(b, x, found.strides)
+    x = common.pad(b, x, (0, 0, *low), (0, 0, *high))
+    none = (0,) * rank
+    plain = Windows(found.kernel, (1,) * rank, found.dilations, none, none)
+    return convolve(b, x, _turned(b, w, group), bias, plain, group)
+
+
+def _transposed_pads(
+    w: Windows, size: Sequence[int], extra: Sequence[int], shape: Ints, auto_pad: str
+) -> Windows:
+    """The padding that gives `shape`, or size * stride where that is absent."""
+    if auto_pad == "VALID" and not shape:
+        return w
+    wanted = list(shape or [])[-len(size) :]
+    wanted = wanted or [n * s for n, s in zip(size, w.strides, strict=True)]
+    low: list[int] = []
+    high: list[int] = []
+    for k, out in enumerate(wanted):
+        total = w.strides[k] * (size[k] - 1) + extra[k] + w.extents[k] - out
+        small, large = total // 2, total - total // 2
+        low.append(small if auto_pad == "SAME_UPPER" else large)
+        high.append(large if auto_pad == "SAME_UPPER" else small)
+    return Windows(w.kernel, w.strides, w.dilations, tuple(low), tuple(high))
+
+
+def _spread(b: Builder, x: SSAValue, strides: Sequence[int]) -> SSAValue:
+    """N C ... with stride - 1 zeros after each element but the last."""
+    if all(stride == 1 for stride in strides):
+        return x
+    n, c, *size = shape_of(x)
+    x = common.reshape(b, x, (n, c, *(d for s in size for d in (s, 1))))
+    gaps = [0, 0, *(d for s in strides for d in (0, s - 1))]
+    x = common.pad(b, x, [0] * len(gaps), gaps)
+    full = [s * stride for s, stride in zip(size, strides, strict=True)]
+    x = common.reshape(b, x, (n, c, *full))
+    kept = [s - stride + 1 for s, stride in zip(full, strides, strict=True)]
+    return common.window(b, x, [0] * (2 + len(size)), (n, c, *kept))
+
+
+def _turned(b: Builder, w: SSAValue, group: int) -> SSAValue:
+    """Weights I O/g ... as O I/g ..., reversed in space."""
+    i, o, *taps = shape_of(w)
+    rank = len(taps)
+    starts = (0, 0, *(t - 1 for t in taps))
+    w = common.window(b, w, starts, shape_of(w), (1, 1, *([-1] * rank)))
+    w = common.reshape(b, w, (group, i // group, o, *taps))
+    w = common.transpose(b, w, (0, 2, 1, *range(3, 3 + rank)))
+    return common.reshape(b, w, (group * o, i // group, *taps))

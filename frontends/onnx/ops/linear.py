@@ -1,0 +1,62 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from npu_dialect import graph
+from npu_dialect.frontends.onnx.ops import common
+from npu_dialect.frontends.onnx.ops.common import Builder, SSAValue, shape_of
+from npu_dialect.frontends.onnx.registry import op
+
+
+@op("MatMul")
+def matmul(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """numpy's matmul."""
+    return product(b, x, y)
+
+
+def product(b: Builder, x: SSAValue, y: SSAValue, bias: SSAValue | None = None) -> SSAValue:
+    """numpy's matmul: an operand of rank 1 gets a dimension, which the result loses again."""
+    drop: list[int] = []
+    if len(shape_of(x)) == 1:
+        x = common.reshape(b, x, (1, *shape_of(x)))
+        drop.append(-2)
+    if len(shape_of(y)) == 1:
+        y = common.reshape(b, y, (*shape_of(y), 1))
+        drop.append(-1)
+    result = b.emit(graph.MatmulOp(x, y, bias))
+    rank = len(shape_of(result))
+    return common.squeeze(b, result, [rank + k for k in drop]) if drop else result
+
+
+@op("Gemm")
+def gemm(
+    b: Builder,
+    x: SSAValue,
+    y: SSAValue,
+    c: SSAValue | None = None,
+    *,
+    alpha: float,
+    beta: float,
+    transA: int,  # noqa: N803
+    transB: int,  # noqa: N803
+) -> SSAValue:
+    """alpha * x @ y + beta * c; a row added to a plain product becomes its bias."""
+    x = common.transpose(b, x, (1, 0)) if transA else x
+    y = common.transpose(b, y, (1, 0)) if transB else y
+    if c is None or beta == 0.0:
+        return common.scaled(b, product(b, x, y), alpha)
+    c = common.scaled(b, c, beta)
+    row = as_row(b, c, shape_of(y)[1]) if alpha == 1.0 else None
+    if row is not None:
+        return product(b, x, y, row)
+    return common.add(b, common.scaled(b, product(b, x, y), alpha), c)
+
+
+def as_row(b: Builder, c: SSAValue, size: int) -> SSAValue | None:
+    """`c` as [size], if it is the same in every row of the result."""
+    shape = shape_of(c)
+    if len(shape) == 2 and shape[0] == 1:
+        c = common.reshape(b, c, shape[1:])
+    if len(shape_of(c)) > 1:
+        return None
+    return common.broadcast(b, c, (size,))
