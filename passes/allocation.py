@@ -1,0 +1,246 @@
+"""Offsets in one memory for buffers with known lifetimes: the register allocation of a scratchpad.
+
+Before: buffers with half-open lifetimes, sizes and alignments. After: an offset for each, such that
+no two that live at the same time overlap:
+
+    a: [0, 3) 64 bytes       a: 0
+    b: [1, 4) 32 bytes  ->   b: 64
+    c: [3, 5) 64 bytes       c: 0
+
+Several greedy orders come first; where none fits the capacity, an improvement of orders and then an
+exact search (`allocation_search`), both bounded in steps and not in seconds, so that the result is
+the same on every machine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_dialect.passes.allocation_search import Instance, search
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """`size` bytes that must be kept during [lower, upper), at a multiple of `alignment`."""
+
+    id: Hashable
+    lower: int
+    upper: int
+    size: int
+    alignment: int = 1
+
+
+class Overflow(ValueError):
+    """The buffers do not fit.
+
+    `peak` is the least height that was reached, `bound` the greatest sum of live sizes, and `live` are the buffers of
+    that sum. `proven` says that no placement exists; otherwise the search gave up. `over` are the ids of the buffers
+    that reach over the capacity in the best placement.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        peak: int,
+        bound: int,
+        live: Sequence[Buffer],
+        proven: bool,
+        over: Sequence[Hashable] = (),
+    ) -> None:
+        self.capacity, self.peak, self.bound = capacity, peak, bound
+        self.live, self.proven = list(live), proven
+        self.over = tuple(over) or tuple(b.id for b in self.live)
+        super().__init__(self.explanation())
+
+    def reason(self) -> str:
+        """What was reached, and whether it could be better."""
+        if self.bound > self.capacity:
+            return f"{self.bound} bytes are live at once, which no placement can avoid"
+        if self.proven:
+            return f"{self.bound} bytes are live at once, and an exhaustive search found no placement"
+        return f"the best placement found takes {self.peak} bytes (at least {self.bound} are needed)"
+
+    def explanation(self) -> str:
+        """What must fit, what was reached and which buffers are live at the peak, in words."""
+        parts = ", ".join(f"{b.id} ({b.size})" for b in self.live[:8])
+        more = f" and {len(self.live) - 8} smaller" if len(self.live) > 8 else ""
+        return f"buffers must fit in {self.capacity} bytes, but {self.reason()}; live then: {parts}{more}"
+
+
+def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[Hashable, int]:
+    """Offsets by buffer id, all below `capacity` with their sizes.
+
+    `effort` 0 only tries the greedy orders; 1 adds the bounded searches; more multiplies their bounds.
+    Raises Overflow where the buffers cannot be placed or the searches found no way.
+    """
+    bound, moment = live_bound(buffers)
+    if bound > capacity:
+        raise Overflow(capacity, bound, bound, live_at(buffers, moment), proven=True)
+    placement = _Placement(buffers)
+    best = min((placement.place(order) for order in _greedy_orders(placement)), key=_height(placement))
+    proven = False
+    if placement.height(best) > capacity and effort > 0:
+        best, proven = _improve(placement, best, capacity, effort)
+    peak = placement.height(best)
+    if peak > capacity:
+        over = [b.id for b, o in zip(buffers, best, strict=True) if o + b.size > capacity]
+        raise Overflow(capacity, peak, bound, live_at(buffers, moment), proven, over)
+    return {b.id: int(offset) for b, offset in zip(buffers, best, strict=True)}
+
+
+def live_bound(buffers: Iterable[Buffer]) -> tuple[int, int]:
+    """(greatest sum of sizes that are live at once, the first moment at which it is reached)."""
+    events: dict[int, int] = {}
+    for b in buffers:
+        if b.lower < b.upper:
+            events[b.lower] = events.get(b.lower, 0) + b.size
+            events[b.upper] = events.get(b.upper, 0) - b.size
+    best, moment, live = 0, 0, 0
+    for time in sorted(events):
+        live += events[time]
+        if live > best:
+            best, moment = live, time
+    return best, moment
+
+
+def live_at(buffers: Iterable[Buffer], moment: int) -> list[Buffer]:
+    """The buffers live at a moment, greatest first."""
+    return sorted((b for b in buffers if b.lower <= moment < b.upper), key=lambda b: -b.size)
+
+
+class _Placement:
+    """Places buffers one after the other, each at the lowest offset that is free during its lifetime."""
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        self.lower = np.array([b.lower for b in buffers], np.int64)
+        self.upper = np.array([b.upper for b in buffers], np.int64)
+        self.size = np.array([b.size for b in buffers], np.int64)
+        self.alignment = np.array([b.alignment for b in buffers], np.int64)
+        self.count = len(buffers)
+
+    def height(self, offsets: Ints) -> int:
+        """One past the greatest byte that is used."""
+        return int((offsets + self.size).max(initial=0))
+
+    def place(self, order: Sequence[int]) -> Ints:
+        """Offsets of all buffers, taken in this order."""
+        offsets = np.zeros(self.count, np.int64)
+        sequence = np.array(order, np.int64)
+        lower, upper = self.lower[sequence], self.upper[sequence]
+        low, high = np.zeros(self.count, np.int64), np.zeros(self.count, np.int64)
+        for k, number in enumerate(order):
+            meet = (lower[:k] < upper[k]) & (upper[:k] > lower[k])
+            size, alignment = int(self.size[number]), int(self.alignment[number])
+            low[k] = _first_gap(low[:k][meet], high[:k][meet], size, alignment)
+            high[k] = low[k] + size
+        offsets[sequence] = low
+        return offsets
+
+
+def _first_gap(low: Ints, high: Ints, size: int, alignment: int) -> int:
+    """The lowest aligned offset at which `size` bytes avoid all of the intervals [low, high)."""
+    if low.size == 0:
+        return 0
+    order = np.argsort(low)
+    starts = low[order]
+    tops = np.maximum.accumulate(high[order])
+    candidates = np.concatenate(([0], tops))
+    candidates += -candidates % alignment
+    fits = candidates[:-1] + size <= starts
+    at = int(np.argmax(fits))
+    return int(candidates[at] if fits[at] else candidates[-1])
+
+
+def _height(placement: _Placement) -> Callable[[Ints], int]:
+    return lambda offsets: placement.height(offsets)
+
+
+def _greedy_orders(placement: _Placement) -> Iterator[list[int]]:
+    """Orders that are known to work well: by size, by lifetime x size, by how much each is in the way."""
+    span = placement.upper - placement.lower
+    size = placement.size
+    keys: list[tuple[Any, ...]] = [
+        (-size, -span),
+        (-span * size, -size),
+        (-span, -size),
+        (-_pressure(placement), -size),
+        (placement.lower, -size),
+    ]
+    number = np.arange(placement.count)
+    for major, minor in keys:
+        yield np.lexsort((number, minor, major)).tolist()
+
+
+def _pressure(placement: _Placement) -> Ints:
+    """The greatest live sum during the lifetime of each buffer: its conflict degree, weighed by sizes."""
+    times = np.unique(np.concatenate((placement.lower, placement.upper)))
+    first, last = np.searchsorted(times, placement.lower), np.searchsorted(times, placement.upper)
+    change = np.zeros(times.size + 1, np.int64)
+    np.add.at(change, first, placement.size)
+    np.subtract.at(change, last, placement.size)
+    live = np.cumsum(change)
+    return np.array(
+        [live[a:b].max(initial=0) for a, b in zip(first, last, strict=True)], np.int64
+    )
+
+
+# --- where no greedy order fits -------------------------------------------------------------------------------------
+
+SMALL = 1500
+"""Buffers up to which the searches, which look at all pairs, are tried."""
+
+
+def _improve(
+    placement: _Placement, start: Ints, capacity: int, effort: int
+) -> tuple[Ints, bool]:
+    """The best offsets that the searches find, and whether it is proven that none fit."""
+    if placement.count > SMALL:
+        return start, False
+    best = _climb(placement, start, capacity, 150 * effort)
+    if placement.height(best) <= capacity:
+        return best, False
+    instance = Instance(placement.lower, placement.upper, placement.size, placement.alignment, capacity)
+    result = search(instance, 60_000 * effort)
+    if result.offsets is not None:
+        return np.array(result.offsets, np.int64), False
+    return best, result.exhausted
+
+
+def _climb(placement: _Placement, start: Ints, capacity: int, steps: int) -> Ints:
+    """Hill climbing on orders: a buffer at the top, or one in its way, goes earlier; kept where no worse."""
+    chance = random.Random(placement.count)
+    best, order = start, np.lexsort((placement.size, start)).tolist()
+    peak = placement.height(start)
+    for _ in range(steps):
+        trial = _promoted(placement, order, best, chance)
+        offsets = placement.place(trial)
+        height = placement.height(offsets)
+        if height <= peak:
+            best, order, peak = offsets, trial, height
+        if peak <= capacity:
+            break
+    return best
+
+
+def _promoted(
+    placement: _Placement, order: list[int], offsets: Ints, chance: random.Random
+) -> list[int]:
+    """The order with one buffer that touches the top, or lives beside one that does, moved forward."""
+    tops = np.flatnonzero(offsets + placement.size == placement.height(offsets))
+    top = int(tops[chance.randrange(tops.size)])
+    meet = (placement.lower < placement.upper[top]) & (placement.upper > placement.lower[top])
+    candidates = np.flatnonzero(meet)
+    pick = top if chance.random() < 0.4 else int(candidates[chance.randrange(candidates.size)])
+    trial = list(order)
+    at = trial.index(pick)
+    trial.pop(at)
+    trial.insert(chance.randrange(at + 1), pick)
+    return trial
