@@ -1,0 +1,91 @@
+"""graph-map: decides how every group is cut into tiles and which tensors stay in the scratchpad.
+
+    %y = graph.group %x, %w ... {kind = "array"}
+
+becomes
+
+    %y = graph.group %x, %w ... {kind = "array", npu.memory = "spm", npu.estimate = 5210,
+        npu.mapping = {rows = 8, cols = 32, channels = 16, reduction = 16, order = "weights_outer"}}
+
+The decisions are in the IR, so that they can be read, replayed and pinned: a group that has a mapping already keeps it.
+Every other decision is by search with the cost functions that the simulator uses (passes/mapping/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp, StringAttr, i64
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Operation
+from xdsl.passes import ModulePass
+
+from npu_dialect.passes.mapping.contraction import ContractionMapping
+from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
+from npu_dialect.passes.mapping.groups import POOLS, Group
+from npu_dialect.passes.mapping.plan import AnyMapping, Planner
+from npu_dialect.passes.targets import module_target
+
+
+def mapping_attribute(mapping: AnyMapping) -> DictionaryAttr:
+    """A mapping as it stands in the IR."""
+    return DictionaryAttr({name: _attribute(value) for name, value in asdict(mapping).items()})
+
+
+def _attribute(value: int | str) -> Attribute:
+    return StringAttr(value) if isinstance(value, str) else IntegerAttr(value, i64)
+
+
+def mapping_of(group: Group) -> AnyMapping | None:
+    """The mapping that a group's IR states, or None."""
+    attribute = group.op.attributes.get("npu.mapping")
+    if not isinstance(attribute, DictionaryAttr):
+        return None
+    values = {name: _value(a) for name, a in attribute.data.items()}
+    if group.kind == "array":
+        return ContractionMapping(**values)
+    pools = group.anchor is not None and group.anchor.name in POOLS
+    return PoolingMapping(**values) if pools else ElementwiseMapping(**values)
+
+
+def _value(attribute: Attribute) -> Any:
+    if isinstance(attribute, StringAttr):
+        return attribute.data
+    return cast(IntegerAttr[Any], attribute).value.data
+
+
+def stays(op: Operation) -> bool:
+    """Whether a group's results stay in the scratchpad."""
+    return op.attributes.get("npu.memory") == StringAttr("spm")
+
+
+@dataclass(frozen=True)
+class GraphMapPass(ModulePass):
+    """Decides tiles and residency for every group of every function."""
+
+    name = "graph-map"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = module_target(op)
+        for function in op.body.block.ops:
+            if isinstance(function, FuncOp) and not function.is_declaration:
+                _annotate(Planner(target, function.body.block, _pins(function)))
+
+
+def _pins(function: FuncOp) -> dict[Operation, AnyMapping]:
+    groups = (Group(op) for op in function.body.block.ops if op.name == "graph.group")
+    found = {group.op: mapping_of(group) for group in groups}
+    return {op: mapping for op, mapping in found.items() if mapping is not None}
+
+
+def _annotate(planner: Planner) -> None:
+    plan = planner.run()
+    for step in plan.steps:
+        attributes = step.group.op.attributes
+        resident = any(v in plan.resident for v in step.group.op.results)
+        attributes["npu.memory"] = StringAttr("spm" if resident else "dram")
+        if step.mapping is not None:
+            attributes["npu.mapping"] = mapping_attribute(step.mapping)
+            attributes["npu.estimate"] = IntegerAttr(round(step.cycles), i64)

@@ -1,0 +1,205 @@
+"""Mapping of vector work: elementwise chains, reductions and pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from npu_dialect import cost
+from npu_dialect.passes.mapping.contraction import Estimate, input_extent
+from npu_dialect.passes.mapping.tiles import Buffer, candidates, split, spm_bytes, trips
+from npu_dialect.target import Target
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A tensor that a vector group reads or writes: extents (1 where it broadcasts or is reduced), bytes an element."""
+
+    dims: tuple[int, ...]
+    itemsize: int
+    resident: bool = False
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """Elementwise work over `dims`, tiled along one of them; `whole` dimensions may not be cut (they are reduced)."""
+
+    dims: tuple[int, ...]
+    inputs: tuple[Stream, ...]
+    output: Stream
+    whole: tuple[int, ...] = ()
+    param_rows: int = 0
+    table_bytes: int = 0
+    kernel_costs: tuple[str, ...] = ()
+    value_type: str = "i32"
+
+
+@dataclass(frozen=True)
+class ElementwiseMapping:
+    """Dimensions before `axis` are looped over one by one, `axis` in steps of `chunk`, those after it are whole."""
+
+    axis: int
+    chunk: int
+
+
+def tile_dims(dims: tuple[int, ...], m: ElementwiseMapping, whole: tuple[int, ...]) -> tuple[int, ...]:
+    """Extents of a tile of a tensor of extents `dims`."""
+    return tuple(
+        d if a > m.axis or a in whole else min(d, m.chunk if a == m.axis else 1)
+        for a, d in enumerate(dims)
+    )
+
+
+def buffers(p: Elementwise, m: ElementwiseMapping) -> list[Buffer]:
+    """The buffers that the nest of this mapping allocates."""
+    depth = 2 if tile_count(p, m) > 1 else 1
+    found = [
+        Buffer(f"in{i}", prod(tile_dims(s.dims, m, p.whole)) * s.itemsize, depth)
+        for i, s in enumerate(p.inputs)
+        if not s.resident
+    ]
+    if p.param_rows:
+        found.append(Buffer("params", p.param_rows * p.output.dims[-1] * 4, 1))
+    if p.table_bytes:
+        found.append(Buffer("table", p.table_bytes, 1))
+    if not p.output.resident:
+        size = prod(tile_dims(p.output.dims, m, p.whole)) * p.output.itemsize
+        found.append(Buffer("out", size, depth, loaded=False))
+    return found
+
+
+def tile_count(p: Elementwise, m: ElementwiseMapping) -> int:
+    """Tiles of the whole nest."""
+    outer = prod(d for a, d in enumerate(p.dims[: m.axis]) if a not in p.whole)
+    return outer * (1 if m.axis in p.whole else trips(p.dims[m.axis], m.chunk))
+
+
+def estimate(target: Target, p: Elementwise, m: ElementwiseMapping) -> Estimate:
+    """What a mapping costs, by the cost functions of single instructions."""
+    count = tile_count(p, m)
+    read = [prod(tile_dims(s.dims, m, p.whole)) * s.itemsize for s in p.inputs]
+    written = prod(tile_dims(p.output.dims, m, p.whole)) * p.output.itemsize
+    elements = prod(tile_dims(p.dims, m, p.whole))
+    costs = p.kernel_costs or ("alu",)
+    tile = cost.vector(target, elements, costs, sum(read), written, p.value_type)
+    width = target.memories["dram"].ports["dma"]
+    loads = [r for r, s in zip(read, p.inputs, strict=True) if not s.resident]
+    moved = loads + ([] if p.output.resident else [written])
+    transfer = sum(target.dma.startup + b / width for b in moved)
+    return Estimate(tile.cycles * count, transfer * count, transfer)
+
+
+@lru_cache(4096)
+def search(target: Target, p: Elementwise, capacity: int) -> tuple[ElementwiseMapping, Estimate] | None:
+    """The mapping of least estimated cycles whose buffers fit; None when none does."""
+    best: tuple[float, int, ElementwiseMapping, Estimate] | None = None
+    for axis in range(max(1, len(p.dims))):
+        for m in _along(p, axis):
+            if spm_bytes(buffers(p, m)) > capacity:
+                continue
+            e = estimate(target, p, m)
+            rank = (e.cycles, tile_count(p, m))
+            if best is None or rank < best[:2]:
+                best = (*rank, m, e)
+        if best is not None:
+            break
+    return None if best is None else (best[2], best[3])
+
+
+def _along(p: Elementwise, axis: int) -> list[ElementwiseMapping]:
+    if not p.dims:
+        return [ElementwiseMapping(0, 1)]
+    if axis in p.whole:
+        return [ElementwiseMapping(axis, p.dims[axis])]
+    return [ElementwiseMapping(axis, c) for c in candidates(p.dims[axis], limit=40)]
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Pooling of [H, W, C] tiles, `batch` times."""
+
+    oh: int
+    ow: int
+    channels: int
+    ih: int
+    iw: int
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    batch: int
+    x_bytes: int
+    out_bytes: int
+    param_rows: int = 0
+    table_bytes: int = 0
+    kernel_costs: tuple[str, ...] = ()
+    value_type: str = "i32"
+    x_resident: bool = False
+    out_resident: bool = False
+
+
+@dataclass(frozen=True)
+class PoolingMapping:
+    """Extents of a tile: output rows and channels."""
+
+    rows: int
+    channels: int
+
+
+def pooling_bytes(p: Pooling, m: PoolingMapping) -> tuple[int, int]:
+    """Bytes of a tile's input and output."""
+    rows = input_extent(m.rows, p.size[0], p.strides[0], p.dilations[0])
+    columns = input_extent(p.ow, p.size[1], p.strides[1], p.dilations[1])
+    return rows * columns * m.channels * p.x_bytes, m.rows * p.ow * m.channels * p.out_bytes
+
+
+def pooling_tiles(p: Pooling, m: PoolingMapping) -> int:
+    """Tiles of the whole nest."""
+    return p.batch * trips(p.oh, m.rows) * trips(p.channels, m.channels)
+
+
+def pooling_buffers(p: Pooling, m: PoolingMapping) -> list[Buffer]:
+    """The buffers that the nest of this mapping allocates."""
+    x, out = pooling_bytes(p, m)
+    depth = 2 if pooling_tiles(p, m) > 1 else 1
+    found: list[Buffer] = []
+    if not p.x_resident:
+        found.append(Buffer("x", x, depth))
+    if p.param_rows:
+        found.append(Buffer("params", p.param_rows * p.channels * 4, 1))
+    if p.table_bytes:
+        found.append(Buffer("table", p.table_bytes, 1))
+    if not p.out_resident:
+        found.append(Buffer("out", out, depth, loaded=False))
+    return found
+
+
+def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
+    """What a mapping costs."""
+    x, out = pooling_bytes(p, m)
+    taps = p.size[0] * p.size[1]
+    compute = 0
+    for rows, rows_count in split(p.oh, m.rows):
+        for channels, count in split(p.channels, m.channels):
+            elements = rows * p.ow * channels
+            tile = cost.vector(target, elements, ("alu",) * taps, x, out, p.value_type)
+            compute += tile.cycles * rows_count * count
+    width = target.memories["dram"].ports["dma"]
+    moved = ([] if p.x_resident else [x]) + ([] if p.out_resident else [out])
+    transfer = sum(target.dma.startup + b / width for b in moved)
+    return Estimate(compute * p.batch, transfer * pooling_tiles(p, m), transfer)
+
+
+@lru_cache(4096)
+def search_pooling(target: Target, p: Pooling, capacity: int) -> tuple[PoolingMapping, Estimate] | None:
+    """The mapping of least estimated cycles whose buffers fit; None when none does."""
+    found = [
+        m
+        for channels in candidates(p.channels, min(p.channels, 16))
+        for rows in candidates(p.oh)
+        if spm_bytes(pooling_buffers(p, m := PoolingMapping(rows, channels))) <= capacity
+    ]
+    if not found:
+        return None
+    best = min(found, key=lambda m: (pooling_estimate(target, p, m).cycles, pooling_tiles(p, m)))
+    return best, pooling_estimate(target, p, best)

@@ -1,0 +1,277 @@
+"""What a fused group asks of the machine, read off its IR: the problem that the mapper solves and the lowering emits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import StringAttr
+from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
+
+from npu_dialect import provenance
+from npu_dialect.dtypes import DType
+from npu_dialect.graph.attributes import values
+from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.kernel import widened
+from npu_dialect.passes.kernels import KernelPlan, build_kernel
+from npu_dialect.passes.mapping.collapse import Collapsed, collapse
+from npu_dialect.passes.mapping.contraction import Contraction
+from npu_dialect.passes.mapping.elementwise import Elementwise, Pooling, Stream
+
+Resident = Callable[[SSAValue], bool]
+
+CONTRACTIONS = ("graph.conv2d", "graph.matmul")
+POOLS = {"graph.max_pool2d": "max", "graph.sum_pool2d": "sum", "graph.avg_pool2d": "avg"}
+REDUCTIONS = {
+    "graph.reduce_sum": "sum",
+    "graph.reduce_max": "max",
+    "graph.reduce_min": "min",
+    "graph.reduce_prod": "prod",
+}
+
+
+def root(value: SSAValue) -> SSAValue:
+    """The tensor whose memory `value` is: reshapes are other views of their operand."""
+    while isinstance(value, OpResult) and value.op.name == "graph.reshape":
+        value = value.op.operands[0]
+    return value
+
+
+def is_constant(value: SSAValue) -> bool:
+    """Whether a tensor is known at compile time."""
+    value = root(value)
+    return isinstance(value, OpResult) and value.op.name == "graph.constant"
+
+
+def size_in_bytes(value: SSAValue) -> int:
+    """Bytes of a dense tensor."""
+    return prod(shape_of(value)) * dtype_of(value).itemsize
+
+
+@dataclass(frozen=True)
+class Group:
+    """A `graph.group` and its parts."""
+
+    op: Operation
+
+    @cached_property
+    def kind(self) -> str:
+        attribute = self.op.properties["kind"]
+        assert isinstance(attribute, StringAttr)
+        return attribute.data
+
+    @cached_property
+    def body(self) -> list[Operation]:
+        return [op for op in self.op.regions[0].block.ops if op.name != "graph.yield"]
+
+    @property
+    def name(self) -> str:
+        """The source that the group is called by in reports and labels."""
+        return provenance.sources(self.anchor or self.body[0])[0]
+
+    @cached_property
+    def anchor(self) -> Operation | None:
+        """The contraction, pooling or reduction that the group starts with, if any."""
+        first = self.body[0]
+        anchors = (*CONTRACTIONS, *POOLS, *REDUCTIONS)
+        return first if self.kind in ("array", "vector") and first.name in anchors else None
+
+    @cached_property
+    def plan(self) -> KernelPlan:
+        """The kernel of everything after the anchor."""
+        last = self.op.regions[0].block.last_op
+        assert last is not None
+        return build_kernel(self.body, last.operands[0], self.anchor)
+
+    @property
+    def result(self) -> SSAValue:
+        """The one tensor that a group for the accelerator produces."""
+        return self.op.results[0]
+
+    def outer(self, value: SSAValue) -> SSAValue:
+        """The tensor outside the group that a block argument stands for."""
+        assert isinstance(value, BlockArgument)
+        return self.op.operands[value.index]
+
+    @cached_property
+    def tensors(self) -> list[SSAValue]:
+        """The kernel's tensor operands, as they are outside; without the anchor's own result."""
+        skip = 1 if self.anchor is not None else 0
+        return [self.outer(v) for v in self.plan.tensors[skip:]]
+
+    @cached_property
+    def inputs(self) -> list[SSAValue]:
+        """The tensors that the group reads and that are not constants, each once."""
+        return list(dict.fromkeys(v for v in self.op.operands if not is_constant(v)))
+
+    # --- numbers of the kernel --------------------------------------------------------------------------------
+
+    @property
+    def param_rows(self) -> int:
+        return 0 if self.plan.params is None else self.plan.params.shape[0]
+
+    @property
+    def table_bytes(self) -> int:
+        return 0 if self.plan.table is None else self.plan.table.nbytes
+
+    def zero(self, value: SSAValue) -> int:
+        """The zero point of a quantized tensor, 0 for others."""
+        quant = quant_of(value)
+        return 0 if quant is None else int(np.ravel(quant.zero())[0])
+
+    def setting(self, name: str) -> tuple[int, ...]:
+        """A list-valued property of the anchor."""
+        assert self.anchor is not None
+        return tuple(int(v) for v in values(self.anchor.properties[name]))  # type: ignore[arg-type]
+
+
+# --- problems -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A matrix product as loops over batches: `x` is [batch..., M, K], `w` is [batch..., K, N], aligned in rank."""
+
+    batch: tuple[int, ...]
+    x_batch: tuple[int, ...]
+    w_batch: tuple[int, ...]
+    m: int
+    k: int
+    n: int
+
+
+def matrices(group: Group) -> Matrices:
+    """The loops of a matmul group; batches of activations against one weight matrix become rows."""
+    assert group.anchor is not None
+    a, b = (shape_of(v) for v in group.anchor.operands[:2])
+    if prod(b[:-2]) == 1:
+        return Matrices((), (), (), prod(a[:-1]), a[-1], b[-1])
+    rank = max(len(a), len(b)) - 2
+    x_batch = (1,) * (rank - len(a) + 2) + a[:-2]
+    w_batch = (1,) * (rank - len(b) + 2) + b[:-2]
+    batch = tuple(max(x, w) for x, w in zip(x_batch, w_batch, strict=True))
+    return Matrices(batch, x_batch, w_batch, a[-2], a[-1], b[-1])
+
+
+def contraction(group: Group, resident: Resident, out_resident: bool) -> Contraction:
+    """The mapper's problem for an array group; `resident` tells which tensors lie in the scratchpad."""
+    anchor = group.anchor
+    assert anchor is not None
+    x, w = (group.outer(v) for v in anchor.operands[:2])
+    common: dict[str, Any] = dict(
+        x_type=dtype_of(x).name,
+        w_type=dtype_of(w).name,
+        out_type=dtype_of(group.result).name,
+        residual_type=dtype_of(group.tensors[0]).name if group.tensors else None,
+        param_rows=group.param_rows,
+        table_bytes=group.table_bytes,
+        kernel_costs=group.plan.kernel.costs(),
+        x_resident=resident(root(x)),
+        w_resident=not is_constant(w) and resident(root(w)),
+        residual_resident=bool(group.tensors) and resident(root(group.tensors[0])),
+        out_resident=out_resident,
+    )
+    if anchor.name == "graph.matmul":
+        loops = matrices(group)
+        return Contraction(
+            oh=loops.m, ow=1, oc=loops.n, ic=loops.k, ih=loops.m, iw=1,
+            batch=prod(loops.batch), batched_weights=prod(loops.w_batch) > 1, **common,
+        )  # fmt: skip
+    return _convolution(group, x, w, common)
+
+
+def is_depthwise(group: Group) -> bool:
+    """Whether a convolution has one input channel for each output channel."""
+    assert group.anchor is not None
+    if group.anchor.name != "graph.conv2d":
+        return False
+    channels = shape_of(group.anchor.operands[0])[3]
+    _, _, per_group, outputs = shape_of(group.anchor.operands[1])
+    return per_group == 1 and outputs == channels and channels > 1
+
+
+def _convolution(group: Group, x: SSAValue, w: SSAValue, common: dict[str, Any]) -> Contraction:
+    assert group.anchor is not None
+    n, ih, iw, channels = shape_of(group.anchor.operands[0])
+    kh, kw, per_group, outputs = shape_of(group.anchor.operands[1])
+    _, oh, ow, _ = shape_of(group.anchor.results[0])
+    depthwise = is_depthwise(group)
+    groups = 1 if depthwise else channels // per_group
+    strides, dilations = group.setting("strides"), group.setting("dilations")
+    return Contraction(
+        oh=oh, ow=ow, oc=outputs // groups, ic=per_group, ih=ih, iw=iw, kh=kh, kw=kw,
+        strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]),
+        groups=groups, batch=n, depthwise=depthwise, **common,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The collapsed view of a vector group: operand extents by tensor, and which dimensions are reduced."""
+
+    shape: Collapsed
+    inputs: tuple[SSAValue, ...]
+    whole: tuple[int, ...]
+
+
+def streams(group: Group) -> Streams:
+    """The tensors of a vector group (no pooling) with as few dimensions as possible; the output is the last operand."""
+    keep_last = group.param_rows > 0
+    out = shape_of(group.result)
+    if group.anchor is None:
+        inputs = tuple(group.tensors)
+        return Streams(collapse(out, [*map(shape_of, inputs), out], keep_last), inputs, ())
+    source = group.outer(group.anchor.operands[0])
+    dims = shape_of(group.anchor.operands[0])
+    reduced = shape_of(group.anchor.results[0])
+    shape = collapse(dims, [dims, reduced], keep_last)
+    pairs = zip(shape.dims, shape.operands[1], strict=True)
+    whole = tuple(a for a, (d, r) in enumerate(pairs) if r != d)
+    return Streams(shape, (source,), whole)
+
+
+def elementwise(group: Group, resident: Resident, out_resident: bool) -> Elementwise:
+    """The mapper's problem for elementwise chains and reductions."""
+    found = streams(group)
+    inputs = tuple(
+        Stream(dims, dtype_of(v).itemsize, not is_constant(v) and resident(root(v)))
+        for v, dims in zip(found.inputs, found.shape.operands, strict=False)
+    )
+    out_type = dtype_of(group.result)
+    return Elementwise(
+        dims=found.shape.dims,
+        inputs=inputs,
+        output=Stream(found.shape.operands[-1], out_type.itemsize, out_resident),
+        whole=found.whole,
+        param_rows=group.param_rows,
+        table_bytes=group.table_bytes,
+        kernel_costs=group.plan.kernel.costs() + (("alu",) if group.anchor is not None else ()),
+        value_type=_value_type([*map(dtype_of, found.inputs), out_type]),
+    )
+
+
+def pooling(group: Group, resident: Resident, out_resident: bool) -> Pooling:
+    """The mapper's problem for a pooling group."""
+    assert group.anchor is not None
+    x = group.outer(group.anchor.operands[0])
+    n, ih, iw, channels = shape_of(group.anchor.operands[0])
+    _, oh, ow, _ = shape_of(group.anchor.results[0])
+    size, strides, dilations = (group.setting(n) for n in ("kernel", "strides", "dilations"))
+    return Pooling(
+        oh=oh, ow=ow, channels=channels, ih=ih, iw=iw, batch=n,
+        size=(size[0], size[1]), strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]),
+        x_bytes=dtype_of(x).itemsize, out_bytes=dtype_of(group.result).itemsize,
+        param_rows=group.param_rows, table_bytes=group.table_bytes, kernel_costs=group.plan.kernel.costs(),
+        value_type=_value_type([dtype_of(x), dtype_of(group.result)]),
+        x_resident=resident(root(x)), out_resident=out_resident,
+    )  # fmt: skip
+
+
+def _value_type(types: Sequence[DType]) -> str:
+    kinds = {widened(t) for t in types}
+    return next(k for k in ("i64", "f32", "i32") if k in kinds)
+

@@ -1,0 +1,57 @@
+"""Sizes of tiles: candidates, how often each occurs, and the scratchpad that buffers take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+ALIGNMENT = 64
+"""Bytes; every buffer slot in the scratchpad starts at a multiple of this."""
+
+
+def aligned(size: int) -> int:
+    """`size` rounded up to whole units of alignment."""
+    return ceil(size / ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tile buffer: `depth` rotating slots of `size` bytes."""
+
+    label: str
+    size: int
+    depth: int
+    space: str = "spm"
+    loaded: bool = True
+    """Filled from dram, so that it may be filled ahead of time."""
+
+    @property
+    def total(self) -> int:
+        return aligned(self.size) * self.depth
+
+
+def spm_bytes(buffers: list[Buffer]) -> int:
+    """Scratchpad that the buffers of a group take together."""
+    return sum(b.total for b in buffers if b.space == "spm")
+
+
+def split(extent: int, tile: int) -> list[tuple[int, int]]:
+    """(tile size, how many) when `extent` is cut into tiles of `tile`, the last one smaller."""
+    whole, rest = divmod(extent, tile)
+    return [(size, count) for size, count in ((tile, whole), (rest, int(rest > 0))) if count]
+
+
+def trips(extent: int, tile: int) -> int:
+    """How many tiles cover `extent`."""
+    return ceil(extent / tile)
+
+
+def candidates(extent: int, step: int = 1, limit: int = 12) -> list[int]:
+    """Tile sizes worth trying: the extent cut into 1, 2, 3, ... nearly equal parts, in multiples of `step`."""
+    sizes: dict[int, None] = {}
+    parts = 1
+    while len(sizes) < limit and parts <= ceil(extent / step):
+        size = min(extent, ceil(ceil(extent / parts) / step) * step)
+        sizes[size] = None
+        parts = ceil(extent / size) + 1 if size > step else extent + 1
+    return list(sizes)

@@ -1,0 +1,1 @@
+"""Lowering of groups to loop nests, one module per kind of group."""

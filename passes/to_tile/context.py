@@ -1,0 +1,151 @@
+"""What all lowerings of groups share: where tensors lie, loops, loads and stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import LocationAttr
+from xdsl.ir import Operation, OpResult, SSAValue
+
+from npu_dialect import tile
+from npu_dialect.blob import BlobAttr
+from npu_dialect.dtypes import DType
+from npu_dialect.graph.base import dtype_of, shape_of
+from npu_dialect.passes.mapping.groups import Group, root
+from npu_dialect.target import Target
+from npu_dialect.tile.attributes import Span
+from npu_dialect.tile.syntax import shape_of as buffer_shape
+from npu_dialect.tile.syntax import space_of
+
+Index = SSAValue | None
+"""A loop index, or None for a loop of one trip that was left out."""
+
+
+@dataclass
+class Lowering:
+    """The function being written. `memory` is where each tensor of the graph lies, by its root."""
+
+    target: Target
+    builder: Builder
+    memory: dict[SSAValue, SSAValue] = field(default_factory=lambda: {})
+    constants: dict[BlobAttr, SSAValue] = field(default_factory=lambda: {})
+
+    def buffer(self, value: SSAValue, location: LocationAttr, shape: Sequence[int] | None = None) -> SSAValue:
+        """The memory of a tensor, in its own shape or in another one of as many elements."""
+        base = root(value)
+        if base not in self.memory:
+            assert isinstance(base, OpResult) and base.op.name == "graph.constant"
+            self.memory[base] = self.constant(base.op.properties["value"], base.op.location)
+        found = self.memory[base]
+        wanted = tuple(shape_of(value) if shape is None else shape)
+        return self.reshaped(found, wanted, location)
+
+    def reshaped(self, buffer: SSAValue, shape: Sequence[int], location: LocationAttr) -> SSAValue:
+        """A dense buffer seen in another shape."""
+        if buffer_shape(buffer) == tuple(shape):
+            return buffer
+        return self.builder.insert(tile.ReshapeOp(buffer, shape, location=location)).result
+
+    def constant(self, blob: object, location: LocationAttr) -> SSAValue:
+        """A constant in dram; equal ones share their memory."""
+        assert isinstance(blob, BlobAttr)
+        if blob not in self.constants:
+            self.constants[blob] = self.builder.insert(tile.ConstantOp(blob, location=location)).result
+        return self.constants[blob]
+
+    def data(self, array: npt.NDArray[np.generic], location: LocationAttr) -> SSAValue:
+        """A constant made by the compiler: packed weights, parameters, tables."""
+        return self.constant(BlobAttr.of(np.ascontiguousarray(array)), location)
+
+    def allocate_result(self, group: Group, value: SSAValue, resident: bool) -> SSAValue:
+        """Memory for a tensor between groups."""
+        if value not in self.memory:
+            alloc = tile.AllocOp(
+                shape_of(value),
+                dtype_of(value),
+                "spm" if resident else "dram",
+                label=group.name,
+                location=group.op.location,
+            )
+            self.memory[value] = self.builder.insert(alloc).result
+        return self.memory[value]
+
+
+@dataclass
+class Nest:
+    """A point inside a loop nest: a builder and the location that every operation of the nest carries."""
+
+    builder: Builder
+    location: LocationAttr
+
+    def insert(self, op: Operation) -> SSAValue | None:
+        """Adds an operation; its result, if it has one."""
+        self.builder.insert(op)
+        return op.results[0] if op.results else None
+
+    def loop(self, trips: int, always: bool = False) -> tuple[Nest, Index]:
+        """The inside of a loop, or this very point when there is one trip only."""
+        if trips == 1 and not always:
+            return self, None
+        op = self.builder.insert(tile.ForOp(trips, location=self.location))
+        return Nest(op.builder, self.location), op.index
+
+    def view(self, buffer: SSAValue, spans: Sequence[Span | int]) -> SSAValue:
+        """A part of a buffer; the buffer itself when the spans are all of it."""
+        whole = all(
+            isinstance(s, int) or (s.start == 0 and not s.terms and s.step == 1 and s.size == d)
+            for s, d in zip(spans, buffer_shape(buffer), strict=True)
+        )
+        if whole:
+            return buffer
+        return self.builder.insert(tile.ViewOp(buffer, spans, location=self.location)).result
+
+    def transpose(self, buffer: SSAValue, permutation: Sequence[int]) -> SSAValue:
+        """A permuted view."""
+        op = tile.TransposeOp(buffer, permutation, location=self.location)
+        return self.builder.insert(op).result
+
+    def reshape(self, buffer: SSAValue, shape: Sequence[int]) -> SSAValue:
+        """The same elements in another shape."""
+        if buffer_shape(buffer) == tuple(shape):
+            return buffer
+        return self.builder.insert(tile.ReshapeOp(buffer, shape, location=self.location)).result
+
+    def local(self, view: SSAValue, depth: int, label: str, space: str = "spm", dtype: DType | None = None) -> SSAValue:
+        """A tile buffer of the extents of `view`."""
+        op = tile.AllocOp.of(view, space, dtype=dtype, depth=depth, label=label, location=self.location)
+        return self.builder.insert(op).result
+
+    def load(self, view: SSAValue, depth: int, label: str) -> SSAValue:
+        """`view` itself where it lies in the scratchpad, else a tile buffer that a copy fills."""
+        if space_of(view) == "spm":
+            return view
+        buffer = self.local(view, depth, label)
+        self.copy(view, buffer)
+        return buffer
+
+    def copy(self, source: SSAValue, destination: SSAValue) -> None:
+        """A copy that is complete when the next operation starts, as far as the program's meaning goes.
+
+        What really overlaps is decided by the schedule, from the memory that operations touch.
+        """
+        token = self.builder.insert(tile.CopyOp(source, destination, location=self.location))
+        self.builder.insert(tile.WaitOp(token.results[0], location=self.location))
+
+    def target_of(self, view: SSAValue, depth: int, label: str) -> SSAValue:
+        """Where to compute what shall end in `view`: there where it lies in the scratchpad, else in a tile buffer."""
+        return view if space_of(view) == "spm" else self.local(view, depth, label)
+
+    def store(self, computed: SSAValue, view: SSAValue) -> None:
+        """Brings a computed tile to its place."""
+        if computed is not view:
+            self.copy(computed, view)
+
+
+def along(size: int, index: Index, stride: int, start: int = 0) -> Span:
+    """The window of a loop: `size` elements from `start + index * stride`."""
+    return Span(size, start, [] if index is None else [(index, stride)])

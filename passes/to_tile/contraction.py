@@ -1,0 +1,299 @@
+"""Array groups: convolutions and matrix products with their output stage, as one loop nest.
+
+With the order `weights_outer` the loops are groups, output channels, batch, rows, columns; with `rows_outer` batch,
+groups, rows, columns, output channels. Loops of one trip are left out. The reduction is innermost.
+
+Weights lie in dram as [OC, KH, KW, IC], so that a tile of output channels is one contiguous piece.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from xdsl.ir import OpResult, SSAValue
+
+from npu_dialect import dtypes, tile
+from npu_dialect.blob import BlobAttr
+from npu_dialect.graph.base import shape_of
+from npu_dialect.passes.mapping import contraction as mapper
+from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping, input_extent
+from npu_dialect.passes.mapping.groups import Group, contraction, is_constant, matrices, root
+from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
+from npu_dialect.tile.attributes import Span
+from npu_dialect.tile.syntax import space_of
+
+
+@dataclass
+class Loops:
+    """The indices at a point of the nest."""
+
+    batch: tuple[Index, ...] = ()
+    group: Index = None
+    channels: Index = None
+    rows: Index = None
+    cols: Index = None
+    reduction: Index = None
+
+
+@dataclass
+class Weights:
+    """What is loaded once for a tile of output channels."""
+
+    params: SSAValue | None
+    table: SSAValue | None
+    weights: SSAValue | None
+
+
+class ContractionLowering:
+    """The nest of one array group."""
+
+    def __init__(self, low: Lowering, group: Group, mapping: ContractionMapping, resident: bool):
+        self.low, self.group, self.m = low, group, mapping
+        anchor = group.anchor
+        assert anchor is not None
+        self.anchor = anchor
+        self.x, self.w = (group.outer(v) for v in anchor.operands[:2])
+        self.p: Contraction = contraction(group, self._resident, resident)
+        self.n = mapper.loop_trips(self.p, mapping)
+        self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
+        self.location = group.op.location
+        self.is_matmul = anchor.name == "graph.matmul"
+        self._prepare(resident)
+
+    def _resident(self, value: SSAValue) -> bool:
+        return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
+
+    # --- operands ---------------------------------------------------------------------------------------------
+
+    def _prepare(self, resident: bool) -> None:
+        low, group = self.low, self.group
+        out = group.result
+        low.allocate_result(group, out, resident)
+        if self.is_matmul:
+            self.matrices = matrices(group)
+            b = self.matrices
+            self.batch = b.batch
+            self.x_buffer = low.buffer(self.x, self.location, (*b.x_batch, b.m, b.k))
+            out_shape = (*b.batch, b.m, b.n)
+        else:
+            self.batch = (self.p.batch,)
+            self.x_buffer = low.buffer(self.x, self.location, self._shape(self.anchor.operands[0]))
+            out_shape = self._shape(self.anchor.results[0])
+        self.out_buffer = low.buffer(out, self.location, out_shape)
+        self.residual = None
+        if group.tensors:
+            self.residual = low.buffer(group.tensors[0], self.location, out_shape)
+        plan = group.plan
+        self.params = None if plan.params is None else low.data(plan.params.view(np.int32), self.location)
+        self.table = None if plan.table is None else low.data(plan.table, self.location)
+        self.packed = low.data(self._packed(), self.location) if is_constant(self.w) else None
+
+    @staticmethod
+    def _shape(value: SSAValue) -> tuple[int, ...]:
+        return shape_of(value)
+
+    def _packed(self) -> np.ndarray[Any, Any]:
+        """The constant weights with output channels outermost."""
+        owner = cast(OpResult, root(self.w)).op
+        array = cast(BlobAttr, owner.properties["value"]).data.array.reshape(shape_of(self.w))
+        if self.is_matmul:
+            return array.reshape(array.shape[-2:]).T if array.size == self.p.ic * self.p.oc else np.swapaxes(array, -1, -2)
+        if self.p.depthwise:
+            return array[:, :, 0, :].transpose(2, 0, 1)
+        return array.transpose(3, 0, 1, 2)
+
+    # --- the nest ---------------------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        """Writes the nest."""
+        outside, _ = Nest(self.low.builder, self.location).loop(1, always=True)
+        table = None if self.table is None else outside.load(self.table, 1, "table")
+        if self.m.order == "weights_outer":
+            self._weights_outer(outside, table)
+        else:
+            self._rows_outer(outside, table)
+
+    def _weights_outer(self, nest: Nest, table: SSAValue | None) -> None:
+        at = Loops(batch=(None,) * len(self.batch))
+        nest, at.group = nest.loop(self.p.groups)
+        nest, at.channels = nest.loop(self.n.channels)
+        fixed = Weights(self._load_params(nest, at), table, None)
+        if not self.p.batched_weights:
+            fixed.weights = self._load_weights(nest, at)
+        nest, at.batch = self._batch_loops(nest)
+        if self.p.batched_weights:
+            fixed.weights = self._load_weights(nest, at)
+        nest, at.rows = nest.loop(self.n.rows)
+        nest, at.cols = nest.loop(self.n.cols)
+        self._tile(nest, at, fixed, None)
+
+    def _rows_outer(self, nest: Nest, table: SSAValue | None) -> None:
+        at = Loops()
+        nest, at.batch = self._batch_loops(nest)
+        nest, at.group = nest.loop(self.p.groups)
+        nest, at.rows = nest.loop(self.n.rows)
+        nest, at.cols = nest.loop(self.n.cols)
+        x = None if self.n.reduction > 1 else self._load_x(nest, at)
+        nest, at.channels = nest.loop(self.n.channels)
+        fixed = Weights(self._load_params(nest, at), table, self._load_weights(nest, at))
+        self._tile(nest, at, fixed, x)
+
+    def _batch_loops(self, nest: Nest) -> tuple[Nest, tuple[Index, ...]]:
+        found: list[Index] = []
+        for extent in self.batch:
+            nest, index = nest.loop(extent)
+            found.append(index)
+        return nest, tuple(found)
+
+    # --- loads ------------------------------------------------------------------------------------------------
+
+    def _channels(self, at: Loops, offset_by_group: bool = True) -> Span:
+        """The output channels of a tile."""
+        span = along(self.m.channels, at.channels, self.m.channels)
+        if at.group is not None and offset_by_group:
+            return Span(span.size, 0, [(at.group, self.p.oc), *span.terms])
+        return span
+
+    def _load_params(self, nest: Nest, at: Loops) -> SSAValue | None:
+        if self.params is None:
+            return None
+        view = nest.view(self.params, [self.p.param_rows, self._channels(at)])
+        return nest.load(view, self.depth["params"], "params")
+
+    def _load_weights(self, nest: Nest, at: Loops) -> SSAValue | None:
+        if self.n.reduction > 1:
+            return None
+        return self._weights_at(nest, at)
+
+    def _weights_at(self, nest: Nest, at: Loops) -> SSAValue:
+        """The tile of weights as [KH, KW, IC, OC], [KH, KW, C] or [K, N]."""
+        reduction = along(self.m.reduction, at.reduction, self.m.reduction)
+        depth = self.depth.get("weights", 1)
+        if self.packed is None:
+            return self._dynamic_weights(nest, at, reduction, depth)
+        channels = self._channels(at)
+        if self.is_matmul:
+            batch = self._batch_spans(at, self.matrices.w_batch) if self.p.batched_weights else []
+            view = nest.view(self.packed, [*batch, channels, reduction])
+            matrix = self._matrix(nest, nest.load(view, depth, "weights"), channels.size, reduction.size)
+            return nest.transpose(matrix, (1, 0))
+        if self.p.depthwise:
+            view = nest.view(self.packed, [channels, self.p.kh, self.p.kw])
+            return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 0))
+        view = nest.view(self.packed, [channels, self.p.kh, self.p.kw, reduction])
+        return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 3, 0))
+
+    def _dynamic_weights(self, nest: Nest, at: Loops, reduction: Span, depth: int) -> SSAValue:
+        shape = (*self.matrices.w_batch, self.matrices.k, self.matrices.n)
+        buffer = Lowering.reshaped(self._low_at(nest), self.low.memory[root(self.w)], shape, self.location)
+        channels = along(self.m.channels, at.channels, self.m.channels)
+        view = nest.view(buffer, [*self._batch_spans(at, self.matrices.w_batch), reduction, channels])
+        return self._matrix(nest, nest.load(view, depth, "weights"), reduction.size, channels.size)
+
+    def _low_at(self, nest: Nest) -> Lowering:
+        """The lowering, writing at another point."""
+        return Lowering(self.low.target, nest.builder, self.low.memory, self.low.constants)
+
+    def _batch_spans(self, at: Loops, extents: tuple[int, ...]) -> list[Span]:
+        """One index of each batch dimension; the only one where a dimension broadcasts."""
+        indices = at.batch or (None,) * len(extents)
+        return [along(1, i if e > 1 else None, 1) for i, e in zip(indices, extents, strict=True)]
+
+    def _matrix(self, nest: Nest, buffer: SSAValue, rows: int, cols: int) -> SSAValue:
+        """A tile without its batch dimensions."""
+        return nest.reshape(buffer, (rows, cols))
+
+    def _windows(self, at: Loops) -> tuple[Span, Span]:
+        """Input rows and columns of a tile before clamping."""
+        top, left = self.group.setting("pads")[:2]
+        (sh, sw), (dh, dw) = self.p.strides, self.p.dilations
+        rows = input_extent(self.m.rows, self.p.kh, sh, dh)
+        cols = input_extent(self.m.cols, self.p.kw, sw, dw)
+        return along(rows, at.rows, self.m.rows * sh, -top), along(cols, at.cols, self.m.cols * sw, -left)
+
+    def _load_x(self, nest: Nest, at: Loops) -> SSAValue:
+        depth = self.depth.get("x", 1)
+        if self.is_matmul:
+            rows = along(self.m.rows, at.rows, self.m.rows)
+            inner = along(self.m.reduction, at.reduction, self.m.reduction)
+            view = nest.view(self.x_buffer, [*self._batch_spans(at, self.matrices.x_batch), rows, inner])
+            return self._matrix(nest, nest.load(view, depth, "x"), rows.size, inner.size)
+        rows, cols = self._windows(at)
+        channels = self._input_channels(at)
+        view = nest.view(self.x_buffer, [along(1, at.batch[0], 1), rows, cols, channels])
+        return nest.load(view, depth, "x")
+
+    def _input_channels(self, at: Loops) -> Span:
+        if self.p.depthwise:
+            return self._channels(at)
+        span = along(self.m.reduction, at.reduction, self.m.reduction)
+        if at.group is not None:
+            return Span(span.size, 0, [(at.group, self.p.ic), *span.terms])
+        return span
+
+    def _output_spans(self, at: Loops) -> list[Span]:
+        channels = self._channels(at)
+        rows = along(self.m.rows, at.rows, self.m.rows)
+        if self.is_matmul:
+            return [*self._batch_spans(at, self.batch), rows, channels]
+        return [along(1, at.batch[0], 1), rows, along(self.m.cols, at.cols, self.m.cols), channels]
+
+    def _as_result(self, nest: Nest, buffer: SSAValue) -> SSAValue:
+        if not self.is_matmul:
+            return buffer
+        return self._matrix(nest, buffer, self.m.rows, self.m.channels)
+
+    # --- one tile ---------------------------------------------------------------------------------------------
+
+    def _tile(self, nest: Nest, at: Loops, fixed: Weights, x: SSAValue | None) -> None:
+        spans = self._output_spans(at)
+        place = nest.view(self.out_buffer, spans)
+        residual = None
+        if self.residual is not None:
+            loaded = nest.load(nest.view(self.residual, spans), self.depth.get("residual", 1), "residual")
+            residual = self._as_result(nest, loaded)
+        computed = nest.target_of(place, self.depth.get("out", 1), "out")
+        out = self._as_result(nest, computed)
+        acc = None
+        inner = nest
+        if self.n.reduction > 1:
+            kind = dtypes.f32 if self.p.x_type.startswith(("f", "bf")) else dtypes.i32
+            acc = self._as_result(nest, nest.local(place, 1, "acc", "acc", kind))
+            inner, at.reduction = nest.loop(self.n.reduction)
+        tensors = x or self._load_x(inner, at)
+        weights = fixed.weights or self._weights_at(inner, at)
+        self._compute(inner, at, tensors, weights, Operands(fixed, residual, acc, out))
+        at.reduction = None
+        nest.store(computed, place)
+
+    def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
+        common: dict[str, Any] = dict(
+            out=more.out,
+            kernel=self.group.plan.kernel,
+            params=more.fixed.params,
+            table=more.fixed.table,
+            residual=more.residual,
+            acc=more.acc,
+            reduction=[] if at.reduction is None else [at.reduction],
+            x_zero=self.group.zero(self.x),
+            w_zero=self.group.zero(self.w),
+            location=self.location,
+        )
+        if self.is_matmul:
+            nest.insert(tile.MatmulOp(x, w, **common))
+            return
+        cls = tile.DepthwiseConv2DOp if self.p.depthwise else tile.Conv2DOp
+        windows = self._windows(at)
+        nest.insert(cls(x, w, windows, strides=self.p.strides, dilations=self.p.dilations, **common))
+
+
+@dataclass
+class Operands:
+    """The operands of one array operation beside activations and weights."""
+
+    fixed: Weights
+    residual: SSAValue | None
+    acc: SSAValue | None
+    out: SSAValue

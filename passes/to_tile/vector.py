@@ -1,0 +1,184 @@
+"""Vector groups: elementwise chains, reductions and pooling, as one loop nest each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from npu_dialect import tile
+from npu_dialect.graph.base import shape_of
+from npu_dialect.passes.mapping import elementwise as mapper
+from npu_dialect.passes.mapping.contraction import input_extent
+from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
+from npu_dialect.passes.mapping.groups import (
+    POOLS,
+    REDUCTIONS,
+    Group,
+    elementwise,
+    pooling,
+    streams,
+)
+from npu_dialect.passes.mapping.tiles import trips
+from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
+from npu_dialect.tile.attributes import Span
+from npu_dialect.tile.syntax import space_of
+
+
+class VectorLowering:
+    """The nest of an elementwise chain or a reduction."""
+
+    def __init__(self, low: Lowering, group: Group, mapping: ElementwiseMapping, resident: bool):
+        self.low, self.group, self.m = low, group, mapping
+        self.location = group.op.location
+        self.p = elementwise(group, self._resident, resident)
+        self.streams = streams(group)
+        self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
+        low.allocate_result(group, group.result, resident)
+        shapes = self.streams.shape.operands
+        self.inputs = [
+            low.buffer(v, self.location, dims)
+            for v, dims in zip(self.streams.inputs, shapes, strict=False)
+        ]
+        self.out = low.buffer(group.result, self.location, shapes[-1])
+
+    def _resident(self, value: SSAValue) -> bool:
+        return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
+
+    def emit(self) -> None:
+        """Writes the nest."""
+        nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
+        params, table = load_fixed(self.low, nest, self.group)
+        indices: list[Index] = []
+        for axis, extent in enumerate(self.p.dims[: self.m.axis + 1]):
+            if axis in self.p.whole:
+                indices.append(None)
+                continue
+            step = self.m.chunk if axis == self.m.axis else 1
+            nest, index = nest.loop(trips(extent, step))
+            indices.append(index)
+        self._tile(nest, indices, params, table)
+
+    def _spans(self, dims: Sequence[int], indices: Sequence[Index]) -> list[Span]:
+        """The part of a tensor that a tile needs: all of a dimension it broadcasts along, or that is reduced."""
+        sizes = mapper.tile_dims(tuple(dims), self.m, self.p.whole)
+        spans: list[Span] = []
+        for axis, (extent, size) in enumerate(zip(dims, sizes, strict=True)):
+            looped = axis < len(indices) and extent > 1
+            spans.append(along(size, indices[axis] if looped else None, size))
+        return spans
+
+    def _tile(
+        self, nest: Nest, indices: Sequence[Index], params: SSAValue | None, table: SSAValue | None
+    ) -> None:
+        shapes = self.streams.shape.operands
+        loaded = [
+            nest.load(nest.view(b, self._spans(dims, indices)), self.depth.get(f"in{i}", 1), f"in{i}")
+            for i, (b, dims) in enumerate(zip(self.inputs, shapes, strict=False))
+        ]
+        spans = self._spans(shapes[-1], indices)
+        place = nest.view(self.out, spans)
+        out = nest.target_of(place, self.depth.get("out", 1), "out")
+        if params is not None:
+            params = nest.view(params, [self.p.param_rows, spans[-1]])
+        self._compute(nest, loaded, out, params, table)
+        nest.store(out, place)
+
+    def _compute(
+        self, nest: Nest, loaded: list[SSAValue], out: SSAValue, params: SSAValue | None, table: SSAValue | None
+    ) -> None:
+        anchor = self.group.anchor
+        kernel = self.group.plan.kernel
+        if anchor is None:
+            op = tile.VectorOp(loaded, out, kernel, params=params, table=table, location=self.location)
+            nest.insert(op)
+            return
+        zero = self.group.zero(anchor.operands[0]) if anchor.name == "graph.reduce_sum" else 0
+        nest.insert(
+            tile.ReduceOp(
+                loaded[0], out, REDUCTIONS[anchor.name], self.p.whole, x_zero=zero,
+                kernel=kernel if kernel.steps else None, params=params, table=table, location=self.location,
+            )  # fmt: skip
+        )
+
+
+def load_fixed(low: Lowering, nest: Nest, group: Group) -> tuple[SSAValue | None, SSAValue | None]:
+    """The kernel's parameters and table, loaded once for the whole nest."""
+    plan = group.plan
+    params = table = None
+    if plan.params is not None:
+        params = nest.load(low.data(plan.params.view(np.int32), nest.location), 1, "params")
+    if plan.table is not None:
+        table = nest.load(low.data(plan.table, nest.location), 1, "table")
+    return params, table
+
+
+class PoolingLowering:
+    """The nest of a pooling group: channels, then batch, then rows."""
+
+    def __init__(self, low: Lowering, group: Group, mapping: PoolingMapping, resident: bool):
+        self.low, self.group, self.m = low, group, mapping
+        self.location = group.op.location
+        self.p = pooling(group, self._resident, resident)
+        self.depth = {b.label: b.depth for b in mapper.pooling_buffers(self.p, mapping)}
+        anchor = group.anchor
+        assert anchor is not None
+        self.anchor = anchor
+        low.allocate_result(group, group.result, resident)
+        self.x = low.buffer(group.outer(anchor.operands[0]), self.location, shape_of(anchor.operands[0]))
+        self.out = low.buffer(group.result, self.location, shape_of(anchor.results[0]))
+
+    def _resident(self, value: SSAValue) -> bool:
+        return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
+
+    def emit(self) -> None:
+        """Writes the nest."""
+        nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
+        params, table = load_fixed(self.low, nest, self.group)
+        nest, c = nest.loop(trips(self.p.channels, self.m.channels))
+        nest, n = nest.loop(self.p.batch)
+        nest, y = nest.loop(trips(self.p.oh, self.m.rows))
+        channels = along(self.m.channels, c, self.m.channels)
+        windows = self._windows(y)
+        x = nest.view(self.x, [along(1, n, 1), *windows, channels])
+        loaded = nest.load(x, self.depth.get("x", 1), "x")
+        rows = along(self.m.rows, y, self.m.rows)
+        place = nest.view(self.out, [along(1, n, 1), rows, self.p.ow, channels])
+        out = nest.target_of(place, self.depth.get("out", 1), "out")
+        if params is not None:
+            params = nest.view(params, [self.p.param_rows, channels])
+        self._compute(nest, loaded, out, windows, params, table)
+        nest.store(out, place)
+
+    def _windows(self, y: Index) -> list[Span]:
+        top, left = self.group.setting("pads")[:2]
+        (kh, kw), (sh, sw), (dh, dw) = self.p.size, self.p.strides, self.p.dilations
+        rows = along(input_extent(self.m.rows, kh, sh, dh), y, self.m.rows * sh, -top)
+        return [rows, Span(input_extent(self.p.ow, kw, sw, dw), -left)]
+
+    def _compute(
+        self,
+        nest: Nest,
+        x: SSAValue,
+        out: SSAValue,
+        windows: list[Span],
+        params: SSAValue | None,
+        table: SSAValue | None,
+    ) -> None:
+        kind = POOLS[self.anchor.name]
+        kernel = self.group.plan.kernel
+        include = self.anchor.properties.get("count_include_pad")
+        op = tile.Pool2DOp(
+            x, out, kind, self.p.size, windows, strides=self.p.strides, dilations=self.p.dilations,
+            count_include_pad=include is not None and bool(cast(object, include)) and _flag(include),
+            x_zero=self.group.zero(self.anchor.operands[0]) if kind == "sum" else 0,
+            kernel=kernel if kernel.steps else None, params=params, table=table, location=self.location,
+        )  # fmt: skip
+        nest.insert(op)
+
+
+def _flag(attribute: object) -> bool:
+    value = getattr(attribute, "value", None)
+    return bool(getattr(value, "data", value))
