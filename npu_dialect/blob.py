@@ -1,10 +1,10 @@
 """Blobs: the constant arrays of the IR, immutable and compared by content.
 
-    #graph.blob<f32, [2, 2], [1.0, -2.5, 0.1, 0x7FC00000]>                 at most 64 elements: written out
-    #graph.blob<"9f86d081884c7d65...", i8, [3, 3, 16, 32]>                 else: the sha256 of its bytes
+    #graph.blob<f32, [2, 2], [1.0, -2.5, 0.1, 0x7FC00000]>       up to 64 elements: written out
+    #graph.blob<"9f86d081884c7d65...", i8, [3, 3, 16, 32]>       else: the sha256 of its bytes
 
-Floats are written so that they read back exactly; NaNs and infinities as their bits. The bytes of large blobs lie in
-a side file beside the text:
+Floats are written so that they read back exactly; NaNs and infinities as their bits. The bytes of
+large blobs lie in a side file beside the text:
 
     save_blobs("model.npz", module)              # what the text of `module` refers to by digest
     with blobs_from("model.npz"):                # while the text is parsed
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ from npu_dialect.dtypes import DType
 
 Array = npt.NDArray[Any]
 
+_NAMES = ", ".join(dtypes.BY_NAME)
+
 INLINE_ELEMENTS = 64
 """Blobs up to this size are written out in the text of the IR."""
 
@@ -42,16 +44,14 @@ INLINE_ELEMENTS = 64
 class Blob:
     """A read-only C-contiguous array; equal to another when type, shape and bytes are.
 
-    A writeable array is copied, so that a blob never changes. Raises ValueError for an array whose type is no
-    storage type.
+    A writeable array is copied, so that a blob never changes. Raises ValueError for an array whose
+    type is no storage type.
     """
 
     def __init__(self, array: npt.ArrayLike) -> None:
         array = np.asarray(array)
         if array.dtype not in dtypes.BY_NUMPY:
-            raise ValueError(
-                f"a blob must hold one of {', '.join(dtypes.BY_NAME)}; found an array of {array.dtype}"
-            )
+            raise ValueError(f"a blob must hold one of {_NAMES}; found an array of {array.dtype}")
         if array.flags.writeable or not array.flags.c_contiguous:
             array = np.array(array, order="C", copy=True)
         array.flags.writeable = False
@@ -68,7 +68,7 @@ class Blob:
     @property
     def bytes(self) -> memoryview:
         """The elements in row-major order, little endian; nothing is copied."""
-        return memoryview(_as_bytes(self.array))
+        return _as_bytes(self.array).data
 
     @cached_property
     def digest(self) -> str:
@@ -152,7 +152,7 @@ def _texts(blob: Blob) -> list[str]:
 
 
 def float_text(value: np.floating[Any]) -> str:
-    """The shortest decimal number (with a point) that reads back as `value`, through double precision."""
+    """The shortest decimal number with a point that a double reads back as `value`."""
     wide = np.float32(value) if value.dtype.itemsize < 4 else value
     small = 1e-4 <= abs(wide) < 1e9 or wide == 0
     write = np.format_float_positional if small else np.format_float_scientific
@@ -212,9 +212,11 @@ _store: ContextVar[Mapping[str, Array] | None] = ContextVar("blobs", default=Non
 
 
 @contextmanager
-def blobs_from(source: str | os.PathLike[str] | Mapping[str, Array]) -> Iterator[None]:
-    """While the block runs, digests in parsed text are looked up in `source`: a side file, or a mapping from digest
-    to array (as `collect_blobs` gives it)."""
+def blobs_from(source: str | os.PathLike[str] | Mapping[str, Array]) -> Generator[None]:
+    """While the block runs, digests in parsed text are looked up in `source`.
+
+    That is a side file, or a mapping from digest to array (as `collect_blobs` gives it).
+    """
     store = source if isinstance(source, Mapping) else load_blobs(source)
     token = _store.set(store)
     try:
@@ -238,7 +240,10 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def save_blobs(path: str | os.PathLike[str], module: Operation) -> None:
-    """Write the blobs that the text of `module` names by digest to an `.npz` file; the same bytes from run to run."""
+    """Write the blobs that the text of `module` names by digest to an `.npz` file.
+
+    The file is the same from run to run.
+    """
     arrays = {digest: _as_bytes(array) for digest, array in sorted(collect_blobs(module).items())}
     with open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -262,7 +267,7 @@ def _each_blob(attribute: Attribute, visit: Callable[[Blob], None]) -> None:
     if isinstance(attribute, BlobAttr):
         visit(attribute.data)
     elif isinstance(attribute, ArrayAttr):
-        for item in attribute.data:
+        for item in cast(ArrayAttr[Attribute], attribute).data:
             _each_blob(item, visit)
     elif isinstance(attribute, DictionaryAttr):
         for item in attribute.data.values():

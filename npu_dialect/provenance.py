@@ -1,4 +1,4 @@
-"""Provenance: every operation says which nodes of the model it comes from. Its `location` is the record.
+"""Provenance: the `location` of every operation says which nodes of the model it comes from.
 
 loc("conv1")                                   an ONNX node, a TFLite operator
 loc("layer1.conv"("model.py":12:0))            a torch module path, and the line
@@ -35,7 +35,7 @@ OWN_DIALECTS = ("graph", "tile", "npu")
 
 @lru_cache(maxsize=65536)
 def name_location(name: str, file: str = "", line: int = 0, column: int = 0) -> NameLoc:
-    """The location of the model's node `name`, with the line of the source that made it where one is known."""
+    """The location of the model's node `name`, with the source line behind it where known."""
     inner = FileLineColLoc(StringAttr(file), IntAttr(line), IntAttr(column)) if file else NoneAttr()
     return NameLoc(StringAttr(name), inner)
 
@@ -69,7 +69,7 @@ def _fused_parts(location: FusedLoc) -> Iterable[Attribute]:
 
 
 def sources(op: Operation | Attribute) -> tuple[str, ...]:
-    """The names of the model's nodes behind an operation or a location, in order; empty when unknown."""
+    """The names of the model's nodes behind an operation or a location; empty when unknown."""
     return tuple(dict.fromkeys(_name(part) for part in _parts(_location(op))))
 
 

@@ -1,7 +1,7 @@
-"""The graph dialect: WHAT a model computes. Named operations on tensors; quantization is in the element type.
+"""The graph dialect: WHAT a model computes, in named operations on tensors.
 
-Every operation can be constructed in Python (result types follow from the operands), verified, printed and parsed,
-and evaluated on numpy arrays.
+Quantization is in the element type. Every operation can be constructed in Python (result types
+follow from the operands), verified, printed and parsed, and evaluated on numpy arrays.
 """
 
 from xdsl.ir import Dialect, Operation

@@ -1,4 +1,4 @@
-"""Attributes of the graph dialect: requantization recipes, placement, and cached builders of the builtin ones."""
+"""Attributes of the graph dialect, and cached builders of the builtin ones."""
 
 from __future__ import annotations
 
@@ -66,6 +66,22 @@ def values(attribute: Attribute) -> tuple[int, ...]:
     return tuple(int(v) for v in attribute.iter_values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
+def pair(attribute: Attribute) -> tuple[int, int]:
+    """The two numbers of a list (height and width). Raises ValueError for another length."""
+    found = values(attribute)
+    if len(found) != 2:
+        raise ValueError(f"there must be 2 numbers, for height and width; found {list(found)}")
+    return found[0], found[1]
+
+
+def four(attribute: Attribute) -> tuple[int, int, int, int]:
+    """The four numbers of a list: top, left, bottom, right. ValueError for another length."""
+    found = values(attribute)
+    if len(found) != 4:
+        raise ValueError(f"there must be 4 numbers: top, left, bottom, right; found {list(found)}")
+    return found[0], found[1], found[2], found[3]
+
+
 # Requantization
 
 KINDS = ("f32", "fixed")
@@ -74,10 +90,11 @@ ROUNDINGS = ("half_even", "half_up", "half_away", "double")
 
 @dataclass(frozen=True, eq=False)
 class Requant:
-    """How integers are rescaled; made by `requant_f32` and `requant_fixed`, which intern it (equality is identity).
+    """How integers are rescaled; made by `requant_f32` and `requant_fixed`, which intern it.
 
     `f32`:   rint(f32(x - zero_in) * multiplier), the product rounded to float32.
-    `fixed`: (x - zero_in) * multiplier / 2**shift, an exact int64 product, rounded as `rounding` says.
+    `fixed`: (x - zero_in) * multiplier / 2**shift, an exact int64 product, rounded as `rounding`
+    says.
     """
 
     kind: str
@@ -141,7 +158,7 @@ def requant_f32(multiplier: npt.ArrayLike) -> RequantAttr:
 def requant_fixed(
     multiplier: npt.ArrayLike, shift: npt.ArrayLike, rounding: str = "half_even"
 ) -> RequantAttr:
-    """The recipe (x - zero_in) * multiplier / 2**shift with a stated rounding: one, or one per channel.
+    """The recipe (x - zero_in) * multiplier / 2**shift: one of each, or one per channel.
 
     Raises ValueError for multipliers outside int32, shifts outside 0..62 or an unknown rounding.
     """
@@ -199,7 +216,7 @@ class Placement:
 
 @irdl_attr_definition
 class PlacementAttr(Data[Placement]):
-    """`#graph.placement<mxu, "conv-int8", "the array multiplies int8">`, the attribute `npu.placement` of an op."""
+    """`#graph.placement<mxu, "conv-int8", "a reason">`: where an operation runs, and why."""
 
     name = "graph.placement"
 

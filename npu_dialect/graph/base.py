@@ -1,4 +1,4 @@
-"""What all operations of the graph dialect share: construction with inferred types, verification, text, evaluation.
+"""What all operations of the graph dialect share: construction, verification, text, evaluation.
 
 A concrete operation states its operands and properties, its type rule and its meaning:
 
@@ -8,8 +8,8 @@ A concrete operation states its operands and properties, its type rule and its m
 
         name = "graph.exp"
 
-The type rule is written once: constructors take the result type from it (ValueError where the operands break it) and
-`verify_` compares with it (VerifyException).
+The type rule is written once: constructors take the result type from it (ValueError where the
+operands break it) and `verify_` compares with it (VerifyException).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def quant_of(value: Tensor | SSAValue) -> QuantType | None:
 
 
 def type_of(value: Tensor | SSAValue) -> Tensor:
-    """The tensor type of a value (or the type itself). Raises ValueError for a value of another type."""
+    """The tensor type of a value (or the type itself). Raises ValueError for other values."""
     found = value.type if isinstance(value, SSAValue) else value
     if not isinstance(found, TensorType):
         raise ValueError(f"a value must be a tensor; found {found}")
@@ -106,7 +106,8 @@ def integer_of(attribute: Attribute) -> int:
 def require_element(what: str, found: Tensor, allowed: Sequence[str]) -> None:
     """Raise ValueError unless the element type is one of `allowed`.
 
-    Names are those of storage types, "quant8" for quantized types of 8 bits, "quant" for any quantized type.
+    Names are those of storage types, "quant8" for quantized types of 8 bits, "quant" for any
+    quantized type.
     """
     name = _element_name(found.element_type)
     if name in allowed or (name == "quant8" and "quant" in allowed):
@@ -136,7 +137,7 @@ def require_per_tensor(what: str, found: Tensor) -> None:
 
 
 def require_quant_axis(found: Tensor) -> None:
-    """Raise ValueError unless the scales of a per-axis type are as many as its dimension is long."""
+    """Raise ValueError unless a per-axis type has one scale per index of its dimension."""
     quant = quant_of(found)
     if quant is None or quant.axis is None:
         return
@@ -159,7 +160,7 @@ class GraphOp(IRDLOperation, ABC):
 
     @abstractmethod
     def check_types(self) -> None:
-        """Raise ValueError where the types of operands and results break the rule of the operation."""
+        """Raise ValueError where the types of operands and results break the operation's rule."""
 
     def verify_(self) -> None:
         try:
@@ -186,8 +187,8 @@ class GraphOp(IRDLOperation, ABC):
             regions=regions,
         )
 
-    # Text: `graph.name %a, %b {property = ...} : (types) -> types`. Integer properties are written bare, lists of
-    # them in square brackets.
+    # Text: `graph.name %a, %b {property = ...} : (types) -> types`. Integer properties are written
+    # bare, lists of them in square brackets.
 
     def print(self, printer: Printer) -> None:
         if self.operands:

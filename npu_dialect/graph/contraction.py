@@ -1,4 +1,4 @@
-"""Convolution and matrix multiplication: exact int32 accumulators of quantized operands, or ordered f32 sums."""
+"""Convolution and matrix multiplication: exact int32 accumulators, or ordered f32 sums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def
 
 from npu_dialect import functional, numerics
 from npu_dialect.graph import shapes
-from npu_dialect.graph.attributes import Integer, Integers, integer, integers, values
+from npu_dialect.graph.attributes import Integer, Integers, four, integer, integers, pair, values
 from npu_dialect.graph.base import (
     Array,
     InferredOp,
@@ -31,10 +31,10 @@ from npu_dialect.graph.base import (
 
 
 class ContractionOp(InferredOp, ABC):
-    """Products of two operands, summed; then an optional bias with one value per channel of the result.
+    """Products of two operands, summed; then an optional bias, one value per channel.
 
-    f32 with f32 gives f32. 8-bit quantized with 8-bit quantized gives plain i32, of (a - zero_a) * (b - zero_b),
-    wrapping. The second operand may have one scale per index of its last dimension.
+    f32 with f32 gives f32. 8-bit quantized with 8-bit quantized gives plain i32, of (a - zero_a) *
+    (b - zero_b), wrapping. The second operand may have one scale per index of its last dimension.
     """
 
     def _finish(self, sums: Array, bias: Sequence[Array]) -> tuple[Array, ...]:
@@ -62,7 +62,7 @@ def result_element(a: Tensor, b: Tensor) -> Attribute:
 
 
 def check_bias(bias: Sequence[Tensor], channels: int, element: Attribute) -> None:
-    """Raise ValueError unless the bias (where there is one) has one value of `element` per channel."""
+    """Raise ValueError unless the bias (if any) has one value of `element` per channel."""
     expected = tensor_type((channels,), element)
     if bias and bias[0] != expected:
         raise ValueError(f"the bias must be {expected}; found {bias[0]}")
@@ -72,11 +72,12 @@ def check_bias(bias: Sequence[Tensor], channels: int, element: Attribute) -> Non
 class Conv2DOp(ContractionOp):
     """Two-dimensional convolution, channels last.
 
-    x [N, H, W, C], w [KH, KW, C / groups, OC], bias [OC] -> [N, OH, OW, OC]. `pads` are top, left, bottom, right;
-    padding holds the real number 0. A depthwise convolution has groups = C = OC. An f32 sum starts from +0.0 and
-    ascends in (kh, kw, c), padding included; the bias comes last.
+    x [N, H, W, C], w [KH, KW, C / groups, OC], bias [OC] -> [N, OH, OW, OC]. `pads` are top, left,
+    bottom, right; padding holds the real number 0. A depthwise convolution has groups = C = OC. An
+    f32 sum starts from +0.0 and ascends in (kh, kw, c), padding included; the bias comes last.
 
-    `%3 = graph.conv2d %0, %1, %2 {strides = [2, 2], pads = [0, 0, 1, 1], dilations = [1, 1], groups = 1}
+    `%3 = graph.conv2d %0, %1, %2
+    {strides = [2, 2], pads = [0, 0, 1, 1], dilations = [1, 1], groups = 1}
     : (tensor<1x8x8x3xf32>, tensor<3x3x3x16xf32>, tensor<16xf32>) -> tensor<1x4x4x16xf32>`
     """
 
@@ -133,9 +134,9 @@ class Conv2DOp(ContractionOp):
         sums = functional.conv2d(
             x,
             w,
-            strides=values(self.strides),
-            dilations=values(self.dilations),
-            pads=values(self.pads),
+            strides=pair(self.strides),
+            dilations=pair(self.dilations),
+            pads=four(self.pads),
             groups=self.groups.value.data,
             x_zero=x_zero,
             w_zero=w_zero,
@@ -146,21 +147,21 @@ class Conv2DOp(ContractionOp):
 def _check_groups(channels: int, depth: int, out_channels: int, groups: int) -> None:
     if groups < 1 or channels % groups or out_channels % groups:
         raise ValueError(
-            f"groups must divide the {channels} channels of the input and the {out_channels} of the "
-            f"result; found {groups}"
+            f"groups must divide the {channels} channels of the input and the {out_channels} of "
+            f"the result; found {groups}"
         )
     if depth * groups != channels:
         raise ValueError(
-            f"the weights must have {channels // groups} input channels ({channels} in {groups} groups); "
-            f"found {depth}"
+            f"the weights must have {channels // groups} input channels ({channels} in {groups} "
+            f"groups); found {depth}"
         )
 
 
 @irdl_op_definition
 class MatmulOp(ContractionOp):
-    """Matrix product: a [..., M, K], b [..., K, N], bias [N] -> [..., M, N]; leading dimensions broadcast.
+    """Matrix product: a [..., M, K], b [..., K, N], bias [N] -> [..., M, N].
 
-    An f32 sum starts from +0.0 and ascends in k; the bias comes last.
+    Leading dimensions broadcast. An f32 sum starts from +0.0 and ascends in k; the bias comes last.
 
     `%2 = graph.matmul %0, %1 : (tensor<1x4x8xf32>, tensor<8x16xf32>) -> tensor<1x4x16xf32>`
     """

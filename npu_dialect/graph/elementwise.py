@@ -1,4 +1,4 @@
-"""Elementwise operations. What each computes per element is the function of its name in `npu_dialect.numerics`."""
+"""Elementwise operations. Each means the function of its name in `npu_dialect.numerics`."""
 
 from __future__ import annotations
 
@@ -294,7 +294,9 @@ class SoftplusOp(FunctionOp):
 
 @irdl_op_definition
 class ClampOp(UnaryOp):
-    """min(max(x, min), max). Bounds are real numbers for f32, else integers; of a quantized tensor, stored values.
+    """min(max(x, min), max).
+
+    Bounds are real numbers for f32, else integers; of a quantized tensor, stored values.
 
     `%1 = graph.clamp %0 {min = 0.0 : f32, max = 6.0 : f32} : (tensor<4xf32>) -> tensor<4xf32>`
     """
@@ -335,7 +337,7 @@ def scalar(value: float, dtype: DType) -> Attribute:
 
 
 def scalar_of(attribute: Attribute, dtype: DType, what: str) -> float:
-    """The number of an attribute that `scalar` could have made for `dtype`. Raises ValueError for any other."""
+    """The number of an attribute that `scalar` makes for `dtype`. ValueError for any other."""
     if dtype.is_float and isinstance(attribute, FloatAttr):
         return attribute.value.data
     if not dtype.is_float and isinstance(attribute, IntegerAttr):
@@ -389,7 +391,8 @@ class EluOp(UnaryOp):
 class HardSigmoidOp(UnaryOp):
     """min(max(alpha * x + beta, 0), 1).
 
-    `%1 = graph.hard_sigmoid %0 {alpha = 0.2 : f32, beta = 0.5 : f32} : (tensor<4xf32>) -> tensor<4xf32>`
+    `%1 = graph.hard_sigmoid %0 {alpha = 0.2 : f32, beta = 0.5 : f32}
+    : (tensor<4xf32>) -> tensor<4xf32>`
     """
 
     name = "graph.hard_sigmoid"
@@ -665,7 +668,7 @@ class WhereOp(InferredOp):
 
 @irdl_op_definition
 class CastOp(DeclaredOp):
-    """The same numbers as another type: floats become integers by truncation toward zero, saturating.
+    """The same numbers as another type; floats are truncated toward integers and saturate.
 
     `%1 = graph.cast %0 : (tensor<4xf32>) -> tensor<4xi32>`
     """

@@ -1,7 +1,7 @@
 """Running graph-level IR on numpy arrays: the definition of what a module computes.
 
-outputs = run(module, [image])                 in storage values, in the order of the function's results
-everything = run_all(module, [image])          the same, with every intermediate by the name of its source
+outputs = run(module, [image])            # storage values, in the order of the results
+everything = run_all(module, [image])     # and every intermediate, by the name of its source
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def run(
 ) -> list[Array]:
     """The outputs of a function, or of the function `entry` of a module.
 
-    `record` is called with every executed operation and its results, inside groups too. Raises ValueError for inputs
-    of another number, shape or type than the arguments.
+    `record` is called with every executed operation and its results, inside groups too. Raises
+    ValueError for inputs of another number, shape or type than the arguments.
     """
     func = find(module, entry)
     block = func.body.block
@@ -44,8 +44,9 @@ def run_all(
 ) -> dict[str, Array]:
     """Every result of every operation, by the name of the (last) node that it comes from.
 
-    Operations made of the same node are told apart in order: the last has the plain name, which is where the value of
-    the node itself is; those before it have `#1`, `#2`, ... appended. Results after the first have `:1`, `:2`, ...
+    Operations made of the same node are told apart in order: the last has the plain name, which is
+    where the value of the node itself is; those before it have `#1`, `#2`, ... appended. Results
+    after the first have `:1`, `:2`, ...
     """
     found: dict[str, list[Sequence[Array]]] = {}
 
@@ -63,7 +64,7 @@ def run_all(
 
 
 def find(module: ModuleOp | FuncOp, entry: str = "main") -> FuncOp:
-    """The function called `entry` (or the function itself). Raises ValueError where there is none."""
+    """The function called `entry`, or the function itself. ValueError where there is none."""
     if isinstance(module, FuncOp):
         return module
     functions = [op for op in module.ops if isinstance(op, FuncOp)]

@@ -1,4 +1,4 @@
-"""Operations that move elements and compute nothing. They work on every element type; scales move along."""
+"""Operations that move elements and compute nothing, on every element type; scales move along."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class ReshapeOp(DeclaredOp):
         old, new = types[0].get_shape(), result.get_shape()
         if shapes.size(old) != shapes.size(new):
             raise ValueError(
-                f"the result must have as many elements as the operand; found {list(new)} for {list(old)}"
+                f"the result must have as many elements as the operand; found {list(new)} for "
+                f"{list(old)}"
             )
         require_element_type(result, _reshaped_element(types[0], new))
 
@@ -70,7 +71,7 @@ class ReshapeOp(DeclaredOp):
 
 
 def _reshaped_element(source: Tensor, shape: tuple[int, ...]) -> Attribute:
-    """A per-axis type follows its dimension, which must survive with the same elements before it."""
+    """A per-axis type follows its dimension, which must survive with as many elements before it."""
     quant = quant_of(source)
     if quant is None or quant.axis is None:
         return source.element_type
@@ -95,7 +96,8 @@ def require_element_type(result: Tensor, element: Attribute) -> None:
 class TransposeOp(InferredOp):
     """Dimension i of the result is dimension permutation[i] of the operand.
 
-    `%1 = graph.transpose %0 {permutation = [0, 2, 3, 1]} : (tensor<1x3x8x8xf32>) -> tensor<1x8x8x3xf32>`
+    `%1 = graph.transpose %0 {permutation = [0, 2, 3, 1]}
+    : (tensor<1x3x8x8xf32>) -> tensor<1x8x8x3xf32>`
     """
 
     name = "graph.transpose"
@@ -114,7 +116,8 @@ class TransposeOp(InferredOp):
         shape, order = x.get_shape(), values(properties["permutation"])
         if sorted(order) != list(range(len(shape))):
             raise ValueError(
-                f"the permutation must name each of the {len(shape)} dimensions once; found {list(order)}"
+                f"the permutation must name each of the {len(shape)} dimensions once; "
+                f"found {list(order)}"
             )
         quant, element = quant_of(x), x.element_type
         if quant is not None and quant.axis is not None:
@@ -187,7 +190,7 @@ def _joined_quant(quants: Sequence[QuantType]) -> QuantType:
 
 @irdl_op_definition
 class SliceOp(InferredOp):
-    """result[i] = x[starts + i * strides], with `sizes` elements per dimension; strides may be negative.
+    """result[i] = x[starts + i * strides], of `sizes` elements; strides may be negative.
 
     `%1 = graph.slice %0 {starts = [0, 3], sizes = [1, 2], strides = [1, -2]}
     : (tensor<1x4xf32>) -> tensor<1x2xf32>`
@@ -243,8 +246,8 @@ def _check_slice(dim: int, extent: int, start: int, size: int, stride: int) -> N
     last = start + (size - 1) * stride
     if stride == 0 or size < 0 or (size > 0 and not (0 <= start < extent and 0 <= last < extent)):
         raise ValueError(
-            f"a slice must lie in the operand and its stride must not be 0; found start {start}, size "
-            f"{size}, stride {stride} in dimension {dim} of {extent}"
+            f"a slice must lie in the operand and its stride must not be 0; found start {start}, "
+            f"size {size}, stride {stride} in dimension {dim} of {extent}"
         )
 
 
@@ -265,7 +268,8 @@ class PadOp(InferredOp):
 
     The value is a number : f32 for floats, else an integer; of a quantized tensor, a stored value.
 
-    `%1 = graph.pad %0 {low = [0, 1], high = [0, 2], value = 0.0 : f32} : (tensor<1x4xf32>) -> tensor<1x7xf32>`
+    `%1 = graph.pad %0 {low = [0, 1], high = [0, 2], value = 0.0 : f32}
+    : (tensor<1x4xf32>) -> tensor<1x7xf32>`
     """
 
     name = "graph.pad"

@@ -12,7 +12,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, prop_def
 
 from npu_dialect import functional
 from npu_dialect.graph import shapes
-from npu_dialect.graph.attributes import Integers, integers, values
+from npu_dialect.graph.attributes import Integers, four, integers, pair, values
 from npu_dialect.graph.base import (
     FLOAT,
     Array,
@@ -33,14 +33,17 @@ from npu_dialect.graph.base import (
 class Window(TypedDict):
     """The windows of a pooling operation as `npu_dialect.functional` takes them."""
 
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    pads: tuple[int, ...]
-    dilations: tuple[int, ...]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
 
 
 class Pool2DOp(InferredOp, ABC):
-    """One value per window and channel: x [N, H, W, C] -> [N, OH, OW, C]; `pads` are top, left, bottom, right."""
+    """One value per window and channel: x [N, H, W, C] -> [N, OH, OW, C].
+
+    `pads` are top, left, bottom, right.
+    """
 
     ELEMENTS: ClassVar[tuple[str, ...]] = FLOAT
 
@@ -78,8 +81,12 @@ class Pool2DOp(InferredOp, ABC):
     @property
     def window(self) -> Window:
         """kernel, strides, pads and dilations as tuples, by name."""
-        kernel, strides, pads, dilations = (values(self.properties[k]) for k in _WINDOW)
-        return Window(kernel=kernel, strides=strides, pads=pads, dilations=dilations)
+        return Window(
+            kernel=pair(self.kernel),
+            strides=pair(self.strides),
+            pads=four(self.pads),
+            dilations=pair(self.dilations),
+        )
 
 
 _WINDOW = ("kernel", "strides", "pads", "dilations")
@@ -93,7 +100,8 @@ def _window_properties(*lists: Sequence[int]) -> dict[str, Attribute]:
 class MaxPool2DOp(Pool2DOp):
     """The greatest value of each window; padding is -infinity or the smallest stored value.
 
-    `%1 = graph.max_pool2d %0 {kernel = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0], dilations = [1, 1]}
+    `%1 = graph.max_pool2d %0
+    {kernel = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0], dilations = [1, 1]}
     : (tensor<1x4x4x8xf32>) -> tensor<1x2x2x8xf32>`
     """
 
@@ -108,7 +116,8 @@ class MaxPool2DOp(Pool2DOp):
 class SumPool2DOp(Pool2DOp):
     """The int32 sum of (x - zero point) of each window; padding adds nothing.
 
-    `%1 = graph.sum_pool2d %0 {kernel = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0], dilations = [1, 1]}
+    `%1 = graph.sum_pool2d %0
+    {kernel = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0], dilations = [1, 1]}
     : (tensor<1x4x4x8x!quant.uniform<i8:f32, 0.5:3>>) -> tensor<1x2x2x8xi32>`
     """
 
@@ -134,8 +143,10 @@ class AvgPool2DOp(Pool2DOp):
 
     The count is that of the positions inside x, or with `count_include_pad` inside the padded x.
 
-    `%1 = graph.avg_pool2d %0 {kernel = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0], dilations = [1, 1],
-    count_include_pad = false} : (tensor<1x4x4x8xf32>) -> tensor<1x2x2x8xf32>`
+    `%1 = graph.avg_pool2d %0
+    {kernel = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0], dilations = [1, 1],
+    count_include_pad = false}
+    : (tensor<1x4x4x8xf32>) -> tensor<1x2x2x8xf32>`
     """
 
     name = "graph.avg_pool2d"

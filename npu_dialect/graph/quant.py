@@ -1,11 +1,12 @@
 """The `quant` dialect: quantized element types in the spelling of upstream MLIR.
 
     !quant.uniform<i8:f32, 0.05:-3>                       per tensor: real = (stored - (-3)) * 0.05
-    !quant.uniform<i8:f32:3, {0.05:-3, 0.1, 0.2:4}>       per axis: one scale and zero point per index of dimension 3
+    !quant.uniform<i8:f32:3, {0.05:-3, 0.1, 0.2:4}>       per index of dimension 3
     !quant.uniform<i8<-127:127>:f32, 0.05>                stored values use only that range
 
-The parameters are interned: equal parameters are one object, so that types with thousands of scales are compared and
-hashed by identity. Scales are float32; they are written as the shortest decimal that reads back as the same float32.
+The parameters are interned: equal parameters are one object, so that types with thousands of scales
+are compared and hashed by identity. Scales are float32; they are written as the shortest decimal
+that reads back as the same float32.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ZeroArray = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Uniform:
-    """The parameters of a quantized type; made by `uniform`, which interns them (equality is identity)."""
+    """The parameters of a quantized type; made by `uniform`, which interns them."""
 
     storage: DType
     low: int
@@ -129,13 +130,13 @@ class QuantType(Data[Uniform], TypeAttribute):
         zeros = self.zero_points
         return int(zeros[0]) if self.axis is None or not (zeros != zeros[0]).any() else zeros
 
-    def along(self, rank: int) -> tuple[ScaleArray | np.float32, ZeroArray | int]:
-        """Scales and zero points in a form that broadcasts against a tensor of `rank` dimensions."""
-        if self.axis is None:
-            return self.scales[0], self.zero_point
+    def along(self, rank: int) -> tuple[ScaleArray, ZeroArray | int]:
+        """Scales and zero points, shaped to broadcast against a tensor of `rank` dimensions."""
         shape = [1] * rank
-        shape[self.axis] = -1
-        return self.scales.reshape(shape), self.zero_points.reshape(shape)
+        if self.axis is not None:
+            shape[self.axis] = -1
+        zero = self.zero()
+        return self.scales.reshape(shape), zero if isinstance(zero, int) else zero.reshape(shape)
 
     def with_axis(self, axis: int) -> QuantType:
         """The same parameters along another dimension (a transposition)."""
@@ -165,9 +166,10 @@ def uniform(
 ) -> QuantType:
     """The quantized type real = (stored - zero_point) * scale.
 
-    Without `axis`, `scale` and `zero_point` are numbers; with it, arrays over that dimension (one zero point may serve
-    all). `low` and `high` bound the stored values; by default they are those of `storage`. Raises ValueError for a
-    scale that is not positive and finite in float32, or a zero point outside `storage`.
+    Without `axis`, `scale` and `zero_point` are numbers; with it, arrays over that dimension (one
+    zero point may serve all). `low` and `high` bound the stored values; by default they are those
+    of `storage`. Raises ValueError for a scale that is not positive and finite in float32, or a
+    zero point outside `storage`.
     """
     scales = np.array(scale, np.float32).reshape(-1)
     zeros = np.broadcast_to(np.array(zero_point).reshape(-1), scales.shape)

@@ -34,7 +34,7 @@ from npu_dialect.graph.quant import QuantType
 
 @irdl_op_definition
 class QuantizeOp(DeclaredOp):
-    """saturate(rint(x / scale) + zero point), the division rounded to f32, ties to even (ONNX QuantizeLinear).
+    """saturate(rint(x / scale) + zero point), as ONNX QuantizeLinear; the division in f32.
 
     `%1 = graph.quantize %0 : (tensor<4xf32>) -> tensor<4x!quant.uniform<i8:f32, 0.05:-3>>`
     """
@@ -96,10 +96,11 @@ class DequantizeOp(InferredOp):
 
 @irdl_op_definition
 class RequantizeOp(DeclaredOp):
-    """saturate(rescale(x - zero point of x) + zero point of the result), rescaled as the recipe says.
+    """saturate(rescale(x - zero point of x) + zero point of the result), as the recipe says.
 
-    x is i32 (zero point 0) or quantized; the result is quantized, or i32 (zero point 0). A recipe with several
-    multipliers has one per index of the last dimension. The scales of the types take no part.
+    x is i32 (zero point 0) or quantized; the result is quantized, or i32 (zero point 0). A recipe
+    with several multipliers has one per index of the last dimension. The scales of the types take
+    no part.
 
     `%1 = graph.requantize %0 {recipe = #graph.requant<f32, [0.0123]>}
     : (tensor<1x4x4x8xi32>) -> tensor<1x4x4x8x!quant.uniform<i8:f32, 0.05:-3>>`
@@ -132,7 +133,8 @@ class RequantizeOp(DeclaredOp):
         last = shape[-1] if shape else 1
         if recipe.data.channels not in (1, last):
             raise ValueError(
-                f"the recipe must have 1 multiplier or {last} (the last dimension); found {recipe.data.channels}"
+                f"the recipe must have 1 multiplier or {last} (the last dimension); "
+                f"found {recipe.data.channels}"
             )
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
@@ -161,7 +163,8 @@ class RequantizeOp(DeclaredOp):
 class LookupOp(DeclaredOp):
     """table[i], where i is a stored value of 8 bits: as it is for u8, plus 128 for i8.
 
-    `%2 = graph.lookup %0, %1 : (tensor<4x!quant.uniform<i8:f32, 0.05:-3>>, tensor<256xi8>)
+    `%2 = graph.lookup %0, %1
+    : (tensor<4x!quant.uniform<i8:f32, 0.05:-3>>, tensor<256xi8>)
     -> tensor<4x!quant.uniform<i8:f32, 0.1>>`
     """
 

@@ -6,7 +6,6 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 from xdsl.dialects.builtin import LocationAttr, TensorType, i32
 from xdsl.ir import Attribute
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def
@@ -132,7 +131,7 @@ class ReduceProdOp(ReduceOp):
     name = "graph.reduce_prod"
 
 
-# Normalizations: their meaning is the sequence of elementwise operations and reductions that they state.
+# Normalizations: they mean the elementwise operations and reductions that they state, in sequence.
 
 
 class AxisOp(UnaryOp, ABC):
@@ -186,10 +185,11 @@ class LogSoftmaxOp(AxisOp):
 
 @irdl_op_definition
 class BatchNormOp(InferredOp):
-    """s = scale / sqrt(variance + epsilon); (x - mean) * s + bias, with one value of each per index of `axis`.
+    """s = scale / sqrt(variance + epsilon); (x - mean) * s + bias, parameters along `axis`.
 
     `%5 = graph.batch_norm %0, %1, %2, %3, %4 {axis = 3, epsilon = 1.0e-05 : f32}
-    : (tensor<1x4x4x8xf32>, tensor<8xf32>, tensor<8xf32>, tensor<8xf32>, tensor<8xf32>) -> tensor<1x4x4x8xf32>`
+    : (tensor<1x4x4x8xf32>, tensor<8xf32>, tensor<8xf32>, tensor<8xf32>, tensor<8xf32>)
+    -> tensor<1x4x4x8xf32>`
     """
 
     name = "graph.batch_norm"
@@ -228,7 +228,7 @@ class BatchNormOp(InferredOp):
         along = [1] * operands[0].ndim
         along[self.axis.value.data] = -1
         scale, bias, mean, variance = (p.reshape(along) for p in operands[1:])
-        deviation = numerics.sqrt(numerics.add(variance, np.float32(self.epsilon.value.data)))
+        deviation = numerics.sqrt(numerics.add(variance, self.epsilon.value.data))
         centred = numerics.sub(operands[0], mean)
         scaled = numerics.mul(centred, numerics.div(scale, deviation))
         return (restore(numerics.add(scaled, bias), self.result),)
@@ -236,8 +236,9 @@ class BatchNormOp(InferredOp):
 
 @irdl_op_definition
 class LayerNormOp(InferredOp):
-    """Over the dimensions from `axis` on: d = x - reduce_mean(x);
-    d * rsqrt(reduce_mean(d * d) + epsilon) * scale + bias, with scale and bias of the shape of these dimensions.
+    """Over the dimensions from `axis` on, whose shape scale and bias have:
+
+    d = x - reduce_mean(x); d * rsqrt(reduce_mean(d * d) + epsilon) * scale + bias.
 
     `%3 = graph.layer_norm %0, %1, %2 {axis = 2, epsilon = 1.0e-05 : f32}
     : (tensor<1x4x8xf32>, tensor<8xf32>, tensor<8xf32>) -> tensor<1x4x8xf32>`
@@ -276,7 +277,7 @@ class LayerNormOp(InferredOp):
         axes = range(self.axis.value.data, x.ndim)
         d = numerics.sub(x, functional.reduce("mean", x, axes))
         variance = functional.reduce("mean", numerics.mul(d, d), axes)
-        inverse = numerics.rsqrt(numerics.add(variance, np.float32(self.epsilon.value.data)))
+        inverse = numerics.rsqrt(numerics.add(variance, self.epsilon.value.data))
         scaled = numerics.mul(numerics.mul(d, inverse), scale)
         return (restore(numerics.add(scaled, bias), self.result),)
 

@@ -1,4 +1,4 @@
-"""Arithmetic on shapes. Every function raises ValueError that says what must hold and what was found."""
+"""Arithmetic on shapes. A ValueError says what must hold and what was found."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check_least(what: str, found: Shape, least: int) -> Shape:
 def window_shape(
     spatial: Shape, kernel: Shape, strides: Shape, pads: Shape, dilations: Shape
 ) -> Shape:
-    """Height and width after sliding a window: `pads` are top, left, bottom, right; the division rounds down."""
+    """Height and width after sliding a window; `pads` are top, left, bottom, right."""
     check_least("the window", check_length("the window", kernel, 2), 1)
     check_least("strides", check_length("strides", strides, 2), 1)
     check_least("dilations", check_length("dilations", dilations, 2), 1)

@@ -1,4 +1,4 @@
-"""Constants, groups (what is fused into one nest) and operations of the model that graph cannot express."""
+"""Constants, groups (what becomes one nest) and operations that graph cannot express."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xdsl.ir import Operation, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
+    lazy_traits_def,
     opt_prop_def,
     prop_def,
     region_def,
@@ -56,7 +57,7 @@ class ConstantOp(DeclaredOp):
         type: Tensor | None = None,
         location: LocationAttr | None = None,
     ) -> None:
-        """`type` is needed where the element type is quantized; by default it follows from the array."""
+        """`type` is needed for quantized elements; by default it follows from the array."""
         blob = value if isinstance(value, BlobAttr) else BlobAttr.of(value)
         plain = tensor_type(blob.data.shape, dtypes.element_type(blob.data.dtype))
         self._init([], {"value": blob}, type or plain, location)
@@ -68,8 +69,8 @@ class ConstantOp(DeclaredOp):
         blob = value.data
         if blob.shape != result.get_shape() or blob.dtype != dtype_of(result):
             raise ValueError(
-                f"the type must have the shape {list(blob.shape)} and the storage {blob.dtype} of the value; "
-                f"found {result}"
+                f"the type must have the shape {list(blob.shape)} and the storage {blob.dtype} of "
+                f"the value; found {result}"
             )
 
     @property
@@ -92,7 +93,7 @@ class YieldOp(IRDLOperation):
 
     results_of_group = var_operand_def(TensorType)
 
-    traits = traits_def(IsTerminator(), Pure(), HasParent(lambda: (GroupOp,)))
+    traits = lazy_traits_def(lambda: (IsTerminator(), Pure(), HasParent(GroupOp)))
 
     assembly_format = "attr-dict ($results_of_group^ `:` type($results_of_group))?"
 
@@ -102,7 +103,9 @@ class YieldOp(IRDLOperation):
 
 @irdl_op_definition
 class GroupOp(GraphOp):
-    """Operations that become one fused nest, or one task of the host. The block arguments are the operands.
+    """Operations that become one fused nest, or one task of the host.
+
+    The block arguments are the operands.
 
     ```
     %2 = graph.group %0, %1 {kind = "array"} {
@@ -184,12 +187,13 @@ def _check_same(what: str, other: str, found: Sequence[Any], expected: Sequence[
 
 @irdl_op_definition
 class OpaqueOp(GraphOp):
-    """An operation of the model that graph cannot express, run on the host by the reference of its own format.
+    """An operation that graph cannot express, run on the host by its format's own reference.
 
-    `payload` is the bytes of an ONNX ModelProto with that one node: its inputs are the operands in order, its outputs
-    the results.
+    `payload` is the bytes of an ONNX ModelProto with that one node: its inputs are the operands in
+    order, its outputs the results.
 
-    `%1 = graph.opaque %0 {domain = "", op_type = "Det", payload = #graph.blob<u8, [4], [8, 8, 18, 0]>}
+    `%1 = graph.opaque %0
+    {domain = "", op_type = "Det", payload = #graph.blob<u8, [4], [8, 8, 18, 0]>}
     : (tensor<2x2xf32>) -> tensor<f32>`
     """
 
@@ -234,7 +238,8 @@ class OpaqueOp(GraphOp):
         model = ModelProto.FromString(self.payload.data.array.tobytes())
         names = [value.name for value in model.graph.input]
         feeds = dict(zip(names, operands, strict=True))
-        found: Sequence[Any] = ReferenceEvaluator(model).run(None, feeds)
+        evaluator: Any = ReferenceEvaluator(model)
+        found: Sequence[Any] = evaluator.run(None, feeds)
         return tuple(_typed(a, r) for a, r in zip(found, self.outputs, strict=True))
 
 
@@ -242,7 +247,8 @@ def _typed(found: Any, result: SSAValue) -> Array:
     array = np.asarray(found)
     if array.shape != shape_of(result) or array.dtype != dtype_of(result).numpy:
         raise ValueError(
-            f"graph.opaque: the reference must give {result.type}; found {array.dtype} {list(array.shape)}"
+            f"graph.opaque: the reference must give {result.type}; found {array.dtype} with "
+            f"{list(array.shape)}"
         )
     return np.ascontiguousarray(array).reshape(array.shape)
 
