@@ -105,7 +105,7 @@ class _Parser(Parser):
     def parse_operation(self) -> Operation:
         position = self.pos
         op = super().parse_operation()
-        if isinstance(op.location, UnknownLoc):
+        if isinstance(op.location, UnknownLoc) and not isinstance(op, ModuleOp):
             op.location = self._location(position)
         return op
 

@@ -1,0 +1,35 @@
+"""The fixtures that the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from harness import ROOT, RunTool, ToolRun, run_in_process
+
+
+@pytest.fixture
+def run_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunTool:
+    """`run_tool("npu-opt", "in.mlir", "-p", "cse", stdin="")`, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(tool: str, *arguments: object, stdin: str = "") -> ToolRun:
+        return run_in_process(tool, [str(a) for a in arguments], stdin)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of the project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of reference models, beside the project or where NPU_MODELS says."""
+    folder = Path(os.environ.get("NPU_MODELS", ROOT.parent / "shared" / "models"))
+    if not folder.is_dir():
+        pytest.skip(f"the reference models are not in {folder}; set NPU_MODELS")
+    return folder
