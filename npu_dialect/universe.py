@@ -34,10 +34,14 @@ DIALECTS = {
 }
 """Where the dialect object of each name is."""
 
-STOCK_DIALECTS = ("arith", "builtin", "func", "math", "memref", "scf")
-"""The dialects of xDSL that our IR uses."""
-
-PASSES = ("verify-ssa-order",)
+PASSES = (
+    "npu-roll",
+    "npu-sync",
+    "npu-verify",
+    "tile-allocate",
+    "tile-to-npu",
+    "verify-ssa-order",
+)
 """The names of the passes; the module and the class follow from the name."""
 
 LEVELS = ("graph", "tile", "npu")
@@ -85,14 +89,13 @@ def pipeline(level: str) -> str:
 
 
 def NpuContext() -> Context:  # noqa: N802 - reads as the class that it builds
-    """A context with our dialects and the stock ones that our IR uses, loaded at first use."""
+    """A context with our dialects and those of xDSL, each loaded at first use."""
     from xdsl.context import Context
     from xdsl.dialects import get_all_dialects
 
     context = Context()
-    stock = get_all_dialects()
-    for name in STOCK_DIALECTS:
-        context.register_dialect(name, stock[name])
+    for name, load in get_all_dialects().items():
+        context.register_dialect(name, load)
     for name, path in DIALECTS.items():
         context.register_dialect(name, _loader(path))
     context.load_registered_dialect("builtin")
