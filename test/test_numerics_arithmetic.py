@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npu_dialect import dtypes, numerics
@@ -74,12 +74,14 @@ def test_abs_and_neg_of_the_smallest_integer_are_itself() -> None:
 
 
 @given(st.integers(I32_LOW, I32_HIGH), st.integers(0, 40))
+@settings(deadline=None)
 def test_shift_right_is_floor_division_by_a_power_of_two(value: int, amount: int) -> None:
     shifted = numerics.shift_right(np.array([value], np.int32), np.array([amount], np.int32))
     assert shifted[0] == value >> amount
 
 
 @given(st.integers(I32_LOW, I32_HIGH), st.integers(0, 40))
+@settings(deadline=None)
 def test_shift_left_drops_what_leaves_the_word(value: int, amount: int) -> None:
     shifted = numerics.shift_left(np.array([value], np.int32), np.array([amount], np.int32))
     assert shifted[0] == wrap(value << amount)

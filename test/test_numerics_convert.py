@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npu_dialect import dtypes, numerics
@@ -50,6 +50,7 @@ def test_integers_keep_their_low_bits() -> None:
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+@settings(deadline=None)
 def test_bf16_is_the_nearest_with_ties_to_even(value: float) -> None:
     x = np.array([value], np.float32)
     bits = int(x.view(np.uint32)[0])
@@ -58,6 +59,7 @@ def test_bf16_is_the_nearest_with_ties_to_even(value: float) -> None:
 
 
 @given(st.floats(width=32, min_value=-65000, max_value=65000))
+@settings(deadline=None)
 def test_f16_is_the_nearest(value: float) -> None:
     got = numerics.cast(np.array([value], np.float32), dtypes.f16)[0]
     neighbours = [np.nextafter(got, np.float16(s)) for s in (-np.inf, np.inf)]

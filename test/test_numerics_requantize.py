@@ -7,7 +7,7 @@ from math import floor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npu_dialect import dtypes, numerics
@@ -61,6 +61,7 @@ ONE_ROUNDING = {"half_even": half_even, "half_up": half_up, "half_away": half_aw
 
 @pytest.mark.parametrize("rounding", ONE_ROUNDING)
 @given(x=WORD, multiplier=WORD, shift=st.integers(0, 62), zero_in=ZERO, zero_out=ZERO)
+@settings(deadline=None)
 def test_fixed_point_rounds_the_exact_quotient_once(
     rounding: str, x: int, multiplier: int, shift: int, zero_in: int, zero_out: int
 ) -> None:
@@ -74,6 +75,7 @@ def test_fixed_point_rounds_the_exact_quotient_once(
 
 @pytest.mark.parametrize("rounding", ONE_ROUNDING)
 @given(quotient=st.integers(-1000, 1000), shift=st.integers(1, 20))
+@settings(deadline=None)
 def test_fixed_point_ties_go_the_named_way(rounding: str, quotient: int, shift: int) -> None:
     x = np.array([2 * quotient + 1], np.int32)
     expected = ONE_ROUNDING[rounding](Fraction(2 * quotient + 1, 2))
@@ -91,6 +93,7 @@ def test_fixed_point_is_exact_at_the_extremes(rounding: str, shift: int) -> None
 
 
 @given(x=WORD, multiplier=WORD, shift=st.integers(0, 62))
+@settings(deadline=None)
 def test_double_rounding_is_gemmlowps(x: int, multiplier: int, shift: int) -> None:
     got = numerics.requantize_fixed(np.array([x], np.int32), multiplier, shift, "double")
     assert got.tolist() == [double(x, multiplier, shift)]
@@ -124,6 +127,7 @@ MULTIPLIER = st.floats(min_value=2.0**-20, max_value=4.0, width=32)
 
 
 @given(x=WORD, multiplier=MULTIPLIER, zero_in=ZERO, zero_out=ZERO)
+@settings(deadline=None)
 def test_f32_requantization_rounds_conversion_and_product(
     x: int, multiplier: float, zero_in: int, zero_out: int
 ) -> None:
@@ -134,6 +138,7 @@ def test_f32_requantization_rounds_conversion_and_product(
 
 
 @given(x=WORD, multiplier=MULTIPLIER, zero_out=WORD)
+@settings(deadline=None)
 def test_f32_requantization_to_int32_saturates(x: int, multiplier: float, zero_out: int) -> None:
     product = f32(f32(x) * Fraction(multiplier))
     expected = clamp(half_even(product) + zero_out, dtypes.i32.low, dtypes.i32.high)
@@ -159,6 +164,7 @@ def test_requantization_leaves_its_operand_alone() -> None:
     scale=st.floats(min_value=2.0**-20, max_value=8.0, width=32),
     zero=st.integers(0, 127),
 )
+@settings(deadline=None)
 def test_quantize_divides_in_float32_and_saturates(
     dtype: DType, x: float, scale: float, zero: int
 ) -> None:

@@ -11,6 +11,7 @@ kernel column, input channel) order, products and sums each rounded. Padding tak
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def _by_group(
 def _row_blocks(views: Array, limit: int) -> list[tuple[slice, slice]]:
     """(images, output rows) such that the windows of each have about `limit` elements at most."""
     n, rows, *rest = views.shape
-    per_row = int(np.prod(rest))
+    per_row = math.prod(rest)
     if n * rows * per_row <= limit:
         return [(slice(0, n), slice(0, rows))]
     if rows * per_row <= limit:
@@ -229,10 +230,10 @@ def _add_windows_float(views: Array, matrix: Array, out: Array) -> None:
 def _add_matrix_products(left: Array, right: Array, out: Array) -> None:
     """out [..., M, N] += left [..., M, K] @ right [..., K, N], in float32 and in order."""
     batch, (m, n) = out.shape[:-2], out.shape[-2:]
-    k = left.shape[-1]
-    rows = np.broadcast_to(left, (*batch, m, k)).reshape(-1, m, k).transpose(2, 0, 1)
-    columns = np.broadcast_to(right, (*batch, k, n)).reshape(-1, k, n).transpose(1, 0, 2)
-    flat = out.reshape(-1, m, n)
+    count, k = math.prod(batch), left.shape[-1]
+    rows = np.broadcast_to(left, (*batch, m, k)).reshape(count, m, k).transpose(2, 0, 1)
+    columns = np.broadcast_to(right, (*batch, k, n)).reshape(count, k, n).transpose(1, 0, 2)
+    flat = out.reshape(count, m, n)
     if n >= m:
         add_products(rows, columns, flat)
         return
