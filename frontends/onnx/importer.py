@@ -34,6 +34,7 @@ MAX_DEPTH = 32
 
 Values = Mapping[str, NDArray[np.generic]]
 Scope = dict[str, SSAValue]
+Results = Sequence[SSAValue | None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Importer:
         self.builder = Builder(self.block)
         self.scope: Scope = dict(zip(arguments, self.block.args, strict=True))
         for name, argument in self.scope.items():
-            argument.name_hint = name
+            argument.name_hint = name if SSAValue.is_valid_name(name) else None
         for name, array in values.items():
             self.builder.location = provenance.name_location(name)
             self.scope[name] = self.builder.constant(np.asarray(array))
@@ -122,10 +123,11 @@ class Importer:
         self.builder.location = location
         frame = replace(frame, location=location) if frame.depth else frame
         for name, value in zip(node.output, self._results(node, scope, frame), strict=False):
-            if name:
+            if name and value is not None:
                 scope[name] = value
 
-    def _results(self, node: NodeProto, scope: Scope, frame: Frame) -> Sequence[SSAValue]:
+    def _results(self, node: NodeProto, scope: Scope, frame: Frame) -> Results:
+        """The values of the outputs; None may stand for one that nobody wants."""
         values = [scope[name] if name else None for name in node.input]
         local = self.local.get((functions.domain_of(node), node.op_type, node.overload))
         if local is not None:
@@ -142,9 +144,7 @@ class Importer:
             return self._inline(body, node, values, frame)
         return self._opaque(node, scope, frame, reason)
 
-    def _table(
-        self, node: NodeProto, values: list[SSAValue | None], frame: Frame
-    ) -> Sequence[SSAValue]:
+    def _table(self, node: NodeProto, values: list[SSAValue | None], frame: Frame) -> Results:
         domain, version = functions.domain_of(node), frame.version(node)
         row = registry.find(domain, node.op_type, version)
         if row is None:
@@ -156,9 +156,7 @@ class Importer:
             raise NotExpressible(f"{node.op_type} with {len(node.output)} outputs")
         return results
 
-    def _opaque(
-        self, node: NodeProto, scope: Scope, frame: Frame, reason: str
-    ) -> Sequence[SSAValue]:
+    def _opaque(self, node: NodeProto, scope: Scope, frame: Frame, reason: str) -> Results:
         operands = {name: scope[name] for name in free_names(node)}
         declared = {} if frame.depth else self.declared
         return opaque.emit(self.builder, node, operands, frame.opsets, declared, reason)
@@ -171,7 +169,7 @@ class Importer:
         node: NodeProto,
         values: Sequence[SSAValue | None],
         frame: Frame,
-    ) -> Sequence[SSAValue]:
+    ) -> Results:
         """The nodes of a function in the place of the node that calls it."""
         absent = [None] * (len(body.inputs) - len(values))
         given = dict(zip(body.inputs, [*values, *absent], strict=False))
@@ -182,7 +180,7 @@ class Importer:
         )  # fmt: skip
         for child in body.nodes:
             self._node(functions.without(child, given), scope, inner)
-        return [scope[name] for name in body.outputs[: len(node.output)]]
+        return [scope.get(name) for name in body.outputs[: len(node.output)]]
 
     def _static_branch(
         self, node: NodeProto, values: Sequence[SSAValue | None]
@@ -196,7 +194,7 @@ class Importer:
         wanted = "then_branch" if bool(condition.reshape(())) else "else_branch"
         return next(a.g for a in node.attribute if a.name == wanted)
 
-    def _subgraph(self, graph: GraphProto, scope: Scope, frame: Frame) -> Sequence[SSAValue]:
+    def _subgraph(self, graph: GraphProto, scope: Scope, frame: Frame) -> Results:
         inner = dict(scope)
         self._constants(graph, inner)
         for node in graph.node:

@@ -16,7 +16,6 @@ from npu_dialect.diagnostics import Code
 from npu_dialect.frontends.onnx import registry, tensors
 from npu_dialect.frontends.onnx.errors import refuse
 
-MIN_OPSET = 7
 ONNX_DOMAINS = ("", "ai.onnx")
 
 Source = str | os.PathLike[str] | bytes | ModelProto
@@ -103,15 +102,20 @@ def _opsets(proto: ModelProto, name: str) -> dict[str, int]:
     found = {_domain(entry.domain): entry.version for entry in proto.opset_import}
     newest = onnx.defs.onnx_opset_version()
     version = found.setdefault("", newest)
-    if not MIN_OPSET <= version <= newest:
-        raise refuse(
-            Code.MODEL_VERSION,
-            name,
-            f"the operator set must be between {MIN_OPSET} and {newest}",
-            f"opset {version}",
-            "exporting with another opset_version",
-        )
+    if not 1 <= version <= newest:
+        raise _opset(name, f"opset {version}")
     return found
+
+
+def _opset(source: str, found: str) -> Exception:
+    newest = onnx.defs.onnx_opset_version()
+    return refuse(
+        Code.MODEL_VERSION,
+        source,
+        f"the operator set must be between {registry.MIN_OPSET} and {newest}",
+        found,
+        "exporting with another opset_version",
+    )
 
 
 def _domain(domain: str) -> str:
@@ -187,10 +191,14 @@ def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 def _check_operator(node: NodeProto, opsets: dict[str, int], local: set[tuple[str, str]]) -> None:
     domain = _domain(node.domain)
-    if (domain, node.op_type) in local or registry.find(domain, node.op_type, 1 << 30):
+    if (domain, node.op_type) in local:
+        return
+    if domain == registry.MICROSOFT and registry.find(domain, node.op_type, 1):
         return
     version = opsets.get(domain)
     if version is not None and registry.schema(domain, node.op_type, version) is not None:
+        if domain == "" and version < registry.MIN_OPSET:
+            _check_old(node, version)
         return
     raise refuse(
         Code.OPERATOR_UNKNOWN,
@@ -199,6 +207,12 @@ def _check_operator(node: NodeProto, opsets: dict[str, int], local: set[tuple[st
         f"{domain or 'ai.onnx'}.{node.op_type} (opset {version})",
         "exporting without custom operators, or add an importer for it",
     )
+
+
+def _check_old(node: NodeProto, version: int) -> None:
+    if not registry.is_as_in_7("", node.op_type, version):
+        if registry.find("", node.op_type, version) is None:
+            raise _opset(node_source(node), f"{node.op_type} of opset {version}")
 
 
 def node_source(node: NodeProto) -> str:

@@ -23,6 +23,9 @@ IR_VERSION = 10
 MAX_HINT = 1024
 """Constants of at most so many values help shape inference (shapes, axes, scales)."""
 
+SUCCESSORS = {"Scatter": ("ScatterElements", 11)}
+"""Deprecated operators that the reference lacks: the same under a new name."""
+
 Types = Mapping[str, TensorType]
 
 
@@ -75,6 +78,8 @@ def _model(
         onnx.helper.make_value_info(name, type_proto(value)) for name, value in operands.items()
     ]
     outputs = [ValueInfoProto(name=name) for name in node.output if name]
+    if node.op_type in SUCCESSORS:
+        node, opsets = _successor(node), {"": SUCCESSORS[node.op_type][1]}
     body = onnx.helper.make_graph([node], "opaque", values, outputs)
     imports = [
         onnx.helper.make_opsetid(domain, version)
@@ -82,6 +87,13 @@ def _model(
         if domain in ("", node.domain)
     ]
     return onnx.helper.make_model(body, ir_version=IR_VERSION, opset_imports=imports)
+
+
+def _successor(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.op_type = SUCCESSORS[node.op_type][0]
+    return copy
 
 
 def _is_deterministic(node: NodeProto, opsets: Mapping[str, int]) -> bool:

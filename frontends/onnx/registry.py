@@ -26,6 +26,9 @@ Handler = Callable[..., Any]
 
 MICROSOFT = "com.microsoft"
 
+MIN_OPSET = 7
+"""In older sets only operators with the meaning of 7, or with an importer `since` before it."""
+
 
 @dataclass(frozen=True)
 class Importer:
@@ -66,7 +69,7 @@ TABLE: dict[tuple[str, str], list[Importer]] = {}
 
 
 def register(
-    function: Handler, *names: str, since: int = 1, domain: str = "", storage: bool = False
+    function: Handler, *names: str, since: int = MIN_OPSET, domain: str = "", storage: bool = False
 ) -> None:
     """Enter `function` as the importer of the operators `names`."""
     for name in names:
@@ -76,7 +79,7 @@ def register(
 
 
 def op(
-    *names: str, since: int = 1, domain: str = "", storage: bool = False
+    *names: str, since: int = MIN_OPSET, domain: str = "", storage: bool = False
 ) -> Callable[[Handler], Handler]:
     """Decorator form of `register`."""
 
@@ -89,6 +92,8 @@ def op(
 
 def find(domain: str, op_type: str, version: int) -> Importer | None:
     """The importer of an operator in `version` of its domain."""
+    if domain == MICROSOFT or is_as_in_7(domain, op_type, version):
+        version = max(version, MIN_OPSET)
     rows = [row for row in TABLE.get((domain, op_type), ()) if row.since <= version]
     return rows[-1] if rows else None
 
@@ -100,6 +105,12 @@ def schema(domain: str, op_type: str, version: int) -> OpSchema | None:
         return onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
         return None
+
+
+def is_as_in_7(domain: str, op_type: str, version: int) -> bool:
+    """True if an operator of an older set did not change up to 7."""
+    then, now = schema(domain, op_type, version), schema(domain, op_type, MIN_OPSET)
+    return then is not None and now is not None and then.since_version == now.since_version
 
 
 def bind(

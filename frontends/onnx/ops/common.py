@@ -213,9 +213,26 @@ def iota(b: Builder, size: int, rank: int, axis: int, dtype: DType = dtypes.i32)
 
 
 def reduce(b: Builder, op: type[Any], x: SSAValue, axes: Sequence[int], keepdims: int) -> SSAValue:
-    """A reduction op over `axes` (from the front)."""
-    result = b.emit(op(x, tuple(axes))) if axes else x
+    """A reduction op over `axes` (from the front); of nothing, its neutral element."""
+    shape = shape_of(x)
+    if 0 in (shape[axis] for axis in axes):
+        kept = [1 if k in axes else size for k, size in enumerate(shape)]
+        result = broadcast(b, _neutral(b, op, x), kept)
+    else:
+        result = b.emit(op(x, tuple(axes))) if axes else x
     return result if keepdims else squeeze(b, result, axes)
+
+
+def _neutral(b: Builder, op: type[Any], x: SSAValue) -> SSAValue:
+    dtype = dtype_of(x)
+    low, high = (-np.inf, np.inf) if dtype.is_float else (dtype.low, dtype.high)
+    values = {
+        graph.ReduceSumOp: 0,
+        graph.ReduceProdOp: 1,
+        graph.ReduceMaxOp: low,
+        graph.ReduceMinOp: high,
+    }
+    return b.scalar(values.get(op, np.nan), x)
 
 
 def squeeze(b: Builder, x: SSAValue, axes: Sequence[int]) -> SSAValue:

@@ -54,6 +54,9 @@ BINARY: dict[str, type[Any]] = {
     "Xor": graph.XorOp,
 }
 
+BEFORE_7 = ("Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Sub", "Xor")
+"""Operators whose broadcasting was stated by attributes before opset 7."""
+
 VARIADIC: dict[str, type[Any]] = {
     "Max": graph.MaxOp,
     "Min": graph.MinOp,
@@ -72,7 +75,14 @@ def _register_binary(name: str, operation: type[Any]) -> None:
     def binary(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
         return b.emit(operation(x, y))
 
+    def binary_1(
+        b: Builder, x: SSAValue, y: SSAValue, *, axis: int | None = None, broadcast: int = 0
+    ) -> SSAValue:
+        return binary(b, x, _from_axis(b, x, y, axis if broadcast else None))
+
     register(binary, name)
+    if name in BEFORE_7:
+        register(binary_1, name, since=1)
 
 
 def _register_variadic(name: str, operation: type[Any]) -> None:
@@ -80,6 +90,15 @@ def _register_variadic(name: str, operation: type[Any]) -> None:
         return reduce(lambda x, y: b.emit(operation(x, y)), xs)
 
     register(variadic, name)
+
+
+def _from_axis(b: Builder, x: SSAValue, y: SSAValue, axis: int | None) -> SSAValue:
+    """Before opset 7: the dimensions of `y` are those of `x` from `axis` on."""
+    if axis is None:
+        return y
+    shape = common.shape_of(y)
+    after = len(common.shape_of(x)) - axis - len(shape)
+    return common.reshape(b, y, (*shape, *[1] * after))
 
 
 for _name, _operation in UNARY.items():
@@ -106,6 +125,12 @@ def power(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     if not dtype_of(x).is_float:
         raise NotExpressible("a power of integers")
     return b.emit(graph.PowOp(x, common.cast(b, y, dtype_of(x))))
+
+
+@op("Pow", since=1)
+def power_1(b: Builder, x: SSAValue, y: SSAValue, *, axis: int | None, broadcast: int) -> SSAValue:
+    """Before opset 7, with broadcasting by attributes."""
+    return power(b, x, _from_axis(b, x, y, axis if broadcast else None))
 
 
 @op("Mod")
@@ -178,6 +203,15 @@ def prelu(b: Builder, x: SSAValue, slope: SSAValue) -> SSAValue:
     """x, or slope * x where x is negative."""
     negative = b.emit(graph.LtOp(x, b.scalar(0, x)))
     return common.where(b, negative, common.mul(b, x, slope), x)
+
+
+@op("PRelu", since=1)
+def prelu_1(b: Builder, x: SSAValue, slope: SSAValue) -> SSAValue:
+    """Before opset 7 a list of slopes is one per channel."""
+    rank = len(common.shape_of(x))
+    if len(common.shape_of(slope)) == 1 and rank > 1:
+        slope = common.reshape(b, slope, (*common.shape_of(slope), *[1] * (rank - 2)))
+    return prelu(b, x, slope)
 
 
 @op("Gelu")

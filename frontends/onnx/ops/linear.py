@@ -52,6 +52,24 @@ def gemm(
     return common.add(b, common.scaled(b, product(b, x, y), alpha), c)
 
 
+@op("Gemm", since=1)
+def gemm_1(
+    b: Builder,
+    x: SSAValue,
+    y: SSAValue,
+    c: SSAValue,
+    *,
+    alpha: float,
+    beta: float,
+    broadcast: int,
+    transA: int,  # noqa: N803
+    transB: int,  # noqa: N803
+) -> SSAValue:
+    """Before opset 7 a `c` of another shape is announced by an attribute."""
+    del broadcast
+    return gemm(b, x, y, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
+
+
 def as_row(b: Builder, c: SSAValue, size: int) -> SSAValue | None:
     """`c` as [size], if it is the same in every row of the result."""
     shape = shape_of(c)

@@ -34,6 +34,28 @@ def batch_normalization_7(
     return _batch_norm(b, x, (scale, bias, mean, variance), epsilon)
 
 
+@op("BatchNormalization", since=6)
+def batch_normalization_6(
+    b: Builder,
+    x: SSAValue,
+    scale: SSAValue,
+    bias: SSAValue,
+    mean: SSAValue,
+    variance: SSAValue,
+    *,
+    epsilon: float,
+    is_test: int,
+    momentum: float,
+    spatial: int,
+) -> SSAValue:
+    """Opset 6: inference is an attribute."""
+    if not is_test:
+        raise NotExpressible("BatchNormalization in training")
+    return batch_normalization_7(
+        b, x, scale, bias, mean, variance, epsilon=epsilon, momentum=momentum, spatial=spatial
+    )
+
+
 @op("BatchNormalization", since=14)
 def batch_normalization(
     b: Builder,

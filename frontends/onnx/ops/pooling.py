@@ -65,14 +65,14 @@ def max_pool(
     return common.from_image(b, b.emit(y), len(shape_of(x)))
 
 
-@op("AveragePool")
+@op("AveragePool", since=1)
 def average_pool(
     b: Builder,
     x: SSAValue,
     *,
     auto_pad: str,
     ceil_mode: int = 0,
-    count_include_pad: int,
+    count_include_pad: int = 0,
     dilations: Ints,
     kernel_shape: Sequence[int],
     pads: Ints,

@@ -23,12 +23,14 @@ def _simple(operation: type[Any]) -> Reduction:
 
 
 def _extreme(operation: type[Any]) -> Reduction:
-    """Of truth values too: as 0 and 1."""
+    """Of truth values too: as 0 and 1, where the extreme of nothing is the other one."""
 
     def reduction(b: Builder, x: SSAValue, axes: Sequence[int], keepdims: int) -> SSAValue:
-        number = common.cast(b, x, dtypes.i32) if dtype_of(x) is dtypes.bool_ else x
+        if dtype_of(x) is not dtypes.bool_:
+            return common.reduce(b, operation, x, axes, keepdims)
+        number = common.cast(b, x, dtypes.i32)
         result = common.reduce(b, operation, number, axes, keepdims)
-        return common.cast(b, result, dtype_of(x))
+        return b.emit(graph.GtOp(result, b.scalar(0, result)))
 
     return reduction
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -158,10 +157,17 @@ def resize(
     mode: str,
     nearest_mode: str,
     coordinate_transformation_mode: str,
-    **others: Any,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    cubic_coeff_a: float,
+    exclude_outside: int,
+    extrapolation_value: float,
+    keep_aspect_ratio_policy: str = "stretch",
 ) -> SSAValue:
-    """Nearest neighbour by whole factors: each element repeated."""
-    del roi, others
+    """Nearest neighbour by whole factors, for which the other attributes mean nothing: repeats."""
+    del roi, antialias, cubic_coeff_a, exclude_outside, extrapolation_value
+    if axes is not None or keep_aspect_ratio_policy != "stretch":
+        raise NotExpressible("Resize of some axes, or to an aspect ratio")
     factors = _factors(b, x, scales, sizes)
     exact = coordinate_transformation_mode == "asymmetric" and nearest_mode == "floor"
     middle = coordinate_transformation_mode in ("half_pixel", "pytorch_half_pixel")
