@@ -13,7 +13,7 @@ from xdsl.irdl import (
     prop_def,
     region_def,
 )
-from xdsl.traits import SymbolOpInterface
+from xdsl.traits import NoTerminator, SymbolOpInterface
 from xdsl.irdl import traits_def
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -42,6 +42,8 @@ class RepeatOp(IRDLOperation):
 
     trips = prop_def(Int(32))
     body = region_def("single_block")
+
+    traits = traits_def(NoTerminator())
 
     def __init__(self, trips: int, instructions: Sequence[Instruction]):
         super().__init__(
@@ -97,7 +99,7 @@ class ProgramOp(IRDLOperation):
     """Names of the functions of graph operations that `npu.host` runs, by number."""
     body = region_def("single_block")
 
-    traits = traits_def(SymbolOpInterface())
+    traits = traits_def(SymbolOpInterface(), NoTerminator())
     assembly_format = (
         "$sym_name `target` $target `dram_size` $dram_size `inputs` $inputs `outputs` $outputs "
         "`constants` $constants `kernels` $kernels `host_functions` $host_functions attr-dict-with-keyword $body"

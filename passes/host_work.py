@@ -1,0 +1,49 @@
+"""How much work a function of graph operations is for the host CPU: an estimate for the cost model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.dialects.builtin import TensorType
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.utils.hints import isa
+
+CONTRACTIONS = ("graph.conv2d", "graph.matmul")
+"""Operations that multiply and accumulate; their second operand is [.., summed, out channels]."""
+
+
+
+@dataclass(frozen=True)
+class HostWork:
+    """Multiply-accumulates, and elements that other operations produce or take in."""
+
+    macs: int
+    elements: int
+
+    @staticmethod
+    def of(function: FuncOp) -> HostWork:
+        """The work of one call."""
+        macs = elements = 0
+        for op in function.body.walk():
+            if op.name in CONTRACTIONS:
+                macs += _macs(op)
+            elif op.results and op.name != "graph.constant":
+                elements += max(map(_elements, (*op.operands, *op.results)))
+        return HostWork(macs, elements)
+
+
+def _macs(op: Operation) -> int:
+    """Products of a contraction: elements of the result times the length of each sum."""
+    weights = _shape(op.operands[1])
+    length = weights[-2] if op.name == "graph.matmul" else prod(weights[:-1])
+    return _elements(op.results[0]) * length
+
+
+def _shape(value: SSAValue) -> tuple[int, ...]:
+    return value.type.get_shape() if isa(value.type, TensorType) else ()
+
+
+def _elements(value: SSAValue) -> int:
+    return prod(_shape(value))

@@ -1,0 +1,200 @@
+"""tile-to-npu: executes the loops of a tile function symbolically and emits one machine instruction per operation.
+
+    func.func @main(%in: memref<64xi8, "dram">, %out: memref<64xi8, "dram">) {
+      %x = tile.alloc {offset = 0} : memref<64xi8, "spm">
+      %t = tile.copy %in to %x : memref<64xi8, "dram"> to memref<64xi8, "spm">
+      tile.wait %t
+      ...
+
+becomes
+
+    npu.program @main target <"edge256"> dram_size 128 inputs [...] outputs [...] ... {
+      npu.dma_copy source = <dram, 0x0, i8, [64], [1]>, destination = <spm, 0x0, i8, [64], [1]>
+      ...
+
+Waits on copies are dropped: npu-sync finds what each instruction depends on from the bytes that it touches. The
+instructions are put in the order of a list schedule, in which copies run ahead of the computation, across loop nests,
+as far as the placement of buffers permits; `{order=program}` keeps the order of the tile function. Functions of the host
+stay in the module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ArrayAttr, IntAttr, ModuleOp, StringAttr, TensorType
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Block, Region, SSAValue, TypeAttribute
+from xdsl.passes import ModulePass
+
+from npu_dialect import provenance
+from npu_dialect.blob import Blob, BlobAttr
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.kernel import KernelAttr
+from npu_dialect.machine import Operand
+from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr
+from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.fields import integer
+from npu_dialect.npu.structure import ProgramOp
+from npu_dialect.passes.schedule import schedule
+from npu_dialect.passes.targets import module_target
+from npu_dialect.passes.tile_allocate import (
+    DramLayout,
+    aligned,
+    dram_layout,
+    slot_stride,
+    tile_functions,
+)
+from npu_dialect.passes.tile_instructions import Addresses, Selector, flattened
+from npu_dialect.target import Target
+from npu_dialect.tile import AllocOp, ConstantOp
+from npu_dialect.tile.events import Event
+from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
+from npu_dialect.tile.walk import walk
+
+
+@dataclass(frozen=True)
+class TileToNpuPass(ModulePass):
+    """Lower a tile function to a program. `order` is "schedule" or "program"."""
+
+    name = "tile-to-npu"
+
+    order: str = "schedule"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        if self.order not in ("schedule", "program"):
+            raise error(Code.OPTION, "order must be schedule or program", found=self.order)
+        target = module_target(op)
+        functions = {f.sym_name.data: f for f in op.ops if isinstance(f, FuncOp)}
+        for function in tile_functions(op):
+            program = _lower(function, functions, target, op, self.order == "schedule")
+            block = function.parent
+            assert block is not None
+            block.insert_op_before(program, function)
+            function.detach()
+            function.erase()
+
+
+def _lower(
+    function: FuncOp,
+    functions: dict[str, FuncOp],
+    target: Target,
+    module: ModuleOp,
+    scheduled: bool,
+) -> ProgramOp:
+    layout = dram_layout(function)
+    _check_placed(function)
+    selector = Selector(Addresses(layout), functions)
+    instructions: list[Instruction] = []
+
+    def visit(event: Event) -> None:
+        instructions.extend(selector.select(event))
+
+    walk(function, visit)
+    if scheduled:
+        instructions = schedule(instructions, target, list(selector.kernels))
+    return _program(function, layout, selector, instructions, module)
+
+
+def _check_placed(function: FuncOp) -> None:
+    for op in function.walk():
+        if isinstance(op, AllocOp) and op.offset is None:
+            raise error(
+                Code.LEVEL,
+                "every tile.alloc must have an offset before it is lowered",
+                remedy="-p tile-allocate,tile-to-npu",
+                source=op,
+            )
+
+
+# --- the program around the instructions ----------------------------------------------------------------------------
+
+
+def _program(
+    function: FuncOp,
+    layout: DramLayout,
+    selector: Selector,
+    instructions: Sequence[Instruction],
+    module: ModuleOp,
+) -> ProgramOp:
+    arguments = list(function.body.block.args)
+    inputs, outputs = _names(function, "npu.input_names"), _names(function, "npu.output_names")
+    if len(inputs) + len(outputs) != len(arguments):
+        raise error(
+            Code.IR_INVALID,
+            "npu.input_names and npu.output_names must name the function's arguments",
+            found=f"{len(inputs)} and {len(outputs)} for {len(arguments)} arguments",
+            source=function.sym_name.data,
+        )
+    bindings = [
+        _binding(name, argument, address, kind)
+        for name, argument, address, kind in zip(
+            inputs + outputs, arguments, layout.arguments, _types(function, arguments), strict=True
+        )
+    ]
+    return ProgramOp.create(
+        properties={
+            "sym_name": function.sym_name,
+            "target": module.attributes["npu.target"],
+            "dram_size": integer(_dram_size(function, layout)),
+            "inputs": ArrayAttr(bindings[: len(inputs)]),
+            "outputs": ArrayAttr(bindings[len(inputs) :]),
+            "constants": ArrayAttr(_constants(function, layout)),
+            "kernels": ArrayAttr([KernelAttr(k) for k in selector.kernels]),
+            "host_functions": ArrayAttr([StringAttr(f) for f in selector.host_functions]),
+        },
+        regions=[Region(Block(instructions))],
+        location=function.location,
+    )
+
+
+def _names(function: FuncOp, attribute: str) -> list[str]:
+    found = function.attributes.get(attribute)
+    if not isinstance(found, ArrayAttr):
+        raise error(
+            Code.IR_INVALID,
+            f"a tile function must carry {attribute}",
+            found="none",
+            source=function.sym_name.data,
+        )
+    return [s.data for s in cast(ArrayAttr[StringAttr], found)]
+
+
+def _types(function: FuncOp, arguments: Sequence[SSAValue]) -> list[Attribute]:
+    """The tensor types of the arguments as the user sees them, or else the plain storage types."""
+    found = [function.attributes.get(f"npu.{end}_types") for end in ("input", "output")]
+    if all(isinstance(f, ArrayAttr) for f in found):
+        return [t for f in found for t in cast(ArrayAttr[Attribute], f)]
+    return [TensorType(memref_of(a).element_type, shape_of(a)) for a in arguments]
+
+
+def _binding(name: str, argument: SSAValue, address: int, kind: Attribute) -> BindingAttr:
+    operand = Operand.dense("dram", address, dtype_of(argument), shape_of(argument))
+    if len(operand.dims) > 5:
+        operand = flattened(operand)
+    return BindingAttr(StringAttr(name), OperandAttr(operand), cast(TypeAttribute, kind))
+
+
+def _constants(function: FuncOp, layout: DramLayout) -> list[ConstantAttr]:
+    """Each content once, named after the operations that bring it."""
+    labels: dict[Blob, dict[str, None]] = {blob: {} for blob in layout.constants}
+    for op in function.walk():
+        if isinstance(op, ConstantOp):
+            labels[op.value.data].update(dict.fromkeys(provenance.sources(op)))
+    return [
+        ConstantAttr(IntAttr(address), BlobAttr(blob), StringAttr(", ".join(labels[blob])))
+        for blob, address in layout.constants.items()
+    ]
+
+
+def _dram_size(function: FuncOp, layout: DramLayout) -> int:
+    """One past the last byte of dram that the program uses."""
+    end = layout.end
+    for op in function.walk():
+        if isinstance(op, AllocOp) and space_of(op.result) == "dram":
+            offset = cast(Any, op.offset).value.data
+            end = max(end, offset + op.slots * slot_stride(op))
+    return aligned(end)
