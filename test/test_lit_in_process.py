@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import ROOT, ToolRun, run_in_process
 from filecheck.main import main as filecheck
+from harness import ROOT, ToolRun, run_in_process
 
 TEST = ROOT / "test"
 TOOLS = ("npu-opt", "npu-compile", "npu-run")

@@ -39,7 +39,7 @@ def _parser() -> common.Parser:
     add("model", help="an .onnx model, or .mlir at any level")
     add("-o", "--output", metavar="FILE", help="default: the model's name with .npu")
     common.add_model_options(parser)
-    add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level, not a program")
+    add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level instead")
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
     add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
     add("--remarks", action="store_true", help="print the remarks of the passes (stderr)")

@@ -1,0 +1,180 @@
+"""All levels and onnxruntime on the same input, layer by layer: where do they first differ?
+
+The levels graph, tile and npu must agree bit for bit. onnxruntime is an independent reference
+with a tolerance: other orders of summation, other roundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+
+from npu_dialect import api, pipeline, taps
+from npu_dialect.ports import Array, Inputs, bind
+
+if TYPE_CHECKING:
+    from npu_dialect.runtime.program import Program
+
+EXACT = ("graph", "tile", "npu")
+"""The levels that agree bit for bit, in the order of lowering."""
+
+RTOL = 1e-3
+ATOL = 1e-4
+"""The tolerance of floats against onnxruntime; the absolute one relative to the tensor's range."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One tensor of the model at two levels."""
+
+    source: str
+    before: str
+    """The level compared with: onnxruntime, graph or tile."""
+    level: str
+    differing: int
+    """Elements that are not the same bits (NaNs are the same)."""
+    elements: int
+    largest: float
+    """The largest difference; of quantized tensors in steps."""
+    agrees: bool
+    """Bit for bit, or within the tolerance against onnxruntime."""
+    first: tuple[int, ...] = ()
+    """The index of the first differing element, and its two values."""
+    values: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The steps in the order of the model. Tensors that a level never holds have no step there."""
+
+    steps: tuple[Step, ...]
+    reference: bool
+    """Whether onnxruntime took part."""
+
+    @property
+    def levels_agree(self) -> bool:
+        """Whether graph, tile and npu gave the same bits everywhere."""
+        return all(step.agrees for step in self.steps if step.before in EXACT)
+
+    @property
+    def reference_agrees(self) -> bool:
+        """Whether everything is within the tolerance of onnxruntime."""
+        return all(step.agrees for step in self.steps if step.before not in EXACT)
+
+    def first_difference(self, level: str) -> Step | None:
+        """The first tensor where `level` does not agree with the one before it."""
+        return next((s for s in self.steps if s.level == level and not s.agrees), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "levels_agree": self.levels_agree,
+            "reference_agrees": self.reference_agrees if self.reference else None,
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+
+def compare(
+    module: ModuleOp,
+    inputs: Inputs,
+    *,
+    model: str | Path | None = None,
+    program: Program | None = None,
+    seed: int | None = None,
+    progress: pipeline.Progress | None = None,
+) -> Comparison:
+    """Run a module as imported at every level, and the .onnx file `model` in onnxruntime.
+
+    The module is lowered in place. With a `program`, that one is run rather than the module's own.
+    `seed` chooses the order of execution of the npu level.
+    """
+    arrays = bind(api.inputs_of(module), inputs)
+    levels: dict[str, Mapping[str, Array]] = {}
+    if model is not None and str(model).endswith(".onnx"):
+        names = [port.name for port in api.inputs_of(module)]
+        levels["onnxruntime"] = taps.onnxruntime(Path(model), dict(zip(names, arrays, strict=True)))
+
+    def tap(level: api.Level, lowered: ModuleOp) -> None:
+        levels[level] = taps.level(level, lowered, arrays, program=program, seed=seed)
+
+    api.lower(module, options=pipeline.Options(progress=progress), on_level=tap)
+    return Comparison(tuple(_steps(levels)), "onnxruntime" in levels)
+
+
+def _steps(levels: Mapping[str, Mapping[str, Array]]) -> Iterator[Step]:
+    """Each tensor at each level against the nearest level before that holds it."""
+    order = dict.fromkeys(name for tensors in levels.values() for name in tensors)
+    for name in order:
+        holders = [level for level, tensors in levels.items() if name in tensors]
+        for before, level in pairwise(holders):
+            old, new = _aligned(levels[before][name], levels[level][name])
+            if old is not None:
+                yield compare_arrays(name, before, level, old, new)
+
+
+def _aligned(old: Array, new: Array) -> tuple[Array | None, Array]:
+    """The arrays with one layout: channels last, or as flat where only ones were moved.
+
+    None for arrays that do not hold the same values, such as reals and their quantized form.
+    """
+    if old.dtype != new.dtype:
+        return None, new
+    if old.shape == new.shape:
+        return old, new
+    last = np.moveaxis(old, 1, -1) if old.ndim > 2 else old
+    if last.shape == new.shape:
+        return last, new
+    for each in (old, last):
+        if _without_ones(each) == _without_ones(new):
+            return each.reshape(new.shape), new
+    return None, new
+
+
+def _without_ones(array: Array) -> tuple[int, ...]:
+    return tuple(n for n in array.shape if n != 1)
+
+
+def compare_arrays(source: str, before: str, level: str, old: Array, new: Array) -> Step:
+    """Compare two arrays of one shape and type."""
+    differs = ~same(old, new)
+    count = int(np.count_nonzero(differs))
+    if not count:
+        return Step(source, before, level, 0, old.size, 0.0, True)
+    wide_old, wide_new = old.astype(np.float64), new.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(wide_new - wide_old)
+    index = tuple(int(i) for i in np.argwhere(differs)[0])
+    return Step(
+        source=source,
+        before=before,
+        level=level,
+        differing=count,
+        elements=old.size,
+        largest=float(np.max(np.where(differs, gap, 0.0))),
+        agrees=before not in EXACT and within_tolerance(wide_old, wide_new, old.dtype.kind),
+        first=index,
+        values=(float(old[index]), float(new[index])),
+    )
+
+
+def same(old: Array, new: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where two arrays hold the same bits; any NaN equals any other, +0 and -0 differ."""
+    if old.dtype.kind in "iub":
+        return np.asarray(old == new)
+    both_nan = np.isnan(old) & np.isnan(new)
+    return np.asarray(((old == new) & (np.signbit(old) == np.signbit(new))) | both_nan)
+
+
+def within_tolerance(old: Array, new: Array, kind: str) -> bool:
+    """Whether `new` is near enough to the reference `old`: integers within one step."""
+    if kind in "iub":
+        return bool(np.max(np.abs(new - old)) <= 1)
+    finite = np.isfinite(old)
+    spread = float(np.ptp(old[finite])) if finite.any() else 0.0
+    return bool(np.allclose(new, old, rtol=RTOL, atol=ATOL * spread, equal_nan=True))
