@@ -166,10 +166,25 @@ def load_target(name: str | Path) -> Target:
 
     Raises TargetError where there is none, or where the file lacks or misspells a field.
     """
+    path = _path(name)
+    return _parse(_read(path, str(name)), str(path))
+
+
+def target_text(name: str | Path) -> str:
+    """The file of the target of this name, or this file. Raises TargetError where there is none."""
+    return _read(_path(name), str(name)).decode()
+
+
+def parse_target(text: str, where: str) -> Target:
+    """The target that the text of a target file describes; `where` names the text in errors (TargetError)."""
+    return _parse(text.encode(), where)
+
+
+def _path(name: str | Path) -> Path:
     path = Path(name)
     if path.suffix != ".toml":
         path = Path(__file__).parent / "targets" / f"{name}.toml"
-    return _load(path.resolve(), str(name))
+    return path.resolve()
 
 
 def target_names() -> list[str]:
@@ -178,22 +193,27 @@ def target_names() -> list[str]:
 
 
 @lru_cache
-def _load(path: Path, name: str) -> Target:
+def _read(path: Path, name: str) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         known = ", ".join(target_names())
         raise TargetError(
             f"a target must be one of {known} or a .toml file, found {name} ({error.strerror})"
         ) from error
+
+
+@lru_cache
+def _parse(data: bytes, where: str) -> Target:
     try:
         table = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path}: a target must be a TOML file, found: {error}") from error
+        raise TargetError(f"{where}: a target must be a TOML file, found: {error}") from error
     table["digest"] = hashlib.sha256(data).hexdigest()
-    target: Target = _build(Target, table, str(path))
+    target: Target = _build(Target, table, where)
     if target.array.kind not in _kinds():
-        raise TargetError(f"{path}: array.kind must be one of {', '.join(_kinds())}, found {target.array.kind}")
+        kinds = ", ".join(_kinds())
+        raise TargetError(f"{where}: array.kind must be one of {kinds}, found {target.array.kind}")
     return target
 
 

@@ -1,0 +1,237 @@
+"""A module at level npu to a program, and back.
+
+The module holds one `npu.program` and, as functions of graph operations, what `npu.host` calls. Beside properties, the
+assembler reads these attributes:
+
+    npu.placements  on npu.program: an array of dictionaries {source, op, engine, rule, reason} of strings
+    npu.metadata    on npu.program: a dictionary of strings, kept in the program as it is
+    npu.layer       on an instruction: the name of its layer (a fused group); else its sources, joined by " + "
+    npu.tensors     on an instruction: the `#npu.binding`s of the model's tensors that are complete once it has run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    IntAttr,
+    LocationAttr,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+)
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Block, Operation, Region, TypeAttribute
+from xdsl.printer import Printer
+
+from npu_dialect import blob, dtypes, provenance
+from npu_dialect.blob import BlobAttr
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph.quant import QuantType
+from npu_dialect.kernel import KernelAttr
+from npu_dialect.npu import encoding
+from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr, TargetAttr
+from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.fields import integer
+from npu_dialect.npu.structure import ProgramOp
+from npu_dialect.runtime import host
+from npu_dialect.runtime.program import (
+    Binding,
+    Constant,
+    DebugRecord,
+    HostCode,
+    Placement,
+    Program,
+    Quantization,
+    TensorRecord,
+    scalar_or_list,
+)
+from npu_dialect.target import TargetError, target_text
+
+LAYER, TENSORS = "npu.layer", "npu.tensors"
+PLACEMENTS, METADATA = "npu.placements", "npu.metadata"
+
+
+def assemble(module: ModuleOp) -> Program:
+    """The program of a module. Raises CompileError (NPU0202, NPU0301, NPU0404)."""
+    op = _program_op(module)
+    instructions = list(op.walk_instructions())
+    return Program(
+        target_text=_target_text(op),
+        entries={"main": _encode(op)},
+        kernels=tuple(k.data for k in op.kernels),
+        constants=tuple(Constant(c.label.data, c.address.data, c.blob.array) for c in op.constants),
+        dram_size=op.dram_size.value.data,
+        inputs=tuple(map(binding, op.inputs)),
+        outputs=tuple(map(binding, op.outputs)),
+        host=_host_code(module, [name.data for name in op.host_functions]),
+        debug=tuple(map(_debug_record, instructions)),
+        tensors=tuple(_tensor_records(instructions)),
+        placements=tuple(_placements(op)),
+        metadata=_strings(op.attributes.get(METADATA, DictionaryAttr({}))),
+    )
+
+
+def _program_op(module: ModuleOp) -> ProgramOp:
+    found = [op for op in module.body.ops if isinstance(op, ProgramOp)]
+    if len(found) != 1:
+        raise error(
+            Code.IR_INVALID,
+            "a module must hold one npu.program to be assembled",
+            found=f"{len(found)} of them",
+            remedy="lowering the module to level npu first",
+        )
+    return found[0]
+
+
+def _target_text(op: ProgramOp) -> str:
+    try:
+        return target_text(op.target.data)
+    except TargetError as problem:
+        raise error(Code.TARGET_UNKNOWN, str(problem), source="target") from problem
+
+
+def _encode(op: ProgramOp) -> bytes:
+    try:
+        return encoding.encode(op.body.block.ops)
+    except encoding.EncodingError as problem:
+        rule = f"{problem.op.name}: {problem.reason}"
+        raise error(Code.FIELD_RANGE, rule, source=problem.op) from problem
+
+
+def binding(attribute: BindingAttr) -> Binding:
+    """The input or output that the attribute describes."""
+    type_ = cast(TensorType[Attribute], attribute.type)
+    element = type_.element_type
+    quantized = None
+    if isinstance(element, QuantType):
+        scales, zeros = scalar_or_list(element.scales), scalar_or_list(element.zero_points)
+        quantized = Quantization(scales, zeros, element.axis)
+    return Binding(
+        attribute.label.data,
+        dtypes.of(element),
+        type_.get_shape(),
+        attribute.operand.data,
+        str(type_),
+        quantized,
+    )
+
+
+def _host_code(module: ModuleOp, names: Sequence[str]) -> HostCode:
+    """The named functions as the text of one module, with locations."""
+    if not names:
+        return HostCode()
+    known = {op.sym_name.data: op for op in module.body.ops if isinstance(op, FuncOp)}
+    missing = [n for n in names if n not in known]
+    if missing:
+        raise error(
+            Code.IR_INVALID,
+            "the host functions of an npu.program must be functions of the module",
+            found=f"no {', '.join(missing)}",
+        )
+    functions = ModuleOp([known[n].clone() for n in dict.fromkeys(names)])
+    blobs = dict(sorted(blob.collect_blobs(functions).items()))
+    return HostCode(tuple(names), _text(functions), blobs)
+
+
+def _text(module: ModuleOp) -> str:
+    from io import StringIO
+
+    stream = StringIO()
+    Printer(stream=stream, print_debuginfo=True).print_op(module)
+    return stream.getvalue()
+
+
+def _debug_record(op: Instruction) -> DebugRecord:
+    sources = provenance.sources(op)
+    layer = op.attributes.get(LAYER)
+    if isinstance(layer, StringAttr):
+        return DebugRecord(layer.data, sources)
+    if not sources:
+        raise error(
+            Code.PROVENANCE,
+            f"every instruction must know its layer, and {op.name} does not",
+            found=str(op)[:200],
+            remedy="a location or the attribute npu.layer",
+            source=op.name,
+        )
+    return DebugRecord(" + ".join(sources), sources)
+
+
+def _tensor_records(ops: Sequence[Instruction]) -> Iterator[TensorRecord]:
+    for number, op in enumerate(ops):
+        for each in cast(ArrayAttr[BindingAttr], op.attributes.get(TENSORS, ArrayAttr([]))):
+            yield TensorRecord(number, binding(each))
+
+
+def _placements(op: ProgramOp) -> Iterator[Placement]:
+    for each in cast(ArrayAttr[Attribute], op.attributes.get(PLACEMENTS, ArrayAttr([]))):
+        yield Placement(**_strings(each))
+
+
+def _strings(attribute: Attribute) -> dict[str, str]:
+    items = cast(DictionaryAttr, attribute).data.items()
+    return {name: cast(StringAttr, value).data for name, value in items}
+
+
+# --- back to a module -----------------------------------------------------------------------------
+
+
+def to_module(program: Program) -> ModuleOp:
+    """The module of a program, detached from it. The target is given by name."""
+    ops = [op.clone() for op in program.code]
+    instructions = (each for op in ops for each in op.walk() if isinstance(each, Instruction))
+    for number, each in enumerate(instructions):
+        _annotate(each, program.debug[number])
+        here = [t.binding for t in program.tensors if t.instruction == number]
+        if here:
+            each.attributes[TENSORS] = ArrayAttr(_binding_attr(b) for b in here)
+    functions = host.parse(program.host).body.ops if program.host.names else ()
+    return ModuleOp([_program(program, ops), *(f.clone() for f in functions)])
+
+
+def _annotate(op: Instruction, record: DebugRecord) -> None:
+    op.location = _location(record.sources)
+    if record.layer != " + ".join(record.sources):
+        op.attributes[LAYER] = StringAttr(record.layer)
+
+
+def _location(sources: Sequence[str]) -> LocationAttr:
+    return provenance.fuse(*map(provenance.name_location, sources))
+
+
+def _program(program: Program, ops: Sequence[Operation]) -> ProgramOp:
+    properties: Mapping[str, Attribute] = {
+        "sym_name": StringAttr("main"),
+        "target": TargetAttr(program.target),
+        "dram_size": integer(program.dram_size),
+        "inputs": ArrayAttr(map(_binding_attr, program.inputs)),
+        "outputs": ArrayAttr(map(_binding_attr, program.outputs)),
+        "constants": ArrayAttr(map(_constant_attr, program.constants)),
+        "kernels": ArrayAttr(map(KernelAttr, program.kernels)),
+        "host_functions": ArrayAttr(map(StringAttr, program.host.names)),
+    }
+    attributes: dict[str, Attribute] = {}
+    if program.placements:
+        attributes[PLACEMENTS] = ArrayAttr(_dictionary(vars(p)) for p in program.placements)
+    if program.metadata:
+        attributes[METADATA] = _dictionary(program.metadata)
+    return ProgramOp.create(
+        properties=dict(properties), attributes=attributes, regions=[Region(Block(ops))]
+    )
+
+
+def _dictionary(strings: Mapping[str, Any]) -> DictionaryAttr:
+    return DictionaryAttr({name: StringAttr(text) for name, text in strings.items()})
+
+
+def _binding_attr(item: Binding) -> BindingAttr:
+    type_ = cast(TypeAttribute, host.parse_type(item.type))
+    return BindingAttr(StringAttr(item.name), OperandAttr(item.operand), type_)
+
+
+def _constant_attr(item: Constant) -> ConstantAttr:
+    return ConstantAttr(IntAttr(item.address), BlobAttr.of(item.array), StringAttr(item.label))

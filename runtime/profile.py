@@ -1,0 +1,149 @@
+"""What a program costs, by layer and engine: all that does not depend on data, computed once per program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+from npu_dialect.cost import Cost, energy_pj
+from npu_dialect.runtime import energy, layers, timing
+from npu_dialect.runtime.energy import Energy
+from npu_dialect.runtime.layers import Facts, Layer
+from npu_dialect.runtime.program import PlacedOp, Program
+from npu_dialect.runtime.schedule import Plan, queue_name
+from npu_dialect.runtime.timing import Timing
+from npu_dialect.target import Target
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine of the machine. `utilization` is the part of the makespan in which it is busy."""
+
+    name: str
+    instructions: int
+    busy: int
+    utilization: float
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Time and energy of a program."""
+
+    program: Program
+    plan: Plan
+    costs: Sequence[Cost]
+    """By executed instruction."""
+    timing: Timing
+
+    @property
+    def target(self) -> Target:
+        """The machine."""
+        return self.program.machine
+
+    @property
+    def cycles(self) -> int:
+        """The makespan, without the conversion of inputs and outputs."""
+        return self.timing.makespan
+
+    @property
+    def seconds(self) -> float:
+        """The makespan at the target's frequency."""
+        return self.cycles / self.target.frequency
+
+    @cached_property
+    def energy(self) -> Energy:
+        """Without the conversion of inputs and outputs."""
+        is_npu = [self.engine_of(i) in energy.NPU_ENGINES for i in range(len(self.costs))]
+        return Energy(
+            dynamic=layers.add(energy_pj(self.costs[i], self.target) for i in self._members(False)),
+            leakage=energy.leakage(self.target, self.cycles),
+            clock=energy.clock(self.target, self.timing, is_npu),
+        )
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """In the order in which they first appear in the program."""
+        return layers.rows(self._facts, self._members(False), self.energy.static)
+
+    @cached_property
+    def io(self) -> list[Layer]:
+        """The conversion of inputs and outputs; no part of the makespan or the energy."""
+        return layers.rows(self._facts, self._members(True))
+
+    @cached_property
+    def engines(self) -> list[Engine]:
+        """Every engine that the program uses, but io."""
+        queues = zip(self.plan.queues, self.plan.members, strict=True)
+        return [self._engine(queue_name(q), m) for q, m in queues if q[1] != "io"]
+
+    def _engine(self, name: str, members: Sequence[int]) -> Engine:
+        busy = sum(self.costs[i].cycles for i in members)
+        return Engine(name, len(members), busy, busy / self.cycles if self.cycles else 0.0)
+
+    @cached_property
+    def peak_spm(self) -> int:
+        """The highest address of the scratchpad that an operand reaches."""
+        operands = (o for _, op in self.program.executed for _, _, o in op.operand_fields())
+        return max((o.interval[1] for o in operands if o.space == "spm"), default=0)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of the array."""
+        return sum(c.macs for c in self.costs)
+
+    @cached_property
+    def utilization(self) -> float:
+        """Of the array's peak, over the makespan."""
+        ideal = sum(layers.peak_cycles(self.target, c) for c in self.costs)
+        return ideal / self.cycles if self.cycles else 0.0
+
+    @property
+    def dram_read(self) -> int:
+        """Bytes, without the conversion of inputs and outputs."""
+        return sum(layer.dram_read for layer in self.layers)
+
+    @property
+    def dram_written(self) -> int:
+        """Bytes, without the conversion of inputs and outputs."""
+        return sum(layer.dram_written for layer in self.layers)
+
+    def engine_of(self, instruction: int) -> str:
+        """The engine of an executed instruction, without its core."""
+        return self.plan.queues[self.plan.queue_of[instruction]][1]
+
+    def _members(self, io: bool) -> list[int]:
+        return [i for i in range(len(self.costs)) if (self.engine_of(i) == "io") == io]
+
+    @property
+    def _facts(self) -> Facts:
+        return Facts(self.program, self.target, self.plan, self.costs, self.timing)
+
+
+_profiles: WeakKeyDictionary[Program, Profile] = WeakKeyDictionary()
+
+
+def of(program: Program) -> Profile:
+    """The profile of a program, computed at the first call. Raises CompileError (NPU0604) on deadlock."""
+    found = _profiles.get(program)
+    if found is None:
+        found = _profiles[program] = _make(program)
+    return found
+
+
+def _make(program: Program) -> Profile:
+    plan = Plan.of(program)
+    by_static = [op.cost(program.machine, program.kernels) for op, _ in program.static]
+    costs = [by_static[number] for number, _ in program.executed]
+    return Profile(program, plan, costs, timing.of_costs(plan, costs))
+
+
+def placed(program: Program) -> list[PlacedOp]:
+    """The program's placement records, each with its layer and that layer's cycles."""
+    layer_of = {s: row for row in of(program).layers for s in (row.name, *row.sources)}
+    return [
+        PlacedOp(**asdict(p), layer=row.name if row else "", cycles=row.cycles if row else 0)
+        for p in program.placements
+        for row in [layer_of.get(p.source)]
+    ]

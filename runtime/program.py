@@ -1,0 +1,300 @@
+"""The program: what the compiler makes, the `.npu` file holds and the simulator runs.
+
+It is self-contained: instructions in their binary form, kernels, constants, the memory map, inputs and outputs by
+name, host functions as text, the whole description of its target, and what is needed to explain it (sources, layers,
+placement). Equal modules give equal bytes: there is no time stamp and no dependence on hash order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+
+from npu_dialect import files
+from npu_dialect.kernel import Kernel
+from npu_dialect.machine import Operand
+from npu_dialect.npu import encoding
+from npu_dialect.npu.base import Instruction, Values, Wait
+from npu_dialect.npu.disassemble import disassemble
+from npu_dialect.npu.structure import RepeatOp
+from npu_dialect.ports import Port
+from npu_dialect.target import Target, TargetError, parse_target
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real = (stored - zero_points) * scales; per `axis`, or for the whole tensor when it is None."""
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Binding(Port):
+    """An input or output of a program: a port, where it lies, and its type as the user sees it."""
+
+    operand: Operand
+    type: str
+    """The tensor type as text."""
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array that must lie at `address` in dram before the program starts."""
+
+    label: str
+    address: int
+    array: Array
+
+    @property
+    def end(self) -> int:
+        return self.address + self.array.nbytes
+
+
+@dataclass(frozen=True)
+class HostCode:
+    """The functions of graph operations that `npu.host` calls by number: the text of one module."""
+
+    names: tuple[str, ...] = ()
+    text: str = ""
+    blobs: Mapping[str, Array] = field(default_factory=lambda: {})
+    """Large constants of the text, by digest."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an operation of the model runs, the rule that decided, and its reason."""
+
+    source: str
+    op: str
+    engine: str
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlacedOp(Placement):
+    """A placement with the layer of the program it became part of, and that layer's cycles of the makespan.
+
+    An operation that was folded away has no layer ("").
+    """
+
+    layer: str
+    cycles: int
+
+
+@dataclass(frozen=True)
+class DebugRecord:
+    """Which layer (fused group) an instruction belongs to, and the model's nodes behind it."""
+
+    layer: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A tensor of the model that is complete, at `binding`, once instruction number `instruction` has run."""
+
+    instruction: int
+    binding: Binding
+
+
+@dataclass(frozen=True)
+class DecodedInstruction:
+    """One static instruction, as `Program.instructions` lists it."""
+
+    index: int
+    engine: str
+    core: int
+    op: str
+    fields: Values
+    waits: tuple[Wait, ...]
+    layer: str
+    source: tuple[str, ...]
+    trips: int
+    """How often its repeat executes it; 1 outside repeats."""
+    instruction: Instruction
+
+    def __str__(self) -> str:
+        return f"{self.index:5} {self.engine:4} {self.instruction!s}  // {self.layer}"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled model. See the module docstring."""
+
+    target_text: str
+    """The file of the target."""
+    entries: Mapping[str, bytes]
+    """Instructions in binary form, by entry; `main` always."""
+    kernels: tuple[Kernel, ...]
+    constants: tuple[Constant, ...]
+    dram_size: int
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    host: HostCode = field(default_factory=HostCode)
+    debug: tuple[DebugRecord, ...] = ()
+    """One per static instruction of `main`."""
+    tensors: tuple[TensorRecord, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=lambda: {})
+
+    # --- files ------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.npu` file, whole or not at all. Raises CompileError (NPU0002)."""
+        files.write_bytes(path, self.to_bytes())
+
+    @staticmethod
+    def load(path: str | Path) -> Program:
+        """The program of a `.npu` file. Raises CompileError (NPU0001, NPU0401, NPU0402)."""
+        return Program.from_bytes(files.read_bytes(path), str(path))
+
+    def to_bytes(self) -> bytes:
+        """The content of the program's file."""
+        from npu_dialect.runtime import serialize
+
+        return serialize.to_bytes(self)
+
+    @staticmethod
+    def from_bytes(data: bytes, source: str = "program") -> Program:
+        """The program of a file's content. Raises CompileError (NPU0401, NPU0402)."""
+        from npu_dialect.runtime import serialize
+
+        return serialize.from_bytes(data, source)
+
+    # --- modules ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def from_module(module: ModuleOp) -> Program:
+        """The program of a module that holds one `npu.program` and its host functions.
+
+        Raises CompileError (NPU0202, NPU0301, NPU0404).
+        """
+        from npu_dialect.runtime import assembler
+
+        return assembler.assemble(module)
+
+    def to_module(self) -> ModuleOp:
+        """The module of the program: `from_module` of it gives the same program."""
+        from npu_dialect.runtime import assembler
+
+        return assembler.to_module(self)
+
+    # --- what it holds ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def machine(self) -> Target:
+        """The description of the target that the program is compiled for."""
+        try:
+            return parse_target(self.target_text, "the program's target")
+        except TargetError as problem:
+            from npu_dialect.runtime.container import malformed
+
+            raise malformed("program", str(problem)) from problem
+
+    @property
+    def target(self) -> str:
+        """The target's name."""
+        return self.machine.name
+
+    @property
+    def target_digest(self) -> str:
+        """SHA-256 of the target's file."""
+        return self.machine.digest
+
+    @cached_property
+    def code(self) -> tuple[Operation, ...]:
+        """The decoded instructions and repeats of `main`. Raises CompileError (NPU0401)."""
+        try:
+            return tuple(encoding.decode(self.entries["main"]))
+        except ValueError as problem:
+            from npu_dialect.runtime.container import malformed
+
+            raise malformed("program", str(problem)) from problem
+
+    @cached_property
+    def static(self) -> tuple[tuple[Instruction, int], ...]:
+        """Every instruction once, with the trips of its repeat, in program order."""
+        rows: list[tuple[Instruction, int]] = []
+        for op in self.code:
+            if isinstance(op, RepeatOp):
+                rows += [(each, op.count) for each in op.instructions]
+            elif isinstance(op, Instruction):
+                rows.append((op, 1))
+        return tuple(rows)
+
+    @cached_property
+    def executed(self) -> tuple[tuple[int, Instruction], ...]:
+        """Every instruction as often as it runs, in program order, with its number in `instructions`."""
+        rows: list[tuple[int, Instruction]] = []
+        number = 0
+        for op in self.code:
+            if isinstance(op, RepeatOp):
+                body = op.instructions
+                for trip in range(op.count):
+                    rows += [(number + i, each.at(trip)) for i, each in enumerate(body)]
+                number += len(body)
+            elif isinstance(op, Instruction):
+                rows.append((number, op))
+                number += 1
+        return tuple(rows)
+
+    @cached_property
+    def instructions(self) -> list[DecodedInstruction]:
+        """Every instruction once: engine, operation, fields, source."""
+        return [self._decoded(i, op, trips) for i, (op, trips) in enumerate(self.static)]
+
+    def _decoded(self, index: int, op: Instruction, trips: int) -> DecodedInstruction:
+        record = self.debug[index]
+        return DecodedInstruction(
+            index=index,
+            engine=op.engine,
+            core=op.core_index,
+            op=op.name,
+            fields=op.values(),
+            waits=op.wait_list,
+            layer=record.layer,
+            source=record.sources,
+            trips=trips,
+            instruction=op,
+        )
+
+    @property
+    def placement(self) -> list[PlacedOp]:
+        """Per source operation: engine, rule, reason, and cycles of its layer on the critical path."""
+        from npu_dialect.runtime import profile
+
+        return profile.placed(self)
+
+    def disassembly(self) -> str:
+        """The decoded instructions as text, one per line, each with its layer."""
+        return disassemble(self.code, [r.layer for r in self.debug])
+
+    @cached_property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(c.array.nbytes for c in self.constants)
+
+    def __repr__(self) -> str:
+        return (
+            f"Program({self.target}, {len(self.static)} instructions, {len(self.kernels)} kernels, "
+            f"{self.constant_bytes} bytes of constants)"
+        )
+
+
+def scalar_or_list(values: npt.ArrayLike) -> tuple[Any, ...]:
+    """An array's elements as a tuple of Python numbers."""
+    return tuple(np.asarray(values).reshape(-1).tolist())
