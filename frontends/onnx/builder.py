@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,11 @@ NEVER_FOLDED = (graph.DequantizeOp, graph.ConstantOp)
 """A quantized weight stays in its integers, followed by `dequantize`."""
 
 
-def type_of(value: SSAValue) -> TensorType[Any]:
+def type_of(value: SSAValue) -> TensorType[Attribute]:
     """The tensor type of a value."""
-    assert isinstance(value.type, TensorType)
-    return value.type  # pyright: ignore[reportUnknownVariableType]
+    found = value.type
+    assert isinstance(found, TensorType)
+    return cast(TensorType[Attribute], found)
 
 
 def shape_of(value: SSAValue) -> tuple[int, ...]:
@@ -102,7 +103,7 @@ class Builder:
 
     # Operations
 
-    def emit(self, op: Operation) -> SSAValue:
+    def emit(self, op: graph.GraphOp) -> SSAValue:
         """Append an op of one result, or fold it."""
         self._check(op)
         folded = self._fold(op)
@@ -129,7 +130,7 @@ class Builder:
             itemsize = dtype_of(result).itemsize
             tensors.check_shape(shape_of(result), itemsize, str(self.location))
 
-    def _fold(self, op: Operation) -> SSAValue | None:
+    def _fold(self, op: graph.GraphOp) -> SSAValue | None:
         if isinstance(op, NEVER_FOLDED) or not op.operands:
             return None
         arrays = [self.array(value) for value in op.operands]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto
-from onnx.defs import OpSchema
 from xdsl.ir import SSAValue
 
 from npu_dialect.frontends.onnx import opaque, registry
@@ -65,18 +65,20 @@ def _body(function: FunctionProto, defaults: Mapping[str, AttributeProto], node:
     return Body(function.input, function.output, function.node, opsets, attributes)
 
 
-def _context_free(schema: OpSchema) -> FunctionProto | None:
+def _context_free(schema: Any) -> FunctionProto | None:
     return schema.function_body if schema.has_function else None
 
 
 def _context_dependent(
-    schema: OpSchema, node: NodeProto, values: Sequence[SSAValue | None], version: int
+    schema: Any, node: NodeProto, values: Sequence[SSAValue | None], version: int
 ) -> FunctionProto | None:
-    versions = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+    versions: list[int] = [
+        v for v in schema.context_dependent_function_opset_versions if v <= version
+    ]
     if not versions:
         return None
     types = [opaque.type_proto(value).SerializeToString() for value in values]
-    data = schema.get_context_dependent_function_with_opset_version(
+    data: bytes = schema.get_context_dependent_function_with_opset_version(
         max(versions), node.SerializeToString(), types
     )
     function = FunctionProto()

@@ -24,10 +24,10 @@ from xdsl.traits import is_side_effect_free
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code
 from npu_dialect.frontends.onnx import functions, inputs, opaque, registry, tensors, widen
-from npu_dialect.frontends.onnx import ops as _ops  # noqa: F401  (fills the table)
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of
 from npu_dialect.frontends.onnx.errors import NotExpressible, refuse
 from npu_dialect.frontends.onnx.model import Model, Source, free_names, node_source, read
+from npu_dialect.frontends.onnx.ops import TOPICS
 
 MAX_DEPTH = 32
 """Functions and subgraphs nested deeper than this are taken for a recursion."""
@@ -54,6 +54,7 @@ class Frame:
 
 def load(source: Source, shapes: Mapping[str, Sequence[int]], values: Values) -> ModuleOp:
     """The module of a model; see `npu_dialect.frontends.onnx.load`."""
+    assert TOPICS, "the table is filled by importing the topics"
     model = read(source)
     return Importer(model, inputs.bind(model, shapes, values), values).run()
 

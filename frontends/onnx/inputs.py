@@ -87,7 +87,7 @@ def _given(entry: Input, shape: Sequence[int] | None) -> tuple[Dim, ...] | None:
         return entry.dims
     dims = entry.dims if entry.dims is not None else (None,) * len(shape)
     fits = len(dims) == len(shape) and all(
-        isinstance(size, (int, np.integer)) and size >= 0 and (size == dim or type(dim) is not int)
+        size >= 0 and (size == dim or type(dim) is not int)
         for dim, size in zip(dims, shape, strict=True)
     )
     if not fits:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx.checker
@@ -210,9 +211,9 @@ def _check_operator(node: NodeProto, opsets: dict[str, int], local: set[tuple[st
 
 
 def _check_old(node: NodeProto, version: int) -> None:
-    if not registry.is_as_in_7("", node.op_type, version):
-        if registry.find("", node.op_type, version) is None:
-            raise _opset(node_source(node), f"{node.op_type} of opset {version}")
+    same = registry.is_as_in_7("", node.op_type, version)
+    if not same and registry.find("", node.op_type, version) is None:
+        raise _opset(node_source(node), f"{node.op_type} of opset {version}")
 
 
 def node_source(node: NodeProto) -> str:
@@ -346,7 +347,8 @@ def free_names(node: NodeProto) -> list[str]:
 
 def _check_proto(proto: ModelProto, name: str) -> None:
     try:
-        onnx.checker.check_model(proto)
+        checker: Any = onnx.checker
+        checker.check_model(proto)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise refuse(
             Code.MODEL_MALFORMED, name, "the model must pass onnx.checker", str(error)

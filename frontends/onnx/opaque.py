@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx.shape_inference
 from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
-from onnx.defs import OpSchema
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.diagnostics import Code
-from npu_dialect.frontends.onnx import registry, tensors
+from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import refuse
 from npu_dialect.frontends.onnx.model import ONNX_DOMAINS, node_source
@@ -22,6 +22,12 @@ from npu_dialect.frontends.onnx.model import ONNX_DOMAINS, node_source
 IR_VERSION = 10
 MAX_HINT = 1024
 """Constants of at most so many values help shape inference (shapes, axes, scales)."""
+
+RANDOM = (
+    "Bernoulli", "Dropout", "Multinomial",
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+)  # fmt: skip
+"""Operators whose results are not folded."""
 
 SUCCESSORS = {"Scatter": ("ScatterElements", 11)}
 """Deprecated operators that the reference lacks: the same under a new name."""
@@ -58,7 +64,7 @@ def emit(
     model = _model(node, operands, opsets)
     source = node_source(node)
     known = {name: array for name in operands if (array := b.array(operands[name])) is not None}
-    if len(known) == len(operands) and _is_deterministic(node, opsets):
+    if len(known) == len(operands) and _is_deterministic(node):
         return _evaluate(b, model, known, source)
     types = _result_types(model, known, declared, source)
     payload = model.SerializeToString(deterministic=True)
@@ -96,11 +102,8 @@ def _successor(node: NodeProto) -> NodeProto:
     return copy
 
 
-def _is_deterministic(node: NodeProto, opsets: Mapping[str, int]) -> bool:
-    domain = "" if node.domain in ONNX_DOMAINS else node.domain
-    schema = registry.schema(domain, node.op_type, opsets.get(domain, 1))
-    random = OpSchema.NodeDeterminism.NonDeterministic
-    return schema is not None and schema.node_determinism != random
+def _is_deterministic(node: NodeProto) -> bool:
+    return node.domain in ONNX_DOMAINS and node.op_type not in RANDOM
 
 
 def _evaluate(
@@ -110,7 +113,8 @@ def _evaluate(
 
     names = [name for name in model.graph.node[0].output if name]
     try:
-        results = ReferenceEvaluator(model).run(names, dict(arrays))
+        evaluator: Any = ReferenceEvaluator(model)
+        results: Sequence[Any] = evaluator.run(names, dict(arrays))
         found = {n: np.asarray(r) for n, r in zip(names, results, strict=True)}
     except Exception as error:
         raise _invalid(model, source, str(error)) from None

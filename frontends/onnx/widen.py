@@ -68,7 +68,7 @@ def _call(
 ) -> Sequence[SSAValue]:
     """What an op of the dialect refuses (ValueError) is not expressible."""
     try:
-        found = row.function(b, *inputs, **attributes)
+        found: SSAValue | Sequence[SSAValue] = row.function(b, *inputs, **attributes)
     except ValueError as error:
         raise NotExpressible(str(error)) from None
     return [found] if isinstance(found, SSAValue) else found

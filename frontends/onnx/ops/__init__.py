@@ -16,18 +16,18 @@ from npu_dialect.frontends.onnx.ops import (
     shapes,
 )
 
-__all__ = [
-    "constants",
-    "convolution",
-    "elementwise",
-    "linear",
-    "microsoft",
-    "movement",
-    "normalization",
-    "pooling",
-    "qlinear",
-    "quantization",
-    "reductions",
-    "selection",
-    "shapes",
+TOPICS = [
+    constants,
+    convolution,
+    elementwise,
+    linear,
+    microsoft,
+    movement,
+    normalization,
+    pooling,
+    qlinear,
+    quantization,
+    reductions,
+    selection,
+    shapes,
 ]

@@ -142,8 +142,8 @@ def modulo(b: Builder, x: SSAValue, y: SSAValue, *, fmod: int) -> SSAValue:
     if fmod:
         return rest
     zero = b.scalar(0, rest)
-    negative = [b.emit(graph.LtOp(value, zero)) for value in (rest, y)]
-    wrong = b.emit(graph.AndOp(b.emit(graph.NeOp(rest, zero)), b.emit(graph.XorOp(*negative))))
+    differ = b.emit(graph.XorOp(b.emit(graph.LtOp(rest, zero)), b.emit(graph.LtOp(y, zero))))
+    wrong = b.emit(graph.AndOp(b.emit(graph.NeOp(rest, zero)), differ))
     return common.where(b, wrong, common.add(b, rest, y), rest)
 
 
@@ -258,14 +258,11 @@ def clip(
     b: Builder, x: SSAValue, low: SSAValue | None = None, high: SSAValue | None = None
 ) -> SSAValue:
     """By `clamp` if the bounds are known, else by `max` and `min`."""
-    bounds = [b.array(bound) for bound in (low, high)]
-    if all(bound is None or array is not None for bound, array in zip((low, high), bounds)):  # noqa: B905
-        least, most = _limits(x)
-        return _clamp(
-            b, x,
-            least if bounds[0] is None else bounds[0].reshape(()).item(),
-            most if bounds[1] is None else bounds[1].reshape(()).item(),
-        )  # fmt: skip
+    least, most = _limits(x)
+    lowest = least if low is None else b.array(low)
+    highest = most if high is None else b.array(high)
+    if lowest is not None and highest is not None:
+        return _clamp(b, x, np.asarray(lowest).item(), np.asarray(highest).item())
     if low is not None:
         x = b.emit(graph.MaxOp(x, low))
     return x if high is None else b.emit(graph.MinOp(x, high))

@@ -139,8 +139,8 @@ def pad(
     mode: str,
 ) -> SSAValue:
     """Pads and value as inputs."""
-    number = b.known(value, "the padding value").reshape(-1) if value is not None else []
-    fill = number[0].item() if len(number) else 0
+    known = b.known(value, "the padding value").reshape(-1).tolist() if value is not None else []
+    fill = known[0] if known else 0
     places = b.ints(axes, "axes") if axes is not None else None
     return _pad(b, x, mode, b.ints(pads, "pads"), fill, places)
 
