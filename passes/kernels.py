@@ -58,9 +58,9 @@ def build_kernel(
 ) -> KernelPlan:
     """The kernel that computes `result` from the inputs of `ops`, in their order.
 
-    With an `anchor` (which `ops` may hold too) the first tensor is its raw result, to which its bias
-    is added first. Constants become immediates or parameter rows where they can, also when they are
-    operands of the group around `ops`. Raises KernelError.
+    With an `anchor` (which `ops` may hold too) the first tensor is its raw result, to which its
+    bias is added first. Constants become immediates or parameter rows where they can, also when
+    they are operands of the group around `ops`. Raises KernelError.
     """
     emitter = _Emitter(result)
     if anchor is not None:

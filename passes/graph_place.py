@@ -1,0 +1,182 @@
+"""graph-place: every operation gets the engine that runs it, the rule that decided and the reason.
+
+    %1 = graph.conv2d %x, %w {...} : (tensor<1x8x8x16x!q>, ...) -> tensor<1x8x8x16xi32>
+    %2 = graph.softmax %0 {axis = 1} : (tensor<1x10xf32>) -> tensor<1x10xf32>
+
+becomes, for a target without floats,
+
+    %1 = graph.conv2d %x, %w {..., npu.placement = #graph.placement<mxu, "array", "...">} : ...
+    %2 = graph.softmax %0 {..., npu.placement = #graph.placement<host, "several-steps", "...">}
+
+Constants have no place: they lie in memory. A target without floats converts its inputs and outputs
+on the engine `io`. Data that only moves between operations of the host stays there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from npu_dialect import graph
+from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
+from npu_dialect.graph.base import dtype_of
+from npu_dialect.passes.kernels import constant_of
+from npu_dialect.passes.placement.rules import has_float_lanes, place
+from npu_dialect.passes.targets import module_target
+from npu_dialect.target import Target
+
+MOVES = (
+    graph.ReshapeOp,
+    graph.TransposeOp,
+    graph.ConcatOp,
+    graph.SliceOp,
+    graph.PadOp,
+    graph.BroadcastToOp,
+)
+VIEWS = (graph.ReshapeOp, graph.TransposeOp)
+
+QUANTIZE = PlacementAttr.of(
+    "io", "quantize-input", "an input is quantized at the boundary: the vector unit has no floats"
+)
+DEQUANTIZE = PlacementAttr.of(
+    "io",
+    "dequantize-output",
+    "an output becomes real numbers at the boundary: no float vector unit",
+)
+AMONG_HOST = PlacementAttr.of(
+    "host", "moves-among-host", "data that moves between operations of the host stays there"
+)
+
+
+@dataclass(frozen=True)
+class GraphPlacePass(ModulePass):
+    """Decide the engine of every operation."""
+
+    name = "graph-place"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = module_target(op)
+        for function in op.ops:
+            if isinstance(function, FuncOp) and not function.is_declaration:
+                _place_block(function.body.block, target)
+
+
+def _place_block(block: Block, target: Target) -> None:
+    ops = [op for op in block.ops if _needs_place(op)]
+    for op in ops:
+        op.attributes[PLACEMENT] = place(op, target)
+    if not has_float_lanes(target):
+        _place_boundary(ops)
+    _keep_moves_on_host(ops)
+
+
+def _needs_place(op: Operation) -> bool:
+    return isinstance(op, graph.GraphOp) and not isinstance(op, graph.ConstantOp | graph.GroupOp)
+
+
+def engine_of(op: Operation) -> str | None:
+    """The engine that an operation was placed on, or None before placement."""
+    found = op.attributes.get(PLACEMENT)
+    return found.data.engine if isinstance(found, PlacementAttr) else None
+
+
+# Conversions at the boundary
+
+
+def _place_boundary(ops: list[Operation]) -> None:
+    for op in ops:
+        if isinstance(op, graph.QuantizeOp) and (views := _from_argument(op.x)) is not None:
+            _set([op, *views], QUANTIZE)
+    for op in reversed(ops):
+        if _makes_real(op) and (chain := _to_output(op)) is not None:
+            _set([op, *chain], DEQUANTIZE)
+
+
+def _set(ops: Iterable[Operation], placement: PlacementAttr) -> None:
+    for op in ops:
+        op.attributes[PLACEMENT] = placement
+
+
+def _from_argument(value: SSAValue) -> list[Operation] | None:
+    """The views through which a value comes from an argument; None where it comes otherwise."""
+    views: list[Operation] = []
+    while isinstance(owner := value.owner, Operation):
+        if not isinstance(owner, VIEWS):
+            return None
+        if owner.result.has_one_use():
+            views.append(owner)
+        value = owner.x
+    return views
+
+
+def _makes_real(op: Operation) -> bool:
+    """Whether integers become real numbers: dequantize, or the cast of an accumulator."""
+    if isinstance(op, graph.CastOp):
+        return dtype_of(op.x).is_int and dtype_of(op.result).is_float
+    return isinstance(op, graph.DequantizeOp)
+
+
+def _to_output(op: Operation) -> list[Operation] | None:
+    """The views and scalings through which all of a result leaves; None where it is used inside."""
+    chain: list[Operation] = []
+    todo = [op]
+    while todo:
+        for use in todo.pop().results[0].uses:
+            user = use.operation
+            if isinstance(user, ReturnOp):
+                continue
+            if not (isinstance(user, VIEWS) or _scales(user)):
+                return None
+            chain.append(user)
+            todo.append(user)
+    return chain
+
+
+def _scales(op: Operation) -> bool:
+    return isinstance(op, graph.MulOp) and any(constant_of(v) is not None for v in op.operands)
+
+
+# Moves among operations of the host
+
+
+def _keep_moves_on_host(ops: list[Operation]) -> None:
+    seen: set[Operation] = set()
+    for op in ops:
+        if isinstance(op, MOVES) and op not in seen and engine_of(op) == "dma":
+            moves, engines = _connected_moves(op)
+            seen |= moves
+            if engines == {"host"}:
+                _set(moves, AMONG_HOST)
+
+
+def _connected_moves(op: Operation) -> tuple[set[Operation], set[str]]:
+    """The moves connected to `op`, and the engines of what they take from and give to."""
+    moves: set[Operation] = {op}
+    engines: set[str] = set()
+    todo = [op]
+    while todo:
+        for other in _neighbours(todo.pop()):
+            if other in moves:
+                continue
+            engine = engine_of(other)
+            if isinstance(other, MOVES) and engine == "dma":
+                moves.add(other)
+                todo.append(other)
+            elif engine is not None:
+                engines.add(engine)
+    return moves, engines
+
+
+def _neighbours(op: Operation) -> Iterator[Operation]:
+    for operand in op.operands:
+        if isinstance(operand.owner, Operation):
+            yield operand.owner
+    for result in op.results:
+        for use in result.uses:
+            yield use.operation

@@ -1,0 +1,1 @@
+"""Which operations become one fused nest, and the IR of it."""

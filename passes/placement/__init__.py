@@ -1,0 +1,1 @@
+"""Which engine can do an operation, and the rule that forbids it."""

@@ -1,0 +1,257 @@
+"""The conditions under which the engines do an operation.
+
+A rule is a function of an operation and a target that returns None where it holds and otherwise
+what was found. Its name is the rule's name, its docstring is what the user reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from xdsl.ir import Operation
+
+from npu_dialect import dtypes, graph
+from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.reduction import ReduceOp
+from npu_dialect.kernel import widened
+from npu_dialect.passes import kernels
+from npu_dialect.target import Target
+
+Rule = Callable[[Operation, Target], str | None]
+
+VECTOR_RANK = 5
+"""Dimensions that an operand of an instruction can have."""
+
+VECTOR_TENSORS = 3
+"""Tensors that a vector instruction can read."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What does a class of operations: the engine, the rules that must hold, and why there."""
+
+    engine: str
+    name: str
+    reason: str
+    rules: tuple[Rule, ...] = ()
+
+
+@cache
+def rule_name(rule: Rule) -> str:
+    """`array_types` is called array-types."""
+    return rule.__name__.replace("_", "-")
+
+
+@cache
+def rule_text(rule: Rule) -> str:
+    """The rule in words: its docstring, without the full stop."""
+    return " ".join((rule.__doc__ or "").split()).removesuffix(".")
+
+
+# Every engine
+
+
+def elements_exist(op: Operation, target: Target) -> str | None:
+    """A tensor on the accelerator must have at least one element."""
+    shapes = [shape_of(v) for v in (*op.operands, *op.results)]
+    return next((str(list(s)) for s in shapes if 0 in s), None)
+
+
+# The array
+
+
+def array_types(op: Operation, target: Target) -> str | None:
+    """The array must multiply activations and weights of these types."""
+    x, w = (dtype_of(v).name for v in op.operands[:2])
+    return None if target.array_can(x, w) else f"{x} by {w}"
+
+
+def one_weight_zero(op: Operation, target: Target) -> str | None:
+    """All weights must have the same zero point."""
+    quant = quant_of(op.operands[1])
+    if quant is None or isinstance(quant.zero(), int):
+        return None
+    return "zero points that differ by channel"
+
+
+def constant_bias(op: Operation, target: Target) -> str | None:
+    """The bias of the array's output stage must be a constant."""
+    bias = op.operands[2] if len(op.operands) > 2 else None
+    return (
+        None
+        if bias is None or kernels.constant_of(bias) is not None
+        else "one computed at run time"
+    )
+
+
+# The vector unit
+
+
+def vector_types(op: Operation, target: Target) -> str | None:
+    """The vector unit must load and store the types of the operands and of the result."""
+    for value in (*op.operands, *op.results):
+        if dtype_of(value).name not in target.vector.storage:
+            return f"{dtype_of(value)}, and {target.name} has {', '.join(target.vector.storage)}"
+    return None
+
+
+def vector_lanes(op: Operation, target: Target) -> str | None:
+    """The vector unit must have lanes for the values that it computes with."""
+    for value in (*op.operands, *op.results):
+        kind = widened(dtype_of(value))
+        if kind not in target.vector.lanes:
+            return f"{kind}, and {target.name} has {', '.join(target.vector.lanes)}"
+    return None
+
+
+def vector_micro_ops(op: Operation, target: Target) -> str | None:
+    """The vector unit must have the micro-operations that compute it."""
+    try:
+        needed = kernels.micro_ops(op)
+    except kernels.KernelError as reason:
+        return str(reason)
+    return _missing(needed, target)
+
+
+def vector_operands(op: Operation, target: Target) -> str | None:
+    """A vector instruction must read one to three tensors."""
+    tensors = kernels.build_kernel([op], op.results[0]).tensors
+    return None if 1 <= len(tensors) <= VECTOR_TENSORS else str(len(tensors))
+
+
+def vector_rank(op: Operation, target: Target) -> str | None:
+    """An operand of a vector instruction must have at most five dimensions other than 1."""
+    ranks = [sum(d != 1 for d in shape_of(v)) for v in (*op.operands, *op.results)]
+    return None if max(ranks) <= VECTOR_RANK else str(max(ranks))
+
+
+POOLING: Mapping[type[Operation], tuple[str, ...]] = {
+    graph.MaxPool2DOp: ("max",),
+    graph.SumPool2DOp: ("add",),
+    graph.AvgPool2DOp: ("add", "div"),
+}
+
+REDUCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
+
+
+def pooling_micro_ops(op: Operation, target: Target) -> str | None:
+    """The vector unit must have the micro-operations that the pooling needs."""
+    kind = widened(dtype_of(op.operands[0]))
+    return _missing([f"{name}.{kind}" for name in POOLING[type(op)]], target)
+
+
+def reduction_kind(op: Operation, target: Target) -> str | None:
+    """The vector unit must reduce in this way: by sum, max, min or prod."""
+    assert isinstance(op, ReduceOp)
+    kind = op.kind()
+    if kind not in REDUCTIONS:
+        return kind
+    return _missing([f"{REDUCTIONS[kind]}.{widened(dtype_of(op.x))}"], target)
+
+
+def _missing(needed: Sequence[str], target: Target) -> str | None:
+    missing = [name for name in needed if not target.vector_can(name)]
+    return f"{', '.join(missing)}, which {target.name} lacks" if missing else None
+
+
+# The copy engine
+
+
+def copy_rank(op: Operation, target: Target) -> str | None:
+    """A copy must have no more dimensions other than 1 than the copy engine counts."""
+    ranks = [sum(d != 1 for d in shape_of(v)) for v in (*op.operands, *op.results)]
+    return None if max(ranks) <= target.dma.max_rank else str(max(ranks))
+
+
+# The host
+
+
+def several_steps(op: Operation, target: Target) -> str | None:
+    """The accelerator must be able to do the steps that the operation is made of."""
+    return f"{op.name}, whose float steps {target.name} lacks"
+
+
+def expressible(op: Operation, target: Target) -> str | None:
+    """The operation must be one that the compiler can express."""
+    assert isinstance(op, graph.OpaqueOp)
+    reason = f" ({op.reason.data})" if op.reason else ""
+    return f"{op.op_type.data}{reason}"
+
+
+ARRAY = Unit(
+    "mxu",
+    "array",
+    "the array multiplies these types",
+    (elements_exist, array_types, one_weight_zero, constant_bias),
+)
+KERNEL = Unit(
+    "vpu",
+    "vector-kernel",
+    "the vector unit has the micro-operations",
+    (
+        elements_exist,
+        vector_types,
+        vector_lanes,
+        vector_micro_ops,
+        vector_operands,
+        vector_rank,
+    ),
+)
+POOL = Unit(
+    "vpu",
+    "vector-pooling",
+    "the vector unit pools this type",
+    (elements_exist, vector_types, vector_lanes, pooling_micro_ops),
+)
+REDUCE = Unit(
+    "vpu",
+    "vector-reduction",
+    "the vector unit reduces this type",
+    (elements_exist, vector_types, vector_lanes, reduction_kind, vector_rank),
+)
+COPY = Unit("dma", "copy", "the copy engine moves tensors", (elements_exist, copy_rank))
+VIEW = Unit("dma", "view", "the same memory in another shape, which costs nothing")
+STEPS = Unit("host", "several-steps", "", (several_steps,))
+OPAQUE = Unit("host", "expressible", "", (expressible,))
+
+UNITS: Mapping[type[Operation], Unit] = {
+    graph.Conv2DOp: ARRAY,
+    graph.MatmulOp: ARRAY,
+    **dict.fromkeys(kernels.EMITTERS, KERNEL),
+    **dict.fromkeys(POOLING, POOL),
+    graph.ReduceSumOp: REDUCE,
+    graph.ReduceMeanOp: REDUCE,
+    graph.ReduceMaxOp: REDUCE,
+    graph.ReduceMinOp: REDUCE,
+    graph.ReduceProdOp: REDUCE,
+    graph.TransposeOp: COPY,
+    graph.ConcatOp: COPY,
+    graph.SliceOp: COPY,
+    graph.PadOp: COPY,
+    graph.BroadcastToOp: COPY,
+    graph.ReshapeOp: VIEW,
+    graph.SoftmaxOp: STEPS,
+    graph.LogSoftmaxOp: STEPS,
+    graph.BatchNormOp: STEPS,
+    graph.LayerNormOp: STEPS,
+    graph.OpaqueOp: OPAQUE,
+}
+"""What does each operation, where the rules hold."""
+
+
+def place(op: Operation, target: Target) -> graph.PlacementAttr:
+    """Where one operation runs, seen alone."""
+    unit = UNITS.get(type(op), STEPS)
+    for rule in unit.rules:
+        found = rule(op, target)
+        if found is not None:
+            reason = f"{rule_text(rule)}; found {found}"
+            return graph.PlacementAttr.of("host", rule_name(rule), reason)
+    return graph.PlacementAttr.of(unit.engine, unit.name, unit.reason)
+
+
+def has_float_lanes(target: Target) -> bool:
+    """Whether the vector unit computes with floats at all."""
+    return dtypes.f32.name in target.vector.lanes
