@@ -35,6 +35,8 @@ DIALECTS = {
 """Where the dialect object of each name is."""
 
 PASSES = (
+    "graph-group",
+    "graph-place",
     "npu-roll",
     "npu-sync",
     "npu-verify",
