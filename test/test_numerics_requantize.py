@@ -112,6 +112,29 @@ def test_double_rounding_differs_from_one_rounding() -> None:
     assert (single.tolist(), twice.tolist()) == ([0], [1])
 
 
+FUNCTIONS = {
+    "f32": lambda x, m: numerics.requantize_f32(x, m / 2**40, 3, 5, -128, 127),
+    **{
+        name: lambda x, m, name=name: numerics.requantize_fixed(x, m, 40, name, 3, 5, -128, 127)
+        for name in (*ONE_ROUNDING, "double")
+    },
+    "quantize": lambda x, m: numerics.quantize(x.astype(np.float32), m * 2.0**-20, 5, dtypes.i8),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("shape", [(40_000,), (3, 7, 5000), (300, 1, 301), (2, 40_000)])
+def test_blocks_do_not_matter(name: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(-(2**20), 2**20, shape).astype(np.int32)
+    multiplier = rng.integers(2**30, 2**31 - 1, shape[-1])
+    whole = FUNCTIONS[name](x, multiplier)
+    for start in (0, 1000 % shape[-1]):
+        part = slice(start, start + 77)
+        expected = FUNCTIONS[name](x[..., part], multiplier[part])
+        assert np.array_equal(whole[..., part], expected)
+
+
 def test_multipliers_and_shifts_may_be_per_channel() -> None:
     x = np.array([[100, 100], [-7, -7]], np.int32)
     got = numerics.requantize_fixed(x, np.array([1, 3]), np.array([0, 1]), "half_even")

@@ -49,12 +49,6 @@ def _add_block(left: Array, right: Array, sums: Array) -> None:
         sums[...] = total
 
 
-def add_rows(rows: Array, sums: Array) -> None:
-    """sums += rows[0], then rows[1], ...: [R, ...] into [...], rounded after each."""
-    for row in rows:
-        np.add(sums, row, out=sums)
-
-
 def fold(operation: np.ufunc, rows: Array, start: float) -> Array:
     """((start . rows[:, 0]) . rows[:, 1]) ...: [P, R] to [P], rounded after each operation."""
     result = np.empty(len(rows), np.float32)

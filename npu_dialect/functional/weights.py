@@ -40,20 +40,26 @@ class Weights:
     def is_float(self) -> bool:
         return self.array.dtype.kind not in "iub"
 
-    @cached_property
-    def _centered(self) -> Array:
-        """Array minus zero point; int64 (or int32, wrapped, for 64-bit storage)."""
-        if self.array.dtype.itemsize == 8:
-            return (self.array - np.asarray(self.zero, np.int64)).astype(np.int32)
-        return self.array.astype(np.int64) - self.zero
-
     def converted(self, dtype: np.dtype[Any]) -> Array:
         """The array minus its zero point as C-contiguous `dtype`; to int32 it wraps."""
         found = self._converted.get(dtype)
         if found is None:
-            source = self.array if self.is_float else self._centered
-            found = self._converted[dtype] = np.ascontiguousarray(source, dtype)
+            found = self._converted[dtype] = self._convert(dtype)
         return found
+
+    def _convert(self, dtype: np.dtype[Any]) -> Array:
+        """Narrow storage is exact in every type; from wide storage, subtract before converting."""
+        if self.is_float or self.array.dtype.itemsize <= 2:
+            result = np.array(self.array, dtype, order="C")
+            return result if self._has_no_zero else np.subtract(result, self.zero, dtype=dtype)
+        wide = np.subtract(self.array, self.zero, dtype=np.int64)
+        if self.array.dtype.itemsize == 8:
+            wide = wide.astype(np.int32)
+        return np.ascontiguousarray(wide, dtype)
+
+    @property
+    def _has_no_zero(self) -> bool:
+        return isinstance(self.zero, int) and self.zero == 0
 
     @cached_property
     def _magnitude(self) -> int:

@@ -77,6 +77,9 @@ def _settle_zeros(result: Array, a: Operand, b: Operand, choose: np.ufunc) -> Ar
         return result
     bits = np.dtype(f"i{result.dtype.itemsize}")
     left, right = (np.asarray(v, result.dtype).view(bits) for v in (a, b))
+    negative_zero = np.iinfo(bits).min
+    if not ((left == negative_zero).any() or (right == negative_zero).any()):
+        return result
     result = np.asarray(result)
     choose(left, right, out=result.view(bits), where=np.equal(a, b))
     return result

@@ -33,10 +33,12 @@ def _to_float(x: Array, dtype: DType) -> Array:
 
 def _truncate(x: Array, dtype: DType) -> Array:
     """Doubles hold every bound except the highest 64-bit one, which is set afterwards."""
-    wide = np.asarray(x, f64.numpy)
-    wide = np.where(np.isnan(wide), 0.0, np.trunc(wide))
     highest = float(dtype.high) if dtype.itemsize < 8 else float(2**63 - 1024)
-    result = np.asarray(np.clip(wide, float(dtype.low), highest)).astype(dtype.numpy)
+    wide = np.array(x, f64.numpy)
+    beyond = wide > highest
+    np.minimum(np.maximum(wide, float(dtype.low)), highest, out=wide)
+    wide[np.isnan(wide)] = 0
+    result = wide.astype(dtype.numpy)
     if dtype.itemsize == 8:
-        result = np.where(wide > highest, dtype.high, result)
+        result[beyond] = dtype.high
     return result

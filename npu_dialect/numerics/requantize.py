@@ -16,6 +16,11 @@ from npu_dialect.numerics.arithmetic import Array, Operand, quiet
 
 EXACT_F32 = 1 << 24
 """Integers up to this magnitude are exact in float32."""
+BLOCK = 16384
+"""Elements computed at a time, so that 64-bit intermediates stay in the cache."""
+
+Division = Callable[[Array, Array, Array], Array]
+"""Function of (int32 x, int64 multiplier, int64 shift): the rounded x * multiplier / 2**shift."""
 
 
 @quiet
@@ -26,6 +31,9 @@ def quantize(x: Array, scale: Operand, zero_point: Operand, dtype: DType) -> Arr
     """
     steps = np.asarray(np.divide(x, np.asarray(scale, np.float32), dtype=np.float32))
     np.rint(steps, out=steps)
+    unordered = np.isnan(steps)
+    if unordered.any():
+        steps[unordered] = 0
     return _shift_and_clamp(steps, zero_point, dtype.low, dtype.high).astype(dtype.numpy)
 
 
@@ -63,15 +71,14 @@ def _minus(x: Array, zero: Operand) -> Array:
 
 def _shift_and_clamp(steps: Array, zero: Operand, low: int, high: int) -> Array:
     """min(max(steps + zero, low), high) as int32, for whole float32 `steps` (overwritten)."""
-    if not isinstance(zero, int):
-        zero = np.asarray(zero, np.int64)
-    wide = max(abs(low), abs(high)) + int(np.max(np.abs(zero))) > EXACT_F32
-    steps = steps.astype(np.float64) if wide else steps
-    np.clip(steps, np.subtract(low, zero), np.subtract(high, zero), out=steps)
-    unordered = np.isnan(steps)
-    if unordered.any():
-        steps[unordered] = 0
-    return np.add(steps, zero, dtype=steps.dtype).astype(np.int32)
+    greatest = abs(zero) if isinstance(zero, int) else int(np.abs(zero).max())
+    if max(abs(low), abs(high)) + greatest > EXACT_F32:
+        steps = steps.astype(np.float64)
+    shift = steps.dtype.type(zero) if isinstance(zero, int) else np.asarray(zero, steps.dtype)
+    np.maximum(steps, low - shift, out=steps)
+    np.minimum(steps, high - shift, out=steps)
+    np.add(steps, shift, out=steps)
+    return steps.astype(np.int32)
 
 
 def requantize_fixed(
@@ -99,9 +106,25 @@ def requantize_fixed(
     Raises KeyError for another rounding.
     """
     divide = ROUNDINGS[rounding]
-    factor = np.asarray(multiplier, np.int64)
-    result = divide(_minus(x, zero_in), factor, np.asarray(shift, np.int64))
-    return np.clip(result + np.asarray(zero_out, np.int64), low, high).astype(np.int32)
+    factor, amount, zero = (np.asarray(p, np.int64) for p in (multiplier, shift, zero_out))
+
+    def compute(x: Array) -> Array:
+        result = divide(_minus(x, zero_in), factor, amount) + zero
+        return np.minimum(np.maximum(result, low), high)
+
+    if x.size <= BLOCK or any(np.ndim(p) > 1 for p in (factor, amount, zero_in, zero)):
+        return compute(x).astype(np.int32)
+    return _by_rows(compute, x)
+
+
+def _by_rows(compute: Callable[[Array], Array], x: Array) -> Array:
+    """`compute(x)` as int32, some rows (of the last dimension) at a time."""
+    rows = x.reshape(-1, x.shape[-1])
+    result = np.empty(rows.shape, np.int32)
+    height = max(1, BLOCK // rows.shape[1])
+    for row in range(0, len(rows), height):
+        result[row : row + height] = compute(rows[row : row + height])
+    return result.reshape(x.shape)
 
 
 def _half_even(x: Array, multiplier: Array, shift: Array) -> Array:
@@ -138,13 +161,13 @@ def _below_half(shift: Array) -> Array:
     return (np.left_shift(np.int64(1), shift) - 1) >> 1
 
 
-ROUNDINGS: dict[str, Callable[[Array, Array, Array], Array]] = {
+ROUNDINGS: dict[str, Division] = {
     "half_even": _half_even,
     "half_up": _half_up,
     "half_away": _half_away,
     "double": _double,
 }
-"""Rounding name -> function of (int32 x, int64 multiplier, int64 shift)."""
+"""Rounding name -> function."""
 
 
 def lookup(x: Array, table: Array) -> Array:

@@ -43,7 +43,9 @@ def _in_blocks(function: Callable[P, Array]) -> Callable[P, Array]:
     @functools.wraps(function)
     @quiet
     def apply(*operands: P.args, **parameters: P.kwargs) -> Array:
-        arrays = np.broadcast_arrays(*(np.asarray(x, np.float32) for x in operands))
+        arrays: list[Array] = [np.asarray(x, np.float32) for x in operands]
+        if len(arrays) > 1:
+            arrays = list(np.broadcast_arrays(*arrays))
         flat = [np.ascontiguousarray(x).reshape(-1) for x in arrays]
         result = np.empty(flat[0].size, np.float32)
         for start in range(0, result.size, BLOCK):
