@@ -1,12 +1,14 @@
 """A module at level npu to a program, and back.
 
-The module holds one `npu.program` and, as functions of graph operations, what `npu.host` calls. Beside properties, the
-assembler reads these attributes:
+The module holds one `npu.program` and, as functions of graph operations, what `npu.host` calls.
+Beside properties, the assembler reads these attributes:
 
-    npu.placements  on npu.program: an array of dictionaries {source, op, engine, rule, reason} of strings
+    npu.placements  on npu.program: dictionaries {source, op, engine, rule, reason} of strings
     npu.metadata    on npu.program: a dictionary of strings, kept in the program as it is
-    npu.layer       on an instruction: the name of its layer (a fused group); else its sources, joined by " + "
-    npu.tensors     on an instruction: the `#npu.binding`s of the model's tensors that are complete once it has run
+    npu.layer       on an instruction: the name of its layer (a fused group); else its sources,
+                    joined by " + "
+    npu.tensors     on an instruction: `#npu.binding`s of the model's tensors that are complete
+                    once it has run
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from npu_dialect.kernel import KernelAttr
 from npu_dialect.npu import encoding
 from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr, TargetAttr
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.fields import integer
+from npu_dialect.npu.fields import Int, integer
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.runtime import host
 from npu_dialect.runtime.program import (
@@ -64,7 +66,7 @@ def assemble(module: ModuleOp) -> Program:
         entries={"main": _encode(op)},
         kernels=tuple(k.data for k in op.kernels),
         constants=tuple(Constant(c.label.data, c.address.data, c.blob.array) for c in op.constants),
-        dram_size=op.dram_size.value.data,
+        dram_size=Int(48).value(op.dram_size),
         inputs=tuple(map(binding, op.inputs)),
         outputs=tuple(map(binding, op.outputs)),
         host=_host_code(module, [name.data for name in op.host_functions]),

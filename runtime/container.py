@@ -53,7 +53,9 @@ def _aligned(at: int) -> int:
 
 
 def unpack(data: bytes, source: str) -> dict[str, memoryview]:
-    """The sections of a file. Raises CompileError (NPU0401, NPU0402); `source` names the file in it."""
+    """The sections of a file. Raises CompileError (NPU0401, NPU0402); `source` names the file in
+    it.
+    """
     count = _check(data, source)
     view, at = memoryview(data), _HEADER.size
     sections: dict[str, memoryview] = {}

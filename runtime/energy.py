@@ -1,4 +1,6 @@
-"""Energy of a program: dynamic energy per action, leakage over the makespan, the clock while something works."""
+"""Energy of a program: dynamic energy per action, leakage over the makespan, the clock while
+something works.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from npu_dialect.runtime.timing import Timing
 from npu_dialect.target import Target
 
 COVERS = (
-    "Covers the accelerator's actions (multiply-accumulates, vector operations, bytes of dram, spm and acc, the host's "
-    "tasks), leakage and the clock tree, from the tables of the target file. Dynamic energy alone is 8 to 10 times "
-    "under measured silicon, since control, interconnect and the dram's background power are not in such tables: "
-    "trust ratios between runs on one target, not joules."
+    "Covers the accelerator's actions (multiply-accumulates, vector operations, bytes of dram, "
+    "spm and acc), the host's tasks, leakage and the clock tree, from the tables of the target "
+    "file. Dynamic energy alone is 8 to 10 times under measured silicon, since control, "
+    "interconnect and the dram's background power are not in such tables: trust ratios between "
+    "runs on one target, not joules."
 )
 """What a figure of energy covers, for every report that shows one."""
 
@@ -58,7 +61,9 @@ def leakage(target: Target, makespan: int) -> dict[str, float]:
 
 
 def clock(target: Target, timing: Timing, is_npu: Sequence[bool]) -> float:
-    """pJ of the clock: while an engine of the accelerator is busy, or always where it cannot be gated."""
+    """pJ of the clock: while an engine of the accelerator is busy, or always where it cannot be
+    gated.
+    """
     cycles = timing.makespan
     if target.power.clock_gating:
         cycles = busy_cycles(timing, is_npu)
@@ -66,7 +71,7 @@ def clock(target: Target, timing: Timing, is_npu: Sequence[bool]) -> float:
 
 
 def busy_cycles(timing: Timing, chosen: Sequence[bool]) -> int:
-    """Cycles in which at least one of the `chosen` instructions is between its start and its end."""
+    """Cycles in which at least one of the `chosen` instructions is between start and end."""
     pairs = zip(timing.start.tolist(), timing.end.tolist(), chosen, strict=True)
     total = reach = 0
     for begin, end in sorted((s, e) for s, e, wanted in pairs if wanted):

@@ -1,4 +1,6 @@
-"""The functions that `npu.host` calls: graph operations, kept in a program as text and evaluated on the host."""
+"""The functions that `npu.host` calls: graph operations, kept in a program as text and evaluated on
+the host.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from npu_dialect.runtime.program import HostCode
 
 
 def graph_context() -> Context:
-    """A context that reads functions of graph operations and the types of a program's inputs and outputs."""
+    """A context that reads functions of graph operations and the types of a program's inputs and
+    outputs.
+    """
     from npu_dialect.graph import Graph
     from npu_dialect.graph.quant import Quant
 
@@ -63,7 +67,9 @@ class _Library:
         return {op.sym_name.data: op for op in ops if isinstance(op, FuncOp)}
 
     def call(self, name: str, inputs: Sequence[Array]) -> Sequence[Array]:
-        """Evaluates a function; `inputs` get the shapes of its arguments (operands have rank 5 at most)."""
+        """Evaluates a function; `inputs` get the shapes of its arguments (operands have rank 5 at
+        most).
+        """
         from npu_dialect.graph import interpret
 
         function = self.functions[name]

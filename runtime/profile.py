@@ -1,4 +1,6 @@
-"""What a program costs, by layer and engine: all that does not depend on data, computed once per program."""
+"""What a program costs, by layer and engine: all that does not depend on data, computed once per
+program.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ _profiles: WeakKeyDictionary[Program, Profile] = WeakKeyDictionary()
 
 
 def of(program: Program) -> Profile:
-    """The profile of a program, computed at the first call. Raises CompileError (NPU0604) on deadlock."""
+    """The profile of a program, computed at the first call. Raises CompileError (NPU0604) on
+    deadlock.
+    """
     found = _profiles.get(program)
     if found is None:
         found = _profiles[program] = _make(program)

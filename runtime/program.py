@@ -1,8 +1,9 @@
 """The program: what the compiler makes, the `.npu` file holds and the simulator runs.
 
-It is self-contained: instructions in their binary form, kernels, constants, the memory map, inputs and outputs by
-name, host functions as text, the whole description of its target, and what is needed to explain it (sources, layers,
-placement). Equal modules give equal bytes: there is no time stamp and no dependence on hash order.
+It is self-contained: instructions in their binary form, kernels, constants, the memory map, inputs
+and outputs by name, host functions as text, the whole description of its target, and what is needed
+to explain it (sources, layers, placement). Equal modules give equal bytes: there is no time stamp
+and no dependence on hash order.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Quantization:
-    """real = (stored - zero_points) * scales; per `axis`, or for the whole tensor when it is None."""
+    """real = (stored - zero_points) * scales; per `axis`, or (None) for the whole tensor."""
 
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
@@ -69,7 +70,7 @@ class HostCode:
 
     names: tuple[str, ...] = ()
     text: str = ""
-    blobs: Mapping[str, Array] = field(default_factory=lambda: {})
+    blobs: Mapping[str, Array] = field(default_factory=dict[str, Array])
     """Large constants of the text, by digest."""
 
 
@@ -86,7 +87,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlacedOp(Placement):
-    """A placement with the layer of the program it became part of, and that layer's cycles of the makespan.
+    """A placement with the layer of the program it became part of, and that layer's cycles of the
+    makespan.
 
     An operation that was folded away has no layer ("").
     """
@@ -105,7 +107,9 @@ class DebugRecord:
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """A tensor of the model that is complete, at `binding`, once instruction number `instruction` has run."""
+    """A tensor of the model that is complete, at `binding`, once instruction number `instruction`
+    has run.
+    """
 
     instruction: int
     binding: Binding
@@ -149,9 +153,9 @@ class Program:
     """One per static instruction of `main`."""
     tensors: tuple[TensorRecord, ...] = ()
     placements: tuple[Placement, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=lambda: {})
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    # --- files ------------------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
         """Write a `.npu` file, whole or not at all. Raises CompileError (NPU0002)."""
@@ -175,7 +179,7 @@ class Program:
 
         return serialize.from_bytes(data, source)
 
-    # --- modules ----------------------------------------------------------------------------------------------
+    # --- modules ----------------------------------------------------------------------------------
 
     @staticmethod
     def from_module(module: ModuleOp) -> Program:
@@ -193,7 +197,7 @@ class Program:
 
         return assembler.to_module(self)
 
-    # --- what it holds ----------------------------------------------------------------------------------------
+    # --- what it holds ----------------------------------------------------------------------------
 
     @cached_property
     def machine(self) -> Target:
@@ -238,7 +242,9 @@ class Program:
 
     @cached_property
     def executed(self) -> tuple[tuple[int, Instruction], ...]:
-        """Every instruction as often as it runs, in program order, with its number in `instructions`."""
+        """Every instruction as often as it runs, in program order, with its number in
+        `instructions`.
+        """
         rows: list[tuple[int, Instruction]] = []
         number = 0
         for op in self.code:
@@ -274,7 +280,7 @@ class Program:
 
     @property
     def placement(self) -> list[PlacedOp]:
-        """Per source operation: engine, rule, reason, and cycles of its layer on the critical path."""
+        """Per source operation: engine, rule, reason, and its layer's cycles on the critical path."""
         from npu_dialect.runtime import profile
 
         return profile.placed(self)

@@ -19,11 +19,13 @@ from npu_dialect.runtime.timing import Timing
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run of a program. Times and energies are those of `profile`: they do not depend on the data."""
+    """One run of a program. Times and energies are those of `profile`: they do not depend on the
+    data.
+    """
 
     outputs: dict[str, Array]
     profile: Profile
-    tensors: Mapping[str, Array] = field(default_factory=lambda: {})
+    tensors: Mapping[str, Array] = field(default_factory=dict[str, Array])
     """Intermediate tensors by the model's name, where the run was asked to keep them."""
     trace: bool = False
     """Whether `summary` lists every instruction."""
@@ -50,7 +52,9 @@ class Run:
 
     @property
     def layers(self) -> list[Layer]:
-        """Per layer, in program order; their `cycles` sum to `cycles`, their energies to the energy."""
+        """Per layer, in program order; their `cycles` sum to `cycles`, their energies to the
+        energy.
+        """
         return self.profile.layers
 
     @property
@@ -96,7 +100,9 @@ class Run:
 
     def _instructions(self) -> list[dict[str, Any]]:
         p = self.profile
-        times = zip(p.timing.start.tolist(), p.timing.free.tolist(), p.timing.end.tolist(), strict=True)
+        times = zip(
+            p.timing.start.tolist(), p.timing.free.tolist(), p.timing.end.tolist(), strict=True
+        )
         return [
             {"index": index, "op": op.name, "engine": op.engine, "start": s, "free": f, "end": e}
             for (index, op), (s, f, e) in zip(p.program.executed, times, strict=True)
@@ -109,7 +115,9 @@ class Run:
         files.write_text(path, trace.to_json(self.profile))
 
     def save_report(self, path: str | Path) -> None:
-        """Write a report: a web page (.html) or JSON (.json). Raises CompileError (NPU0002, NPU0003)."""
+        """Write a report: a web page (.html) or JSON (.json). Raises CompileError (NPU0002,
+        NPU0003).
+        """
         from npu_dialect.runtime import report
 
         suffix = Path(path).suffix
@@ -124,5 +132,9 @@ class Run:
 
 
 def _layer_json(layer: Layer) -> dict[str, Any]:
-    derived = {"energy_pj": layer.energy_pj, "dram_bytes": layer.dram_bytes, "spm_bytes": layer.spm_bytes}
+    derived = {
+        "energy_pj": layer.energy_pj,
+        "dram_bytes": layer.dram_bytes,
+        "spm_bytes": layer.spm_bytes,
+    }
     return asdict(layer) | derived

@@ -1,7 +1,8 @@
 """The queues of a program, and the orders in which its waits allow them to be served.
 
-Each (core, engine) takes its instructions in program order. An instruction may run once every engine that it waits for
-has completed the stated count. Any such order must give the same results; the simulator can take several.
+Each (core, engine) takes its instructions in program order. An instruction may run once every
+engine that it waits for has completed the stated count. Any such order must give the same results;
+the simulator can take several.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Plan:
     def order(self, policy: str = "program", seed: int | None = None) -> Sequence[int]:
         """An order that the waits permit. Raises CompileError (NPU0604) where there is none.
 
-        `program` takes the first ready instruction in program order, `dma-late` and `dma-early` prefer the other
-        engines or the dma engine, `random` takes any by `seed`.
+        `program` takes the first ready instruction in program order, `dma-late` and `dma-early`
+        prefer the other engines or the dma engine, `random` takes any by `seed`.
         """
         if policy == "program" and self._program_order_is_valid():
             return range(len(self.queue_of))

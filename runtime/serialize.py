@@ -1,4 +1,6 @@
-"""A program as the bytes of its file, and back: one section per part, a JSON manifest for what is not bulk."""
+"""A program as the bytes of its file, and back: one section per part, a JSON manifest for what is
+not bulk.
+"""
 
 from __future__ import annotations
 
@@ -123,6 +125,7 @@ def _program(sections: dict[str, memoryview]) -> Program:
     manifest = json.loads(bytes(sections["manifest"]))
     debug = json.loads(bytes(sections["debug"]))
     layers = [DebugRecord(name, tuple(sources)) for name, sources in debug["layers"]]
+    numbers: list[int] = debug["instructions"]
     constants, blobs = sections["constants"], sections["blobs"]
     return Program(
         target_text=bytes(sections["target"]).decode(),
@@ -140,7 +143,7 @@ def _program(sections: dict[str, memoryview]) -> Program:
             bytes(sections["host"]).decode(),
             {digest: _array(blobs, *row) for digest, *row in manifest["blobs"]},
         ),
-        debug=tuple(layers[i] for i in debug["instructions"]),
+        debug=tuple(layers[i] for i in numbers),
         tensors=tuple(TensorRecord(i, _binding(b)) for i, b in debug["tensors"]),
         placements=tuple(Placement(*p) for p in debug["placements"]),
         metadata=manifest["metadata"],

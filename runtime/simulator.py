@@ -1,4 +1,5 @@
-"""The functional simulator: runs the decoded binary of a program, bit exact, in any order that its waits permit.
+"""The functional simulator: runs the decoded binary of a program, bit exact, in any order that its
+waits permit.
 
     run = simulate(program, {"image": x})
 
@@ -10,8 +11,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,8 @@ from npu_dialect.runtime.schedule import Plan
 __all__ = ["Run", "Session", "Step", "simulate"]
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One executed instruction, as an observer sees it."""
 
     number: int
@@ -55,9 +57,10 @@ def simulate(
 ) -> Run:
     """Run a program once. `inputs` are arrays by name, or in order, or the only one.
 
-    The order of execution is that of the program; with `seed` a random one that the waits permit; or `order`
-    (`schedule.POLICIES`). `trace` puts every instruction's times into the report, `tensors` keeps the intermediate
-    tensors that the program names. Raises CompileError (NPU0501 to NPU0505, NPU0604).
+    The order of execution is that of the program; with `seed` a random one that the waits permit;
+    or `order` (`schedule.POLICIES`). `trace` puts every instruction's times into the report,
+    `tensors` keeps the intermediate tensors that the program names. Raises CompileError (NPU0501 to
+    NPU0505, NPU0604).
     """
     session = Session(program, order=order, seed=seed)
     return session.run(inputs, trace=trace, tensors=tensors, observe=observe)
@@ -66,10 +69,13 @@ def simulate(
 class Session:
     """A machine that holds a program's constants, ready for one input after the other.
 
-    Memory that the program has not written holds a pattern at first, and what earlier runs left later on.
+    Memory that the program has not written holds a pattern at first, and what earlier runs left
+    later on.
     """
 
-    def __init__(self, program: Program, *, order: str | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self, program: Program, *, order: str | None = None, seed: int | None = None
+    ) -> None:
         self.program = program
         policy = order or ("program" if seed is None else "random")
         self.order = Plan.of(program).order(policy, seed)
@@ -102,7 +108,7 @@ class Session:
         """A copy of the tensor at a binding, in its shape."""
         return self.machine.view(binding.operand).reshape(binding.shape).copy()
 
-    # --- memory -----------------------------------------------------------------------------------------------
+    # --- memory -----------------------------------------------------------------------------------
 
     def _write_constants(self, constants: Sequence[Constant]) -> None:
         memory = self.machine.memories["dram"]
@@ -127,7 +133,7 @@ class Session:
             if any(low < c.end and c.address < high for low, high in intervals)
         ]
 
-    # --- execution --------------------------------------------------------------------------------------------
+    # --- execution --------------------------------------------------------------------------------
 
     @cached_property
     def _actions(self) -> list[tuple[Callable[[Machine, Values], None], Values]]:
@@ -138,14 +144,13 @@ class Session:
     def _execute(self, observe: Observer | None, tensors: bool) -> dict[str, Array]:
         if tensors or observe:
             return self._execute_observed(observe, tensors)
-        machine, position = self.machine, 0
+        machine, done = self.machine, 0
         try:
-            for position, (execute, values) in enumerate(self._actions):
+            for execute, values in self._actions:
                 execute(machine, values)
-        except CompileError:
-            raise
+                done += 1
         except Exception as problem:
-            raise self._fault(position, problem) from problem
+            raise self._fault(done, problem) from problem
         return {}
 
     def _execute_observed(self, observe: Observer | None, tensors: bool) -> dict[str, Array]:

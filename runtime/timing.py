@@ -1,14 +1,17 @@
-"""When each instruction runs. Timing does not depend on data, so that it is computed once per program.
+"""When each instruction runs. Timing does not depend on data, so that it is computed once per
+program.
 
-Engines are in order. An instruction starts when its engine is free and everything it waits for is complete; its engine
-is free again `cycles` later, and it is complete `latency` after that, but never before an earlier one of its engine.
-Instructions of the `io` engine take no time here: the conversion of inputs and outputs is reported apart.
+Engines are in order. An instruction starts when its engine is free and everything it waits for is
+complete; its engine is free again `cycles` later, and it is complete `latency` after that, but
+never before an earlier one of its engine. Instructions of the `io` engine take no time here: the
+conversion of inputs and outputs is reported apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +24,9 @@ Cycles = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the critical path: from `begin` to `end`, nothing but `instruction` was waited for."""
+    """A stretch of the critical path: from `begin` to `end`, nothing but `instruction` was waited
+    for.
+    """
 
     instruction: int
     begin: int
@@ -48,7 +53,9 @@ class Timing:
 
 
 def scan(plan: Plan, cycles: Sequence[int], latency: Sequence[int]) -> Timing:
-    """The times of instructions that take `cycles` and `latency`. Raises CompileError (NPU0604) on deadlock."""
+    """The times of instructions that take `cycles` and `latency`. Raises CompileError (NPU0604) on
+    deadlock.
+    """
     n = len(plan.queue_of)
     start, free, end, cause = [0] * n, [0] * n, [0] * n, [-1] * n
     last = [-1] * len(plan.queues)
@@ -76,7 +83,9 @@ def _critical(
     cause: Sequence[int],
     latency: Sequence[int],
 ) -> tuple[Span, ...]:
-    """Walks back from the last end: an instruction's span reaches to its start, which its cause determined."""
+    """Walks back from the last end: an instruction's span reaches to its start, which its cause
+    determined.
+    """
     previous = _previous(plan)
     spans: list[Span] = []
     i = max(range(len(end)), key=end.__getitem__, default=-1)
@@ -93,7 +102,7 @@ def _critical(
 
 def _previous(plan: Plan) -> dict[int, int]:
     """Per instruction, the one before it in its queue."""
-    return {b: a for m in plan.members for a, b in zip(m, m[1:], strict=False)}
+    return {b: a for m in plan.members for a, b in pairwise(m)}
 
 
 def of_costs(plan: Plan, costs: Sequence[Cost]) -> Timing:

@@ -1,7 +1,8 @@
 """A timeline in the Trace Event Format, which Perfetto and chrome://tracing open.
 
-The format: "Trace Event Format" (Google, docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU).
-One process per core, one thread per engine, one complete event ("X") per instruction, times in microseconds.
+The format: "Trace Event Format" (Google,
+docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU). One process per core, one
+thread per engine, one complete event ("X") per instruction, times in microseconds.
 """
 
 from __future__ import annotations

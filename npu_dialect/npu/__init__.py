@@ -1,4 +1,6 @@
-"""The npu dialect: the instruction set. One op class per machine instruction; the class is the row of the manual."""
+"""The npu dialect: the instruction set. One op class per machine instruction; the class is the row
+of the manual.
+"""
 
 from xdsl.ir import Dialect
 

@@ -15,7 +15,7 @@ from npu_dialect.cost import ArrayWork
 from npu_dialect.functional import Weights
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Array, Machine, Operand
-from npu_dialect.npu.base import Instruction, Values
+from npu_dialect.npu.base import Instruction, Values, kernel_of
 from npu_dialect.npu.fields import Int, Ints, OperandField
 from npu_dialect.target import Target
 
@@ -23,9 +23,10 @@ from npu_dialect.target import Target
 class ArrayInstruction(Instruction):
     """Shape shared by the array's instructions: sums of products, then the output stage.
 
-    Sums are int32 (wrapping) for integer operands and f32 for float ones. With `accumulate` they start from `partial`,
-    else from zero. With `kernel` the output stage applies that kernel to them (first tensor: the sum; second: the
-    residual, where there is one) and writes `output`; without it they are left in `partial`.
+    Sums are int32 (wrapping) for integer operands and f32 for float ones. With `accumulate` they
+    start from `partial`, else from zero. With `kernel` the output stage applies that kernel to them
+    (first tensor: the sum; second: the residual, where there is one) and writes `output`; without
+    it they are left in `partial`.
     """
 
     ENGINE: ClassVar[str] = "mxu"
@@ -47,7 +48,9 @@ class ArrayInstruction(Instruction):
     def verify_(self) -> None:
         values = self.values()
         if ("kernel" in values) != ("output" in values):
-            raise VerifyException("an array instruction must have both a kernel and an output, or neither")
+            raise VerifyException(
+                "an array instruction must have both a kernel and an output, or neither"
+            )
         needs_partial = values["accumulate"] or "kernel" not in values
         if needs_partial and "partial" not in values:
             raise VerifyException("an array instruction that accumulates must have partial sums")
@@ -80,7 +83,7 @@ class ArrayInstruction(Instruction):
             tensors.append(machine.view(values["residual"]))
         params = machine.view(values["params"]) if "params" in values else None
         table = machine.view(values["table"]) if "table" in values else None
-        result = machine.kernels[values["kernel"]].evaluate(tensors, params, table)
+        result = kernel_of(machine.kernels, values).evaluate(tensors, params, table)
         np.copyto(machine.view(values["output"]), result)
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
@@ -89,7 +92,9 @@ class ArrayInstruction(Instruction):
 
 
 def prepared(machine: Machine, values: Values) -> Weights:
-    """The weights as they lie in memory now, converted for the product; conversions of the same bytes are kept."""
+    """The weights as they lie in memory now, converted for the product; conversions of the same
+    bytes are kept.
+    """
     operand: Operand = values["weights"]
     data = machine.view(operand).tobytes()
     key = (data, operand.dtype.code, operand.dims, values["w_zero"])
@@ -101,9 +106,7 @@ def prepared(machine: Machine, values: Values) -> Weights:
     return cast(Weights, found)
 
 
-def array_work(
-    values: Values, work: dict[str, int | bool], kernels: Sequence[Kernel]
-) -> ArrayWork:
+def array_work(values: Values, work: dict[str, int | bool], kernels: Sequence[Kernel]) -> ArrayWork:
     """The numbers that an array instruction's cost depends on."""
     side = sum(values[n].size for n in ("params", "residual", "table") if n in values)
     partial = values["partial"].size if "partial" in values else 0
@@ -116,13 +119,14 @@ def array_work(
         side_bytes=side,
         partial_reads=partial if values["accumulate"] else 0,
         partial_writes=0 if finished else partial,
-        kernel_costs=kernels[values["kernel"]].costs() if finished else (),
+        kernel_costs=kernel_of(kernels, values).costs() if finished else (),
         **work,  # type: ignore[arg-type]
     )
 
 
 class WindowedInstruction(ArrayInstruction):
-    """Shape shared by the convolutions: strides, dilations and implicit zero padding, all as (rows, columns).
+    """Shape shared by the convolutions: strides, dilations and implicit zero padding, all as (rows,
+    columns).
 
     Padding below and to the right follows from the extents of the output.
     """
@@ -135,7 +139,9 @@ class WindowedInstruction(ArrayInstruction):
     def _positions(self, values: Values) -> tuple[int, ...]:
         return (values["output"] if "output" in values else values["partial"]).dims
 
-    def _convolve(self, function: Any, machine: Machine, values: Values, start: Array | None) -> Array:
+    def _convolve(
+        self, function: Any, machine: Machine, values: Values, start: Array | None
+    ) -> Array:
         rows, columns, _ = self._positions(values)
         top, left = values["pads"]
         result = function(
@@ -153,10 +159,10 @@ class WindowedInstruction(ArrayInstruction):
 
 @irdl_op_definition
 class Conv2DOp(WindowedInstruction):
-    """Two-dimensional convolution of one tile: input [H, W, IC], weights [KH, KW, IC, OC], output [OH, OW, OC].
+    """Convolution of one tile: input [H, W, IC], weights [KH, KW, IC, OC], output [OH, OW, OC].
 
     ```
-    npu.conv2d input = <spm, 0x0, i8, [10, 34, 16], [544, 16, 1]>, weights = <...>, output = <...>, kernel = 0, ...
+    npu.conv2d strides = [1, 1], input = <spm, 0x0, i8, [10, 34, 16], [544, 16, 1]>, ...
     ```
     """
 
@@ -169,12 +175,22 @@ class Conv2DOp(WindowedInstruction):
     def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
         kh, kw, ic, _ = values["weights"].dims
-        return dict(positions=rows * columns, taps=kh * kw, in_channels=ic, out_channels=channels)
+        return {
+            "positions": rows * columns,
+            "taps": kh * kw,
+            "in_channels": ic,
+            "out_channels": channels,
+        }
 
 
 @irdl_op_definition
 class DepthwiseConv2DOp(WindowedInstruction):
-    """Depthwise convolution of one tile: input [H, W, C], weights [KH, KW, C], output [OH, OW, C]."""
+    """Depthwise convolution of one tile: input [H, W, C], weights [KH, KW, C], output [OH, OW, C].
+
+    ```
+    npu.depthwise_conv2d input = <spm, 0x0, i8, [10, 34, 16], [544, 16, 1]>, weights = <...>, ...
+    ```
+    """
 
     name = "npu.depthwise_conv2d"
     OPCODE: ClassVar[int] = 4
@@ -185,14 +201,25 @@ class DepthwiseConv2DOp(WindowedInstruction):
     def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
         kh, kw, _ = values["weights"].dims
-        return dict(
-            positions=rows * columns, taps=kh * kw, in_channels=1, out_channels=channels, depthwise=True
-        )
+        return {
+            "positions": rows * columns,
+            "taps": kh * kw,
+            "in_channels": 1,
+            "out_channels": channels,
+            "depthwise": True,
+        }
 
 
 @irdl_op_definition
 class MatmulOp(ArrayInstruction):
-    """Matrix product of one tile: input [M, K], weights [K, N], output [M, N]; sums run over ascending k."""
+    """Matrix product of one tile: input [M, K], weights [K, N], output [M, N].
+
+    Sums run over ascending k.
+
+    ```
+    npu.matmul input = <spm, 0x0, i8, [4, 32], [32, 1]>, weights = <...>, accumulate = 0, ...
+    ```
+    """
 
     name = "npu.matmul"
     OPCODE: ClassVar[int] = 5
@@ -201,10 +228,11 @@ class MatmulOp(ArrayInstruction):
         return functional.matmul(
             machine.view(values["input"]),
             prepared(machine, values),
-            a_zero=values["x_zero"],
+            x_zero=values["x_zero"],
             acc=start,
         )
 
     def work(self, values: Values) -> dict[str, int | bool]:
         m, k = values["input"].dims
-        return dict(positions=m, taps=1, in_channels=k, out_channels=values["weights"].dims[1])
+        n = values["weights"].dims[1]
+        return {"positions": m, "taps": 1, "in_channels": k, "out_channels": n}

@@ -1,9 +1,11 @@
-"""Attributes of the npu dialect: the target of a module, operands of instructions, placed constants and bindings."""
+"""Attributes of the npu dialect: the target of a module, operands of instructions, placed constants
+and bindings.
+"""
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import IntAttr, StringAttr, TypeAttribute
-from xdsl.ir import Attribute, Data, ParametrizedAttribute
+from xdsl.dialects.builtin import IntAttr, StringAttr
+from xdsl.ir import Attribute, Data, ParametrizedAttribute, TypeAttribute
 from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
@@ -16,7 +18,7 @@ from npu_dialect.target import SPACES
 
 @irdl_attr_definition
 class TargetAttr(Data[str]):
-    """`#npu.target<"edge256">`: the name or the file of the target that a module is compiled for."""
+    """`#npu.target<"edge256">`: name or file of the target that a module is compiled for."""
 
     name = "npu.target"
 
@@ -32,7 +34,9 @@ class TargetAttr(Data[str]):
 
 @irdl_attr_definition
 class OperandAttr(Data[Operand]):
-    """`#npu.operand<spm, 0x100, i8, [8, 32, 16], [512, 16, 1]>`: memory, byte address, type, elements, byte strides."""
+    """`#npu.operand<spm, 0x100, i8, [8, 32, 16], [512, 16, 1]>`: memory, byte address, type,
+    elements, byte strides.
+    """
 
     name = "npu.operand"
 
@@ -62,7 +66,9 @@ def parse_operand(parser: AttrParser) -> Operand:
     parser.parse_punctuation(",")
     name = parser.parse_identifier("a storage type")
     if name not in dtypes.BY_NAME:
-        parser.raise_error(f"a storage type must be one of {', '.join(dtypes.BY_NAME)}, found {name}")
+        parser.raise_error(
+            f"a storage type must be one of {', '.join(dtypes.BY_NAME)}, found {name}"
+        )
     parser.parse_punctuation(",")
     dims = _integers(parser)
     parser.parse_punctuation(",")
@@ -79,7 +85,9 @@ def _integers(parser: AttrParser) -> tuple[int, ...]:
 
 @irdl_attr_definition
 class ConstantAttr(ParametrizedAttribute):
-    """`#npu.constant<4096, #graph.blob<...>, "conv1.weight">`: a constant, its byte address in dram and its name."""
+    """`#npu.constant<4096, #graph.blob<...>, "conv1.weight">`: a constant, its byte address in dram
+    and its name.
+    """
 
     name = "npu.constant"
 
@@ -90,7 +98,8 @@ class ConstantAttr(ParametrizedAttribute):
 
 @irdl_attr_definition
 class BindingAttr(ParametrizedAttribute):
-    """`#npu.binding<"image", #npu.operand<dram, ...>, tensor<1x8x8x1xf32>>`: where an input or output lies.
+    """`#npu.binding<"image", #npu.operand<dram, ...>, tensor<1x8x8x1xf32>>`: where an input or
+    output lies.
 
     The tensor type carries the shape and the quantization as the user of the program sees them.
     """

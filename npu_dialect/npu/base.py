@@ -1,8 +1,9 @@
-"""The base class of instructions: one op class per machine instruction, and the class is the table row.
+"""The base class of instructions: one op class per machine instruction, and the class is the table
+row.
 
-A subclass states its opcode, engine, fields (properties whose constraint is a `Field` and so knows its width), meaning
-(`execute`) and cost; assembly, encoding, decoding, the disassembler and the ISA manual follow from these. Instances
-serve as IR operations and, detached, as decoded instructions.
+A subclass states its opcode, engine, fields (properties whose constraint is a `Field` and so knows
+its width), meaning (`execute`) and cost; assembly, encoding, decoding, the disassembler and the ISA
+manual follow from these. Instances serve as IR operations and, detached, as decoded instructions.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from npu_dialect.npu.fields import (
     OperandField,
     OperandsField,
     integers,
+    ints_of,
 )
 from npu_dialect.target import ENGINES, Target
 
@@ -40,7 +42,7 @@ class Wait(NamedTuple):
 
     core: int
     engine: str
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class WaitsField(Field):
     def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
         if not isinstance(attr, DenseArrayBase):
             raise VerifyException(f"waits must be an array of integers, found {attr}")
-        waits = self.value(attr)
+        waits = self.value(cast(Attribute, attr))
         if len({w[:2] for w in waits}) != len(waits):
             raise VerifyException("an instruction must wait for each engine at most once")
 
@@ -58,7 +60,7 @@ class WaitsField(Field):
         return integers(tuple(x for w in value for x in (w.core, ENGINES.index(w.engine), w.count)))
 
     def value(self, attribute: Attribute) -> tuple[Wait, ...]:
-        flat = cast(tuple[int, ...], tuple(cast(DenseArrayBase[Any], attribute).get_values()))
+        flat = ints_of(attribute)
         triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
         return tuple(Wait(core, ENGINES[engine], count) for core, engine, count in triples)
 
@@ -113,7 +115,7 @@ class StepsField(Field):
         return integers(tuple(value))
 
     def value(self, attribute: Attribute) -> tuple[int, ...]:
-        return cast(tuple[int, ...], tuple(cast(DenseArrayBase[Any], attribute).get_values()))
+        return ints_of(attribute)
 
     def encode(self, writer: BitWriter, value: Sequence[int]) -> None:
         writer.write(len(value), 8)
@@ -167,7 +169,7 @@ class Instruction(IRDLOperation):
         super().__init__(properties=properties)
         self.location = location or UnknownLoc()
 
-    # --- what it touches --------------------------------------------------------------------------------------
+    # --- what it touches --------------------------------------------------------------------------
 
     def operand_fields(self) -> Iterator[tuple[str, str, Operand]]:
         """(field, role, operand) of every operand that is present, in field order."""
@@ -202,17 +204,19 @@ class Instruction(IRDLOperation):
     def wait_list(self) -> tuple[Wait, ...]:
         return () if self.waits is None else WAITS.value(self.waits)
 
-    # --- what it means ----------------------------------------------------------------------------------------
+    # --- what it means ----------------------------------------------------------------------------
 
     @abstractmethod
     def execute(self, machine: Machine, values: Values) -> None:
-        """Does the instruction's work on the state: its definition. `values` is what `values()` gives."""
+        """Does the instruction's work on the state: its definition. `values` is what `values()`
+        gives.
+        """
 
     @abstractmethod
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> Cost:
         """What it costs on `target`."""
 
-    # --- fields -----------------------------------------------------------------------------------------------
+    # --- fields -----------------------------------------------------------------------------------
 
     def values(self) -> Values:
         """Every field that is present, as Python values."""
@@ -236,7 +240,7 @@ class Instruction(IRDLOperation):
         """The instruction as trip number `trip` of the enclosing repeat executes it."""
         if self.address_steps is None:
             return self
-        steps = iter(cast(tuple[int, ...], StepsField(36).value(self.address_steps)))
+        steps = iter(StepsField(36).value(self.address_steps))
         table = field_table(type(self))
         properties = dict(self.properties)
         del properties["address_steps"]
@@ -257,7 +261,7 @@ class Instruction(IRDLOperation):
             properties=properties, attributes=self.attributes, location=self.location
         )
 
-    # --- assembly ---------------------------------------------------------------------------------------------
+    # --- assembly ---------------------------------------------------------------------------------
 
     def print(self, printer: Printer) -> None:
         table = field_table(type(self))
@@ -287,7 +291,7 @@ class Instruction(IRDLOperation):
         attributes = parser.parse_optional_attr_dict()
         return cls.create(properties=properties, attributes=attributes)
 
-    # --- encoding ---------------------------------------------------------------------------------------------
+    # --- encoding ---------------------------------------------------------------------------------
 
     def encode(self) -> bytes:
         """The instruction as it lies in a program, without its opcode: whole 32-bit words."""
@@ -309,6 +313,12 @@ class Instruction(IRDLOperation):
             if not row.optional or reader.read(1):
                 properties[name] = row.field.attribute(row.field.decode(reader))
         return cls.create(properties=properties)
+
+
+def kernel_of(kernels: Sequence[Kernel], values: Values) -> Kernel:
+    """The kernel that an instruction names by number."""
+    number: int = values["kernel"]
+    return kernels[number]
 
 
 class FieldRow(NamedTuple):

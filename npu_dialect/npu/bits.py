@@ -11,7 +11,9 @@ class BitWriter:
         self._length = 0
 
     def write(self, value: int, width: int, signed: bool = False) -> None:
-        """Appends `width` bits, two's complement when `signed`. Raises ValueError where `value` does not fit."""
+        """Appends `width` bits, two's complement when `signed`. Raises ValueError where `value`
+        does not fit.
+        """
         low, high = (-(1 << (width - 1)), 1 << (width - 1)) if signed else (0, 1 << width)
         if not low <= value < high:
             kind = "two's complement" if signed else "unsigned"

@@ -19,10 +19,12 @@ from npu_dialect.target import Target
 
 @irdl_op_definition
 class DmaCopyOp(Instruction):
-    """Copies a strided block to another of the same extents, between any two memories that the engine reaches.
+    """Copies a strided block to another of the same extents, between any two memories that the
+    engine reaches.
 
     ```
-    npu.dma_copy source = <dram, 0x1000, i8, [8, 32], [64, 1]>, destination = <spm, 0x0, i8, [8, 32], [32, 1]>
+    npu.dma_copy source = <dram, 0x1000, i8, [8, 32], [64, 1]>,
+                 destination = <spm, 0x0, i8, [8, 32], [32, 1]>
     ```
     Transposition is a permutation of the strides; a stride of 0 at the source repeats.
     """

@@ -11,7 +11,8 @@ from npu_dialect.npu.structure import RepeatOp
 
 
 def disassemble(ops: Iterable[Operation], comments: Sequence[str] = ()) -> str:
-    """The text of instructions and repeats: number, engine, assembly, and the comment of each instruction.
+    """The text of instructions and repeats: number, engine, assembly, and the comment of each
+    instruction.
 
     ```
         0  dma   npu.dma_copy source = <dram, 0x0, i8, [64], [1]>, destination = <...>  // conv1

@@ -1,4 +1,6 @@
-"""The binary form of instructions: a stream of records, each a 16-bit opcode, a 16-bit count of words, and the words."""
+"""The binary form of instructions: a stream of records, each a 16-bit opcode, a 16-bit count of
+words, and the words.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def _record(opcode: int, payload: bytes) -> bytes:
 
 
 def decode(data: bytes) -> list[Operation]:
-    """The instructions and repeats that `encode` wrote, detached. Raises ValueError on anything else."""
+    """The instructions and repeats that `encode` wrote, detached. Raises ValueError on anything
+    else.
+    """
     records = _split(data)
     ops: list[Operation] = []
     for opcode, payload in records:

@@ -1,4 +1,6 @@
-"""Fields of instructions as IRDL constraints: each states its width, checks it, and writes itself into the encoding."""
+"""Fields of instructions as IRDL constraints: each states its width, checks it, and writes itself
+into the encoding.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +35,11 @@ def integer(value: int) -> IntegerAttr[Any]:
 def integers(values: tuple[int, ...]) -> DenseArrayBase[Any]:
     """A cached array of 64-bit integers."""
     return DenseArrayBase.from_list(i64, list(values))
+
+
+def ints_of(attribute: Attribute) -> tuple[int, ...]:
+    """The elements of an array of integers."""
+    return tuple(cast(DenseArrayBase[Any], attribute).get_values())
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ class Ints(Field):
     def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
         if not isinstance(attr, DenseArrayBase):
             raise VerifyException(f"must be an array of {self.count} integers, found {attr}")
-        values = self.value(attr)
+        values = self.value(cast(Attribute, attr))
         if len(values) != self.count:
             raise VerifyException(f"must have {self.count} integers, found {len(values)}")
         for v in values:
@@ -162,7 +169,7 @@ class Ints(Field):
         return integers(tuple(int(v) for v in value))
 
     def value(self, attribute: Attribute) -> tuple[int, ...]:
-        return cast(tuple[int, ...], tuple(cast(DenseArrayBase[Any], attribute).get_values()))
+        return ints_of(attribute)
 
     def encode(self, writer: BitWriter, value: Sequence[int]) -> None:
         if len(value) != self.count:
@@ -193,7 +200,9 @@ MAX_RANK = 5
 
 @dataclass(frozen=True)
 class OperandField(Field):
-    """A strided block of memory. `role` is "read", "write" or "update"; `spaces` are the memories it may name."""
+    """A strided block of memory. `role` is "read", "write" or "update"; `spaces` are the memories
+    it may name.
+    """
 
     role: str
     spaces: tuple[str, ...] = SPACES
@@ -207,22 +216,26 @@ class OperandField(Field):
         if operand.space not in self.spaces:
             raise VerifyException(f"must lie in {' or '.join(self.spaces)}, found {operand.space}")
         if len(operand.dims) > MAX_RANK:
-            raise VerifyException(f"must have at most {MAX_RANK} dimensions, found {len(operand.dims)}")
+            raise VerifyException(
+                f"must have at most {MAX_RANK} dimensions, found {len(operand.dims)}"
+            )
         for d in operand.dims:
             check_range(d, DIM_BITS, False)
         for s in operand.strides:
             check_range(s, ADDRESS_BITS, True)
         check_range(operand.address, ADDRESS_BITS, False)
 
-    def attribute(self, value: Operand) -> Attribute:
+    def attribute(self, value: Any) -> Attribute:
         return OperandAttr(value)
 
-    def value(self, attribute: Attribute) -> Operand:
+    def value(self, attribute: Attribute) -> Any:
         return cast(OperandAttr, attribute).data
 
-    def encode(self, writer: BitWriter, value: Operand) -> None:
+    def encode(self, writer: BitWriter, value: Any) -> None:
         if len(value.dims) > MAX_RANK:
-            raise ValueError(f"an operand must have at most {MAX_RANK} dimensions, found {len(value.dims)}")
+            raise ValueError(
+                f"an operand must have at most {MAX_RANK} dimensions, found {len(value.dims)}"
+            )
         writer.write(SPACES.index(value.space), 2)
         writer.write(value.dtype.code, 4)
         writer.write(len(value.dims), 3)
@@ -231,7 +244,7 @@ class OperandField(Field):
             writer.write(d, DIM_BITS)
             writer.write(s, ADDRESS_BITS, True)
 
-    def decode(self, reader: BitReader) -> Operand:
+    def decode(self, reader: BitReader) -> Any:
         space, dtype, rank = reader.read(2), reader.read(4), reader.read(3)
         if space >= len(SPACES) or dtype not in dtypes.BY_CODE or rank > MAX_RANK:
             raise ValueError(
@@ -245,7 +258,7 @@ class OperandField(Field):
     def describe(self) -> str:
         return f"operand ({self.role}) in {' or '.join(self.spaces)}"
 
-    def print(self, printer: Printer, value: Operand) -> None:
+    def print(self, printer: Printer, value: Any) -> None:
         printer.print_string(f"<{operand_text(value)}>")
 
     def parse(self, parser: Parser) -> Any:
@@ -260,7 +273,7 @@ class OperandsField(OperandField):
     def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
         if not isinstance(attr, ArrayAttr):
             raise VerifyException(f"must be a list of operands, found {attr}")
-        for operand in self.value(attr):
+        for operand in self.value(cast(Attribute, attr)):
             self.check(operand)
 
     def attribute(self, value: Sequence[Operand]) -> Attribute:

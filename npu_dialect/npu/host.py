@@ -20,8 +20,8 @@ from npu_dialect.target import Target
 class HostOp(Instruction):
     """Runs host function number `function` of the program on whole arrays in dram.
 
-    `place` is the queue: `host` for operations that the accelerator lacks, `io` for conversions of the program's inputs
-    and outputs. `macs` and `elements` are the work, for the cost.
+    `place` is the queue: `host` for operations that the accelerator lacks, `io` for conversions of
+    the program's inputs and outputs. `macs` and `elements` are the work, for the cost.
     """
 
     name = "npu.host"

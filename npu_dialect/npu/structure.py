@@ -12,11 +12,11 @@ from xdsl.irdl import (
     irdl_op_definition,
     prop_def,
     region_def,
+    traits_def,
 )
-from xdsl.traits import NoTerminator, SymbolOpInterface
-from xdsl.irdl import traits_def
 from xdsl.parser import Parser
 from xdsl.printer import Printer
+from xdsl.traits import NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from npu_dialect.kernel import KernelAttr
@@ -27,11 +27,13 @@ from npu_dialect.npu.fields import Int, integer
 
 @irdl_op_definition
 class RepeatOp(IRDLOperation):
-    """Executes its instructions `trips` times; addresses and waits move by the stated steps at every trip.
+    """Executes its instructions `trips` times; addresses and waits move by the stated steps at
+    every trip.
 
     ```
     npu.repeat 4 {
-      npu.dma_copy waits = {mxu: 2}, address_steps = [64, 0], wait_steps = [1], source = ..., destination = ...
+      npu.dma_copy source = ..., destination = ..., waits = {mxu: 2}, address_steps = [64, 0],
+                   wait_steps = [1]
     }
     ```
     Only the encoder's reader and the simulator expand it.
@@ -52,7 +54,7 @@ class RepeatOp(IRDLOperation):
 
     @property
     def count(self) -> int:
-        return self.trips.value.data
+        return Int(32).value(self.trips)
 
     @property
     def instructions(self) -> list[Instruction]:
@@ -80,10 +82,12 @@ class RepeatOp(IRDLOperation):
 
 @irdl_op_definition
 class ProgramOp(IRDLOperation):
-    """A whole program: instructions in program order, with the kernels, constants and bindings that they refer to.
+    """A whole program: instructions in program order, with the kernels, constants and bindings that
+    they refer to.
 
-    Program order is one order that satisfies all waits; each engine takes its own instructions in this order.
-    `dram_size` is the bytes of external memory that constants, bindings and intermediate results take.
+    Program order is one order that satisfies all waits; each engine takes its own instructions in
+    this order. `dram_size` is the bytes of external memory that constants, bindings and
+    intermediate results take.
     """
 
     name = "npu.program"
@@ -102,13 +106,16 @@ class ProgramOp(IRDLOperation):
     traits = traits_def(SymbolOpInterface(), NoTerminator())
     assembly_format = (
         "$sym_name `target` $target `dram_size` $dram_size `inputs` $inputs `outputs` $outputs "
-        "`constants` $constants `kernels` $kernels `host_functions` $host_functions attr-dict-with-keyword $body"
+        "`constants` $constants `kernels` $kernels `host_functions` $host_functions "
+        "attr-dict-with-keyword $body"
     )
 
     def verify_(self) -> None:
         for op in self.body.block.ops:
             if not isinstance(op, Instruction | RepeatOp):
-                raise VerifyException(f"a program must hold instructions and repeats, found {op.name}")
+                raise VerifyException(
+                    f"a program must hold instructions and repeats, found {op.name}"
+                )
 
     def walk_instructions(self) -> Iterator[Instruction]:
         """Every instruction once, also those inside repeats."""

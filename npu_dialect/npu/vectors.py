@@ -12,7 +12,7 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect import cost, functional
 from npu_dialect.kernel import Kernel, widened
 from npu_dialect.machine import Array, Machine, Operand
-from npu_dialect.npu.base import Instruction, Values
+from npu_dialect.npu.base import Instruction, Values, kernel_of
 from npu_dialect.npu.fields import Choice, Int, Ints, OperandField
 from npu_dialect.target import Target
 
@@ -21,7 +21,9 @@ POOLS = ("max", "sum", "avg")
 
 
 class VectorInstruction(Instruction):
-    """Shape shared by the vector unit's instructions: a result, optionally through a kernel, then the store."""
+    """Shape shared by the vector unit's instructions: a result, optionally through a kernel, then
+    the store.
+    """
 
     ENGINE: ClassVar[str] = "vpu"
 
@@ -39,11 +41,11 @@ class VectorInstruction(Instruction):
             return
         params = machine.view(values["params"]) if "params" in values else None
         table = machine.view(values["table"]) if "table" in values else None
-        np.copyto(output, machine.kernels[values["kernel"]].evaluate(tensors, params, table))
+        np.copyto(output, kernel_of(machine.kernels, values).evaluate(tensors, params, table))
 
     def kernel_costs(self, kernels: Sequence[Kernel]) -> tuple[str, ...]:
         values = self.values()
-        return kernels[values["kernel"]].costs() if "kernel" in values else ()
+        return kernel_of(kernels, values).costs() if "kernel" in values else ()
 
     def side_bytes(self, values: Values) -> int:
         return sum(values[n].size for n in ("params", "table") if n in values)
@@ -57,10 +59,12 @@ def lane_type(operands: Sequence[Operand]) -> str:
 
 @irdl_op_definition
 class VectorOp(VectorInstruction):
-    """Applies a kernel elementwise to one to three operands, which broadcast (extent 1, or stride 0) to the output.
+    """Applies a kernel elementwise to one to three operands, which broadcast (extent 1, or stride
+    0) to the output.
 
     ```
-    npu.vector a = <spm, 0x0, i8, [4, 32], [32, 1]>, output = <spm, 0x80, i8, [4, 32], [32, 1]>, kernel = 1
+    npu.vector a = <spm, 0x0, i8, [4, 32], [32, 1]>, kernel = 1,
+               output = <spm, 0x80, i8, [4, 32], [32, 1]>
     ```
     """
 
@@ -90,7 +94,8 @@ class VectorOp(VectorInstruction):
 
 @irdl_op_definition
 class ReduceOp(VectorInstruction):
-    """Reduces the dimensions of `input` in which the output has extent 1 and the input more, row-major ascending.
+    """Reduces the dimensions of `input` in which the output has extent 1 and the input more,
+    row-major ascending.
 
     Integer sums are int32 (wrapping), of elements minus `x_zero`; float sums are f32.
     """
@@ -107,21 +112,29 @@ class ReduceOp(VectorInstruction):
     def execute(self, machine: Machine, values: Values) -> None:
         x = machine.view(values["input"])
         axes = tuple(a for a in range(x.ndim) if values["axes"] >> a & 1)
-        self.finish(machine, values, [functional.reduce(values["kind"], x, axes, x_zero=values["x_zero"])])
+        self.finish(
+            machine, values, [functional.reduce(values["kind"], x, axes, x_zero=values["x_zero"])]
+        )
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()
         source, output = values["input"], values["output"]
         read = source.size + self.side_bytes(values)
-        base = cost.vector(target, source.elements, ("alu",), read, output.size, lane_type([source]))
-        return add_kernel(target, base, output.elements, self.kernel_costs(kernels), lane_type([output]))
+        base = cost.vector(
+            target, source.elements, ("alu",), read, output.size, lane_type([source])
+        )
+        return add_kernel(
+            target, base, output.elements, self.kernel_costs(kernels), lane_type([output])
+        )
 
 
 @irdl_op_definition
 class Pool2DOp(VectorInstruction):
-    """Pools one tile: input [H, W, C], output [OH, OW, C]; `avg` divides an f32 sum by its count of elements.
+    """Pools one tile: input [H, W, C], output [OH, OW, C]; `avg` divides an f32 sum by its count of
+    elements.
 
-    Padding takes part as the least value (max) or as zero (sum, avg); avg counts it where `count_include_pad` is set.
+    Padding takes part as the least value (max) or as zero (sum, avg); avg counts it where
+    `count_include_pad` is set.
     """
 
     name = "npu.pool2d"
@@ -140,13 +153,13 @@ class Pool2DOp(VectorInstruction):
     def execute(self, machine: Machine, values: Values) -> None:
         rows, columns, _ = values["output"].dims
         x = machine.view(values["input"])[None]
-        window: dict[str, Any] = dict(
-            kernel=values["size"],
-            strides=values["strides"],
-            pads=values["pads"],
-            dilations=values["dilations"],
-            out_hw=(rows, columns),
-        )
+        window: dict[str, Any] = {
+            "kernel": values["size"],
+            "strides": values["strides"],
+            "pads": values["pads"],
+            "dilations": values["dilations"],
+            "out_hw": (rows, columns),
+        }
         if values["kind"] == "max":
             result = functional.max_pool2d(x, **window)
         elif values["kind"] == "sum":
@@ -163,7 +176,9 @@ class Pool2DOp(VectorInstruction):
         steps = ("alu",) * taps + (("div",) if values["kind"] == "avg" else ())
         read = source.size + self.side_bytes(values)
         base = cost.vector(target, output.elements, steps, read, output.size, lane_type([source]))
-        return add_kernel(target, base, output.elements, self.kernel_costs(kernels), lane_type([output]))
+        return add_kernel(
+            target, base, output.elements, self.kernel_costs(kernels), lane_type([output])
+        )
 
 
 def add_kernel(

@@ -1,0 +1,187 @@
+"""Whether the fields of an instruction fit each other, the program's tables, and the memories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from npu_dialect import dtypes
+from npu_dialect.dtypes import DType
+from npu_dialect.kernel import Kernel
+from npu_dialect.machine import Operand
+from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
+from npu_dialect.npu.base import Instruction, Values
+from npu_dialect.npu.host import HostOp
+from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
+
+
+def out_of_bounds(operand: Operand, sizes: Mapping[str, int]) -> str:
+    """What is wrong with where an operand lies; empty where nothing is."""
+    low, high = operand.interval
+    size = sizes[operand.space]
+    if low < 0 or high > size:
+        return f"must lie in {operand.space} [0, {size:#x}), found [{low:#x}, {high:#x})"
+    item = operand.dtype.itemsize
+    if operand.address % item or any(s % item for s in operand.strides):
+        steps = list(operand.strides)
+        return (
+            f"must have an address and strides that are multiples of {item}, "
+            f"found {operand.address:#x} and {steps}"
+        )
+    return ""
+
+
+def mistakes(
+    instruction: Instruction, values: Values, kernels: Sequence[Kernel], functions: int
+) -> Iterator[str]:
+    """What does not fit in an instruction: "must ..., found ..."."""
+    check = _SHAPES.get(type(instruction))
+    if check is not None:
+        yield from check(values)
+    if "kernel" in values:
+        yield from _kernel_mistakes(instruction, values, kernels)
+    if isinstance(instruction, HostOp) and values["function"] >= functions:
+        yield f"must call one of the {functions} host functions, found {values['function']}"
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+def _kernel_mistakes(
+    instruction: Instruction, values: Values, kernels: Sequence[Kernel]
+) -> Iterator[str]:
+    number = values["kernel"]
+    if number >= len(kernels):
+        yield f"must use one of the {len(kernels)} kernels, found {number}"
+        return
+    kernel = kernels[number]
+    tensors = _tensors(instruction, values)
+    if tensors is not None and kernel.tensors != tensors:
+        yield f"must give its kernel {_names(kernel.tensors)}, found {_names(tensors)}"
+    output: Operand = values["output"]
+    if kernel.output != output.dtype:
+        yield f"must store the {kernel.output} of its kernel, found {output.dtype}"
+    yield from _params_mistakes(kernel, values.get("params"), output)
+    yield from _table_mistakes(kernel, values.get("table"))
+
+
+def _tensors(instruction: Instruction, values: Values) -> tuple[DType, ...] | None:
+    """The types of what the kernel is given; None where the result's type follows from the kind."""
+    if isinstance(instruction, VectorOp):
+        return tuple(values[n].dtype for n in "abc" if n in values)
+    if isinstance(instruction, Conv2DOp | DepthwiseConv2DOp | MatmulOp):
+        residual = (values["residual"].dtype,) if "residual" in values else ()
+        return (_sum_type(values["input"].dtype), *residual)
+    return None
+
+
+def _sum_type(dtype: DType) -> DType:
+    return dtypes.f32 if dtype.is_float else dtypes.i32
+
+
+def _names(types: Sequence[DType]) -> str:
+    return "(" + ", ".join(map(str, types)) + ")"
+
+
+def _params_mistakes(kernel: Kernel, params: Operand | None, output: Operand) -> Iterator[str]:
+    rows = len(kernel.params)
+    if (params is None) != (rows == 0):
+        yield f"must have params for the {rows} rows of its kernel, found {params and params.dims}"
+    elif params is not None:
+        channels = output.dims[-1] if output.dims else 1
+        fits = len(params.dims) == 2 and params.dims[0] == rows and params.dims[1] in (1, channels)
+        if not fits or params.dtype.itemsize != 4:
+            found = f"{params.dtype} {list(params.dims)}"
+            yield f"must have params of 4-byte words [{rows}, {channels}] or [{rows}, 1], found {found}"
+
+
+def _table_mistakes(kernel: Kernel, table: Operand | None) -> Iterator[str]:
+    if (table is None) != (kernel.table is None):
+        yield "must have a table exactly where its kernel looks one up"
+    elif table is not None and (table.dtype != kernel.table or table.dims != (256,)):
+        yield f"must have a table of 256 x {kernel.table}, found {table.dtype} {list(table.dims)}"
+
+
+# --- shapes ---------------------------------------------------------------------------------------
+
+
+def _array_shapes(values: Values) -> Iterator[str]:
+    x, result = values["input"], values.get("output", values.get("partial"))
+    for name in ("partial", "residual"):
+        if name in values and not _broadcasts(values[name].dims, result.dims, name == "residual"):
+            yield f"must have {name} {list(result.dims)}, found {list(values[name].dims)}"
+    if "partial" in values and values["partial"].dtype != _sum_type(x.dtype):
+        yield f"must have partial sums of {_sum_type(x.dtype)}, found {values['partial'].dtype}"
+
+
+def _broadcasts(dims: Sequence[int], to: Sequence[int], ones: bool = True) -> bool:
+    return len(dims) == len(to) and all(
+        d == t or (ones and d == 1) for d, t in zip(dims, to, strict=True)
+    )
+
+
+def _conv_shapes(values: Values) -> Iterator[str]:
+    x, w = values["input"].dims, values["weights"].dims
+    y = values.get("output", values.get("partial")).dims
+    if len(x) != 3 or len(y) != 3 or len(w) != 4 or (w[2], w[3]) != (x[2], y[2]):
+        yield _shape_text("[H, W, IC], [KH, KW, IC, OC] and [OH, OW, OC]", x, w, y)
+    yield from _array_shapes(values)
+
+
+def _depthwise_shapes(values: Values) -> Iterator[str]:
+    x, w = values["input"].dims, values["weights"].dims
+    y = values.get("output", values.get("partial")).dims
+    if len(x) != 3 or len(y) != 3 or len(w) != 3 or not x[2] == w[2] == y[2]:
+        yield _shape_text("[H, W, C], [KH, KW, C] and [OH, OW, C]", x, w, y)
+    yield from _array_shapes(values)
+
+
+def _matmul_shapes(values: Values) -> Iterator[str]:
+    a, b = values["input"].dims, values["weights"].dims
+    y = values.get("output", values.get("partial")).dims
+    if not len(a) == len(b) == len(y) == 2 or a[1] != b[0] or y != (a[0], b[1]):
+        yield _shape_text("[M, K], [K, N] and [M, N]", a, b, y)
+    yield from _array_shapes(values)
+
+
+def _shape_text(rule: str, *found: Sequence[int]) -> str:
+    return f"must have extents {rule}, found " + ", ".join(str(list(f)) for f in found)
+
+
+def _vector_shapes(values: Values) -> Iterator[str]:
+    output = values["output"].dims
+    for name in "abc":
+        if name in values and not _broadcasts(values[name].dims, output):
+            found = list(values[name].dims)
+            yield f"must have operands that broadcast to {list(output)}, found {name} {found}"
+
+
+def _reduce_shapes(values: Values) -> Iterator[str]:
+    x, y, mask = values["input"].dims, values["output"].dims, values["axes"]
+    expected = tuple(1 if mask >> k & 1 else d for k, d in enumerate(x))
+    if y != expected:
+        yield f"must write {list(expected)}, found {list(y)}"
+
+
+def _pool_shapes(values: Values) -> Iterator[str]:
+    x, y = values["input"].dims, values["output"].dims
+    if len(x) != 3 or len(y) != 3 or x[2] != y[2]:
+        yield _shape_text("[H, W, C] and [OH, OW, C]", x, y)
+        return
+    top, left, bottom, right = values["pads"]
+    for k, before, after in ((0, top, bottom), (1, left, right)):
+        span = (values["size"][k] - 1) * values["dilations"][k] + 1
+        reach = (y[k] - 1) * values["strides"][k] + span
+        if reach > x[k] + before + after:
+            found = f"windows that reach {reach}"
+            yield f"must have windows inside the {x[k] + before + after} padded inputs, found {found}"
+
+
+_SHAPES: dict[type[Instruction], Callable[[dict[str, Any]], Iterator[str]]] = {
+    Conv2DOp: _conv_shapes,
+    DepthwiseConv2DOp: _depthwise_shapes,
+    MatmulOp: _matmul_shapes,
+    VectorOp: _vector_shapes,
+    ReduceOp: _reduce_shapes,
+    Pool2DOp: _pool_shapes,
+}

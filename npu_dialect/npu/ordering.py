@@ -1,0 +1,202 @@
+"""What the waits of a program order: vector clocks, waits that never end, accesses that may race.
+
+An engine executes its instructions in order. An instruction starts when the one before it in its
+queue and all that it waits for are complete; nothing else orders instructions of two engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_dialect.machine import Operand
+from npu_dialect.npu.base import Instruction, Wait
+from npu_dialect.target import SPACES
+
+Ints = NDArray[np.int64]
+CHUNK = 1 << 20
+"""Pairs of accesses that are compared at a time."""
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A wait that cannot end: `available` instructions of that engine come before, of `total`."""
+
+    index: int
+    wait: Wait
+    available: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two conflicting accesses that nothing orders: by instruction numbers and operands."""
+
+    first: int
+    second: int
+    first_operand: Operand
+    second_operand: Operand
+    first_writes: bool
+    second_writes: bool
+
+
+class Ordering:
+    """The order that queues and waits impose on instructions given in program order."""
+
+    def __init__(self, instructions: Sequence[Instruction]) -> None:
+        self.instructions = instructions
+        self.names: dict[tuple[int, str], int] = {}
+        keys = [(i.core_index, i.engine) for i in instructions]
+        self.queue = [self.names.setdefault(key, len(self.names)) for key in keys]
+        engines = len(self.names)
+        self.sequence = np.zeros(len(instructions), np.int64)
+        """The number of each instruction in its queue, from 1."""
+        self.before = np.zeros((len(instructions), engines), np.int64)
+        """How many instructions of each queue come earlier in program order."""
+        self.known = np.zeros((len(instructions), engines), np.int64)
+        """How many instructions of each queue are complete for certain when each one starts."""
+        self.stuck: list[Stuck] = []
+        self._clocks(engines)
+
+    def _clocks(self, engines: int) -> None:
+        counts = [0] * engines
+        clocks = [[0] * engines for _ in range(engines)]
+        complete: list[list[list[int]]] = [[] for _ in range(engines)]
+        for index, instruction in enumerate(self.instructions):
+            queue = self.queue[index]
+            clock = clocks[queue]
+            self.before[index] = counts
+            for wait in instruction.wait_list:
+                other = self.names.get((wait.core, wait.engine), -1)
+                if other < 0 or wait.count > counts[other]:
+                    self.stuck.append(self._stuck(index, wait, counts[other] if other >= 0 else 0))
+                elif wait.count > 0:
+                    known = complete[other][wait.count - 1]
+                    clock[:] = map(max, clock, known)
+            self.known[index] = clock
+            counts[queue] += 1
+            clock[queue] = counts[queue]
+            self.sequence[index] = counts[queue]
+            complete[queue].append(list(clock))
+
+    def _stuck(self, index: int, wait: Wait, available: int) -> Stuck:
+        other = self.names.get((wait.core, wait.engine), -1)
+        return Stuck(index, wait, available, self.queue.count(other))
+
+    # --- races ------------------------------------------------------------------------------------
+
+    def races(self) -> Iterator[Race]:
+        """Pairs of instructions of different engines that touch a byte, one writing it, in no order.
+
+        For each later access, only the instructions that come before it in program order and are
+        not known to be complete are compared: first as intervals, all at once, then exactly.
+        """
+        tables = self._tables()
+        for later, table in enumerate(tables):
+            for earlier, other in enumerate(tables):
+                if later != earlier:
+                    yield from self._between(table, other, earlier)
+
+    def _tables(self) -> list[_Accesses]:
+        rows: list[list[tuple[int, int, int, int, bool]]] = [[] for _ in self.names]
+        operands: list[list[Operand]] = [[] for _ in self.names]
+        for index, instruction in enumerate(self.instructions):
+            queue = self.queue[index]
+            for operand, writes in accesses(instruction):
+                low, high = operand.interval
+                rows[queue].append((index, SPACES.index(operand.space), low, high, writes))
+                operands[queue].append(operand)
+        return [_Accesses(r, o) for r, o in zip(rows, operands, strict=True)]
+
+    def _between(self, table: _Accesses, other: _Accesses, earlier: int) -> Iterator[Race]:
+        sequence = self.sequence[other.index]
+        first = np.searchsorted(sequence, self.known[table.index, earlier], "right")
+        last = np.searchsorted(sequence, self.before[table.index, earlier], "right")
+        for mine, theirs in _pairs(first, np.maximum(first, last)):
+            conflict = table.space[mine] == other.space[theirs]
+            conflict &= table.writes[mine] | other.writes[theirs]
+            conflict &= table.low[mine] < other.high[theirs]
+            conflict &= other.low[theirs] < table.high[mine]
+            for a, b in zip(mine[conflict].tolist(), theirs[conflict].tolist(), strict=True):
+                if share_bytes(table.operands[a], other.operands[b]):
+                    yield Race(
+                        int(other.index[b]),
+                        int(table.index[a]),
+                        other.operands[b],
+                        table.operands[a],
+                        bool(other.writes[b]),
+                        bool(table.writes[a]),
+                    )
+
+
+class _Accesses:
+    """The accesses of one queue, in order, as columns."""
+
+    def __init__(
+        self, rows: list[tuple[int, int, int, int, bool]], operands: list[Operand]
+    ) -> None:
+        columns: Any = np.array(rows, np.int64).reshape(-1, 5).T
+        self.index, self.space, self.low, self.high = columns[:4]
+        self.writes = columns[4].astype(np.bool_)
+        self.operands = operands
+
+
+def accesses(instruction: Instruction) -> Iterator[tuple[Operand, bool]]:
+    """(operand, whether it is written) of an instruction."""
+    for operand in instruction.reads():
+        yield operand, False
+    for operand in instruction.writes():
+        yield operand, True
+
+
+def _pairs(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """(k, j) for every k and first[k] <= j < last[k], in chunks."""
+    counts = last - first
+    ends = np.cumsum(counts)
+    at = 0
+    while at < counts.size:
+        done = ends[at - 1] if at else 0
+        stop = max(at + 1, int(np.searchsorted(ends, done + CHUNK)))
+        size = counts[at:stop]
+        mine = np.repeat(np.arange(at, stop), size)
+        within = np.arange(mine.size) - np.repeat(np.cumsum(size) - size, size)
+        yield mine, np.repeat(first[at:stop], size) + within
+        at = stop
+
+
+# --- blocks as bytes ------------------------------------------------------------------------------
+
+
+def byte_view(memory: NDArray[np.bool_], operand: Operand, base: int = 0) -> NDArray[np.bool_]:
+    """The flags of an operand's bytes; `memory` holds one per byte, from address `base` on.
+
+    Dimensions that lie densely are merged and repeated ones dropped, so each byte shows once or,
+    where a block overlaps itself, a few times.
+    """
+    dims, strides = [operand.dtype.itemsize], [1]
+    order = sorted(
+        (abs(s), d) for d, s in zip(operand.dims, operand.strides, strict=True) if d != 1 and s
+    )
+    for stride, d in order:
+        if stride == dims[-1] * strides[-1]:
+            dims[-1] *= d
+        else:
+            dims.append(d)
+            strides.append(stride)
+    if operand.elements == 0:
+        return memory[:0]
+    offset = operand.interval[0] - base
+    return np.ndarray(dims[::-1], np.bool_, memory.data, offset, strides[::-1])
+
+
+def share_bytes(a: Operand, b: Operand) -> bool:
+    """Whether two blocks of the same memory have a byte in common; exact."""
+    low = min(a.interval[0], b.interval[0])
+    high = max(a.interval[1], b.interval[1])
+    flags = np.zeros(high - low, np.bool_)
+    byte_view(flags, a, low)[...] = True
+    return bool(byte_view(flags, b, low).any())

@@ -1,0 +1,214 @@
+"""The static proof of a program: that it does nothing that the machine cannot do, in any order that its waits permit.
+
+Proved: operands lie in their memory and are aligned; fields fit each other and the program's
+tables; no byte is read that nothing wrote; no two accesses conflict without an order; no wait is
+for ever; every output is written. The proof uses nothing of what computed the waits.
+
+    for finding in verify_program(program, load_target("edge256")):
+        print(finding)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.utils.exceptions import VerifyException
+
+from npu_dialect import provenance
+from npu_dialect.diagnostics import Code, Diagnostic
+from npu_dialect.kernel import Kernel
+from npu_dialect.machine import Operand
+from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.consistency import mistakes, out_of_bounds
+from npu_dialect.npu.ordering import Ordering, Race, Stuck, byte_view
+from npu_dialect.npu.structure import ProgramOp
+from npu_dialect.target import Target
+
+MOST = 50
+"""Findings of one kind that are reported."""
+
+
+@dataclass(frozen=True)
+class ProgramImage:
+    """A program as far as its proof needs it, from IR or decoded from a file."""
+
+    instructions: Sequence[Instruction]
+    """In program order, repeats expanded."""
+    kernels: Sequence[Kernel]
+    inputs: Sequence[tuple[str, Operand]]
+    outputs: Sequence[tuple[str, Operand]]
+    constants: Sequence[tuple[int, int]]
+    """(address, bytes) in dram."""
+    dram_size: int
+    host_functions: int = 0
+    sources: Sequence[str] = field(default=())
+    """By instruction, what it comes from, where the instructions themselves do not say."""
+
+    @staticmethod
+    def of(program: ProgramOp) -> ProgramImage:
+        """The image of a program in the IR."""
+        return ProgramImage(
+            list(program.expanded()),
+            [k.data for k in program.kernels],
+            [(b.label.data, b.operand.data) for b in program.inputs],
+            [(b.label.data, b.operand.data) for b in program.outputs],
+            [(c.address.data, len(c.blob.data.bytes)) for c in program.constants],
+            cast(Any, program.dram_size).value.data,
+            len(program.host_functions),
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not proved. `index` is the instruction's number in program order, or -1."""
+
+    code: Code
+    index: int
+    rule: str
+    found: str
+    source: str
+
+    def __str__(self) -> str:
+        return str(self.diagnostic())
+
+    def diagnostic(self) -> Diagnostic:
+        """The finding as an error record."""
+        place = f"instruction {self.index}" if self.index >= 0 else ""
+        return Diagnostic(self.code, self.rule, self.found, "", self.source, place)
+
+
+def verify_program(program: ProgramOp | ProgramImage, target: Target) -> list[Finding]:
+    """All that is wrong with a program (at most 50 findings of a kind); empty when it is proved."""
+    image = ProgramImage.of(program) if isinstance(program, ProgramOp) else program
+    sizes = {space: memory.size for space, memory in target.memories.items()}
+    proof = _Proof(image, {**sizes, "dram": min(image.dram_size, sizes["dram"])})
+    findings = list(islice(proof.fields(), MOST))
+    if findings:  # what lies outside its memory cannot be looked at further
+        return findings
+    ordering = Ordering(image.instructions)
+    findings += islice((proof.stuck(s) for s in ordering.stuck), MOST)
+    findings += islice(proof.unwritten(), MOST)
+    if not ordering.stuck:
+        findings += islice(proof.races(ordering), MOST)
+    return findings
+
+
+class _Proof:
+    """The checks of one program."""
+
+    def __init__(self, image: ProgramImage, sizes: dict[str, int]) -> None:
+        self.image, self.sizes = image, sizes
+
+    def source(self, index: int) -> str:
+        """What an instruction comes from."""
+        if index < len(self.image.sources):
+            return self.image.sources[index]
+        instruction = self.image.instructions[index]
+        return ", ".join(provenance.sources(instruction)) or instruction.name
+
+    def finding(self, code: Code, index: int, rule: str, found: str = "") -> Finding:
+        name = self.image.instructions[index].name
+        return Finding(code, index, f"{name}: {rule}", found, self.source(index))
+
+    # --- fields -----------------------------------------------------------------------------------
+
+    def fields(self) -> Iterator[Finding]:
+        """Fields that do not fit, operands that lie outside their memory."""
+        yield from self.layout()
+        for index, instruction in enumerate(self.image.instructions):
+            for name, _, operand in instruction.operand_fields():
+                if wrong := out_of_bounds(operand, self.sizes):
+                    yield self.finding(Code.PROOF_BOUNDS, index, f"{name} {wrong}")
+            try:
+                instruction.verify(verify_nested_ops=False)
+            except VerifyException as problem:
+                yield self.finding(Code.IR_INVALID, index, _first_line(problem))
+                continue
+            values = instruction.values()
+            kernels, functions = self.image.kernels, self.image.host_functions
+            for rule in mistakes(instruction, values, kernels, functions):
+                yield self.finding(Code.IR_INVALID, index, rule)
+
+    def layout(self) -> Iterator[Finding]:
+        """Constants, inputs and outputs that lie outside the dram."""
+        size = self.sizes["dram"]
+        for address, length in self.image.constants:
+            if address < 0 or address + length > size:
+                found = f"[{address:#x}, {address + length:#x})"
+                rule = f"a constant must lie in dram [0, {size:#x})"
+                yield Finding(Code.PROOF_BOUNDS, -1, rule, found, "constants")
+        for name, operand in (*self.image.inputs, *self.image.outputs):
+            if wrong := out_of_bounds(operand, self.sizes):
+                yield Finding(Code.PROOF_BOUNDS, -1, wrong, "", name)
+
+    # --- bytes ------------------------------------------------------------------------------------
+
+    def unwritten(self) -> Iterator[Finding]:
+        """Reads of bytes that nothing wrote before, in program order; outputs that are not written."""
+        memories = {space: np.zeros(size, np.bool_) for space, size in self.sizes.items()}
+        for address, length in self.image.constants:
+            memories["dram"][address : address + length] = True
+        for _, operand in self.image.inputs:
+            byte_view(memories["dram"], operand)[...] = True
+        for index, instruction in enumerate(self.image.instructions):
+            for operand in instruction.reads():
+                if not byte_view(memories[operand.space], operand).all():
+                    rule = "must read only bytes that were written before"
+                    found = _gap(memories[operand.space], operand)
+                    yield self.finding(Code.PROOF_UNWRITTEN, index, rule, found)
+            for operand in instruction.writes():
+                byte_view(memories[operand.space], operand)[...] = True
+        for name, operand in self.image.outputs:
+            if not byte_view(memories["dram"], operand).all():
+                found = _gap(memories["dram"], operand)
+                rule = "an output must be written by the program"
+                yield Finding(Code.PROOF_UNWRITTEN, -1, rule, found, name)
+
+    # --- order ------------------------------------------------------------------------------------
+
+    def stuck(self, stuck: Stuck) -> Finding:
+        wait = stuck.wait
+        rule = (
+            f"must wait for a count of engine {wait.engine} that earlier instructions reach "
+            f"({stuck.available})"
+        )
+        found = f"{wait.count} of {stuck.total}"
+        return self.finding(Code.PROOF_DEADLOCK, stuck.index, rule, found)
+
+    def races(self, ordering: Ordering) -> Iterator[Finding]:
+        """One finding for each pair of instructions."""
+        seen: set[tuple[int, int]] = set()
+        for race in ordering.races():
+            if (race.first, race.second) not in seen:
+                seen.add((race.first, race.second))
+                yield self.race(race)
+
+    def race(self, race: Race) -> Finding:
+        first = self.image.instructions[race.first]
+        verbs = ["writes" if w else "reads" for w in (race.first_writes, race.second_writes)]
+        low = max(race.first_operand.interval[0], race.second_operand.interval[0])
+        found = (
+            f"it {verbs[1]} {race.second_operand.space} near {low:#x}, which instruction "
+            f"{race.first} ({first.name} of {self.source(race.first)}) {verbs[0]}"
+        )
+        rule = "must wait for what touches the same bytes on another engine"
+        return self.finding(Code.PROOF_RACE, race.second, rule, found)
+
+
+def _gap(memory: NDArray[np.bool_], operand: Operand) -> str:
+    """The first byte of an operand that was not written."""
+    low, high = operand.interval
+    flags = np.zeros(high - low, np.bool_)
+    byte_view(flags, operand, low)[...] = True
+    gaps = np.flatnonzero(flags & ~memory[low:high])
+    return f"{gaps.size} bytes of {operand.space} from {low + int(gaps[0]):#x}"
+
+
+def _first_line(problem: VerifyException) -> str:
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(problem).__name__
