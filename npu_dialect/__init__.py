@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from npu_dialect.api import assemble, compile, execute, load, lower, simulate
     from npu_dialect.diagnostics import Code, CompileError, Diagnostic
     from npu_dialect.runtime.program import Program
-    from npu_dialect.runtime.simulator import Run
+    from npu_dialect.runtime.run import Run
     from npu_dialect.target import Target, load_target, target_names
     from npu_dialect.universe import NpuContext
 
@@ -44,7 +44,7 @@ _HOMES = {
     "api": ("assemble", "compile", "execute", "load", "lower", "simulate"),
     "diagnostics": ("Code", "CompileError", "Diagnostic"),
     "runtime.program": ("Program",),
-    "runtime.simulator": ("Run",),
+    "runtime.run": ("Run",),
     "target": ("Target", "load_target", "target_names"),
     "universe": ("NpuContext",),
 }

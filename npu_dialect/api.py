@@ -10,22 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
-from xdsl.dialects.func import FuncOp
 
-from npu_dialect import files, pipeline, text, universe
+from npu_dialect import files, levels, pipeline, text, universe
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.levels import Level, level
 from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
 from npu_dialect.target import Target, TargetError, load_target
 
 if TYPE_CHECKING:
-    from npu_dialect.ports import Array, Inputs, Port
+    from npu_dialect.ports import Array, Inputs
     from npu_dialect.runtime.program import Program
-    from npu_dialect.runtime.simulator import Run
+    from npu_dialect.runtime.run import Run
 
-Level = Literal["graph", "tile", "npu"]
 Shapes = Mapping[str, Sequence[int]]
 
 DEFAULT_TARGET = "edge256"
@@ -79,28 +78,18 @@ def find_target(name: str | Path) -> Target:
         raise error(code, str(problem), source="target") from problem
 
 
-def level(module: ModuleOp) -> Level | None:
-    """The level that a module has reached; None for one that no pipeline has touched yet."""
-    dialects = {op.name.partition(".")[0] for op in module.walk()}
-    if "npu" in dialects:
-        return "npu"
-    if "tile" in dialects:
-        return "tile"
-    return "graph" if "npu.level" in module.attributes else None
-
-
 def remaining(module: ModuleOp, until: Level) -> tuple[Level, ...]:
     """The levels whose pipelines bring the module to `until`. Raises CompileError (NPU0206)."""
-    levels: tuple[Level, ...] = ("graph", "tile", "npu")
-    if until not in levels:
-        raise error(Code.LEVEL, f"a level must be one of {', '.join(levels)}", found=until)
+    every: tuple[Level, ...] = ("graph", "tile", "npu")
+    if until not in every:
+        raise error(Code.LEVEL, f"a level must be one of {', '.join(every)}", found=until)
     reached = level(module)
-    first = 0 if reached is None else levels.index(reached) + 1
-    if first > levels.index(until) + 1:
+    first = 0 if reached is None else every.index(reached) + 1
+    if first > every.index(until) + 1:
         raise error(
             Code.LEVEL, f"the module must not be below {until} already", found=f"level {reached}"
         )
-    return levels[first : levels.index(until) + 1]
+    return every[first : every.index(until) + 1]
 
 
 def lower(
@@ -122,6 +111,13 @@ def lower(
     for each in remaining(module, until):
         runs += pipeline.run(module, universe.pipeline(each), context, options)
         module.attributes["npu.level"] = StringAttr(each)
+        if level(module) != each:
+            raise error(
+                Code.LEVEL,
+                f"the pipeline {each} must end at level {each}",
+                found=f"level {level(module)}",
+                source=universe.pipeline(each) or "an empty pipeline",
+            )
         if on_level:
             on_level(each, module)
     return runs
@@ -163,11 +159,9 @@ def simulate(
     program's waits permit gives the same bits: `seed` picks one at random. Raises CompileError for
     inputs that do not fit.
     """
-    from npu_dialect.ports import bind
     from npu_dialect.runtime import simulator
 
-    arrays = bind(program.inputs, inputs)
-    return simulator.simulate(program, arrays, trace=trace, seed=seed)
+    return simulator.simulate(program, inputs, seed, trace)
 
 
 def execute(module: ModuleOp, inputs: Inputs, *, seed: int | None = None) -> dict[str, Array]:
@@ -180,53 +174,9 @@ def execute(module: ModuleOp, inputs: Inputs, *, seed: int | None = None) -> dic
     reached = level(module)
     if reached == "npu":
         return dict(simulate(assemble(module), inputs, seed=seed).outputs)
-    arrays = bind(inputs_of(module), inputs)
-    if reached == "tile":
-        from npu_dialect.tile import interpret as tile_interpret
-
-        results = tile_interpret.run(module, arrays)
-    else:
-        from npu_dialect.graph import interpret as graph_interpret
-
-        results = graph_interpret.run(module, arrays)
-    names = _names(main(module), "npu.output_names", len(results))
-    return dict(zip(names, results, strict=True))
-
-
-def main(module: ModuleOp) -> FuncOp:
-    """The function `@main` of a module at level graph or tile. Raises CompileError (NPU0202)."""
-    for op in module.body.ops:
-        if isinstance(op, FuncOp) and op.sym_name.data == "main":
-            return op
-    raise error(Code.IR_INVALID, "a module must have a function @main", found="none")
-
-
-def inputs_of(module: ModuleOp) -> list[Port]:
-    """The inputs of a module at level graph or tile."""
-    from xdsl.dialects.builtin import MemRefType, TensorType
-
-    from npu_dialect import dtypes
-    from npu_dialect.ports import Port
-
-    function = main(module)
-    types = list(function.function_type.inputs)
-    names = _names(function, "npu.input_names", len(types))
-    ports: list[Port] = []
-    for name, each in zip(names, types, strict=False):
-        if not isinstance(each, TensorType | MemRefType):
-            raise error(Code.IR_INVALID, "inputs must be tensors or memrefs", found=each)
-        ports.append(Port(name, dtypes.of(each.element_type), each.get_shape()))
-    return ports
-
-
-def _names(function: FuncOp, attribute: str, count: int) -> list[str]:
-    """The names in an array attribute of the function, or else in0, in1, ... (out0, ...)."""
-    from xdsl.dialects.builtin import ArrayAttr
-
-    names = function.attributes.get(attribute)
-    if isinstance(names, ArrayAttr):
-        return [n.data for n in names if isinstance(n, StringAttr)]
-    return [f"{attribute[4:].split('put')[0]}{i}" for i in range(count)]
+    run = levels.run_tile if reached == "tile" else levels.run_graph
+    results = run(module, bind(levels.inputs_of(module), inputs))
+    return dict(zip(levels.output_names(module), results, strict=True))
 
 
 def _load(source: Any, shapes: Shapes | None) -> ModuleOp:

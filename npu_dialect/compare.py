@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
-from npu_dialect import api, pipeline, taps
+from npu_dialect import api, levels, pipeline, taps
 from npu_dialect.ports import Array, Inputs, bind
 
 if TYPE_CHECKING:
@@ -94,26 +94,26 @@ def compare(
     The module is lowered in place. With a `program`, that one is run rather than the module's own.
     `seed` chooses the order of execution of the npu level.
     """
-    arrays = bind(api.inputs_of(module), inputs)
-    levels: dict[str, Mapping[str, Array]] = {}
+    arrays = bind(levels.inputs_of(module), inputs)
+    held: dict[str, Mapping[str, Array]] = {}
     if model is not None and str(model).endswith(".onnx"):
-        names = [port.name for port in api.inputs_of(module)]
-        levels["onnxruntime"] = taps.onnxruntime(Path(model), dict(zip(names, arrays, strict=True)))
+        names = [port.name for port in levels.inputs_of(module)]
+        held["onnxruntime"] = taps.onnxruntime(Path(model), dict(zip(names, arrays, strict=True)))
 
-    def tap(level: api.Level, lowered: ModuleOp) -> None:
-        levels[level] = taps.level(level, lowered, arrays, program=program, seed=seed)
+    def tap(level: levels.Level, lowered: ModuleOp) -> None:
+        held[level] = taps.level(level, lowered, arrays, program=program, seed=seed)
 
     api.lower(module, options=pipeline.Options(progress=progress), on_level=tap)
-    return Comparison(tuple(_steps(levels)), "onnxruntime" in levels)
+    return Comparison(tuple(_steps(held)), "onnxruntime" in held)
 
 
-def _steps(levels: Mapping[str, Mapping[str, Array]]) -> Iterator[Step]:
+def _steps(held: Mapping[str, Mapping[str, Array]]) -> Iterator[Step]:
     """Each tensor at each level against the nearest level before that holds it."""
-    order = dict.fromkeys(name for tensors in levels.values() for name in tensors)
+    order = dict.fromkeys(name for tensors in held.values() for name in tensors)
     for name in order:
-        holders = [level for level, tensors in levels.items() if name in tensors]
+        holders = [level for level, tensors in held.items() if name in tensors]
         for before, level in pairwise(holders):
-            old, new = _aligned(levels[before][name], levels[level][name])
+            old, new = _aligned(held[before][name], held[level][name])
             if old is not None:
                 yield compare_arrays(name, before, level, old, new)
 

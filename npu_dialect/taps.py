@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import BlockArgument, Operation
 
+from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.ports import Array
 
 if TYPE_CHECKING:
     from npu_dialect.runtime.program import Program
+    from npu_dialect.tile.descriptor import Descriptor
+    from npu_dialect.tile.events import Event
+    from npu_dialect.tile.interpret import View
 
 
 def level(
@@ -27,19 +33,76 @@ def level(
     program: Program | None = None,
     seed: int | None = None,
 ) -> dict[str, Array]:
-    """The tensors of a module that is at the level `name`; of `program` rather, at `npu`."""
+    """The tensors of a module that is at the level `name`; of `program` rather, at `npu`.
+
+    The outputs are there twice: by the node that makes them, and as `output NAME`. `seed` chooses
+    the order of execution that gives the latter at `npu`.
+    """
     if name == "graph":
-        from npu_dialect.graph import interpret
-
-        return interpret.run_all(module, inputs)
+        return _graph(module, inputs)
     if name == "tile":
-        from npu_dialect.tile import interpret as tile_interpret
-
-        return tile_interpret.run_all(module, inputs)
-    from npu_dialect.runtime import simulator
+        return _tile(module, inputs)
     from npu_dialect.runtime.program import Program
 
-    return simulator.run_all(program or Program.from_module(module), inputs, seed=seed)
+    return _npu(program or Program.from_module(module), inputs, seed)
+
+
+def _graph(module: ModuleOp, inputs: Sequence[Array]) -> dict[str, Array]:
+    from npu_dialect import levels
+    from npu_dialect.graph import interpret
+
+    tensors = interpret.run_all(module, inputs)
+    return tensors | _outputs(levels.output_names(module), interpret.run(module, inputs))
+
+
+def _tile(module: ModuleOp, inputs: Sequence[Array]) -> dict[str, Array]:
+    from npu_dialect import levels
+
+    recorder = _Recorder()
+    results = levels.run_tile(module, inputs, observer=recorder)
+    return recorder.arrays() | _outputs(levels.output_names(module), results)
+
+
+def _npu(program: Program, inputs: Sequence[Array], seed: int | None) -> dict[str, Array]:
+    from npu_dialect.runtime import simulator
+
+    tensors = dict(simulator.simulate(program, list(inputs), tensors=True).tensors)
+    outputs = simulator.simulate(program, list(inputs), seed).outputs
+    return tensors | _outputs(list(outputs), list(outputs.values()))
+
+
+def _outputs(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, Array]:
+    return {f"output {name}": array for name, array in zip(names, arrays, strict=True)}
+
+
+class _Recorder:
+    """An observer of the tile interpreter that finds the tensors between groups.
+
+    Those are the buffers made at the level of the function, and its outputs; they hold their values
+    until the end of the run.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, tuple[View, Descriptor]] = {}
+
+    def __call__(self, event: Event, view: View) -> None:
+        from npu_dialect.tile.descriptor import dense
+        from npu_dialect.tile.syntax import shape_of
+
+        for written in event.writes:
+            owner = written.buffer.owner
+            value = owner if isinstance(owner, BlockArgument) else owner.results[0]
+            names = provenance.sources(event.op)
+            if names and _is_tensor(owner):
+                whole = dense(written.buffer, written.space, written.dtype, shape_of(value))
+                self._buffers[names[-1]] = (view, whole)
+
+    def arrays(self) -> dict[str, Array]:
+        return {name: view(whole).copy() for name, (view, whole) in self._buffers.items()}
+
+
+def _is_tensor(owner: Operation | BlockArgument) -> bool:
+    return isinstance(owner, BlockArgument) or isinstance(owner.parent_op(), FuncOp)
 
 
 def onnxruntime(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -50,13 +113,15 @@ def onnxruntime(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
     ort = _package("onnxruntime")
     model = _package("onnx").load(path)
     keys = _keys(model)
-    _expose(model, keys)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    outputs = [output.name for output in model.graph.output]
+    _expose(model, keys)
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    results: list[Array] = session.run(list(keys), dict(inputs))
-    return dict(zip(keys.values(), results, strict=True))
+    tensors: list[Array] = session.run(list(keys), dict(inputs))
+    results: list[Array] = session.run(outputs, dict(inputs))
+    return dict(zip(keys.values(), tensors, strict=True)) | _outputs(outputs, results)
 
 
 def _package(name: str) -> Any:

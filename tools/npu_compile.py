@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,20 +94,22 @@ def _save(args: argparse.Namespace, program: Program) -> None:
     path = Path(args.output or Path(args.model).with_suffix(".npu").name)
     program.save(path)
     size = path.stat().st_size if path.is_file() else 0
-    print(f"{path}: {len(program.instructions)} instructions, {size:,} bytes")
+    print(f"{path}: {len(program.static):,} instructions for {program.target}, {size:,} bytes")
 
 
 def _write_report(
     path: str, program: Program | None, passes: Sequence[PassRun], records: Sequence[Diagnostic]
 ) -> None:
     from npu_dialect import files
+    from npu_dialect.runtime import profile
+    from npu_dialect.runtime.run import Run
 
     report: dict[str, Any] = {
-        "passes": [vars(run) for run in passes],
+        "passes": [asdict(run) for run in passes],
         "diagnostics": [record.to_json() for record in unique(records)],
     }
     if program is not None:
-        report["program"] = program.summary()
+        report["program"] = Run({}, profile.of(program)).summary()
     files.write_text(path, json.dumps(report, indent=2) + "\n")
 
 

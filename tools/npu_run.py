@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from npu_dialect.api import Level
     from npu_dialect.ports import Array, Inputs, Port
     from npu_dialect.runtime.program import Program
-    from npu_dialect.runtime.simulator import Run
+    from npu_dialect.runtime.run import Run
 
 EXAMPLES = """\
   npu-run model.npu --input x.npy                     one input
@@ -123,10 +123,10 @@ def _simulate(args: argparse.Namespace, program: Program) -> int:
 
 
 def _run_level(args: argparse.Namespace) -> int:
-    from npu_dialect import api
+    from npu_dialect import api, levels
 
     module = api.load(_model(args), _target(args), shapes=common.parse_shapes(args.shape))
-    inputs = _inputs(args, api.inputs_of(module))
+    inputs = _inputs(args, levels.inputs_of(module))
     with common.progress("npu-run") as progress:
         level: Level = args.level
         api.lower(module, level, options=api.Options(progress=progress))
@@ -149,12 +149,12 @@ def _target(args: argparse.Namespace) -> str | None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from npu_dialect import api, compare
+    from npu_dialect import api, compare, levels
     from npu_dialect.tools import tables
 
     program = _program(args) if _is_program(args.program) else None
     module = api.load(_model(args), _target(args), shapes=common.parse_shapes(args.shape))
-    inputs = _inputs(args, api.inputs_of(module))
+    inputs = _inputs(args, levels.inputs_of(module))
     with common.progress("npu-run --compare") as progress:
         result = compare.compare(
             module, inputs, model=_model(args), program=program, seed=args.seed, progress=progress

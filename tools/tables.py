@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from npu_dialect.compare import Comparison, Step
     from npu_dialect.ports import Array
-    from npu_dialect.runtime.simulator import Run
+    from npu_dialect.runtime.run import Run
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
@@ -75,12 +75,12 @@ def _conclusion(result: Comparison) -> str:
 
 def show_run(run: Run) -> None:
     """Print the layers of a run and its totals."""
-    rows = table("layers", "source", "engine", "cycles", "share", "energy", left=2)
-    for layer in run.layers:
-        cells: tuple[Any, ...] = (layer.source, layer.engine, f"{layer.cycles:,}")
-        rows.add_row(*cells, f"{layer.share:.1%}", f"{layer.energy_joules * 1e6:.3f} uJ")
+    from npu_dialect.runtime import report
+
     console = Console()
-    console.print(rows)
-    console.print(
-        f"{run.cycles:,} cycles, {run.seconds * 1e3:.3f} ms, {run.energy_joules * 1e6:.3f} uJ"
-    )
+    for title, rows in (("layers", report.layers(run)), ("totals", report.totals(run))):
+        head, *body = rows
+        grid = table(title, *head, left=2)
+        for row in body:
+            grid.add_row(*row)
+        console.print(grid)

@@ -1,0 +1,58 @@
+"""The comparison of levels: exact among our levels, with a tolerance against onnxruntime."""
+
+import numpy as np
+import pytest
+
+from npu_dialect.compare import Comparison, Step, compare_arrays, same, within_tolerance
+from npu_dialect.compare import _aligned as aligned  # pyright: ignore[reportPrivateUsage]
+
+
+def step(old: object, new: object, before: str = "graph") -> Step:
+    return compare_arrays("conv1", before, "tile", np.asarray(old), np.asarray(new))
+
+
+def test_equal_arrays_agree():
+    assert step([1, 2], [1, 2]).agrees
+
+
+def test_one_other_bit_is_a_difference_among_our_levels():
+    found = step(np.float32([1, 2, 3]), np.float32([1, np.nextafter(np.float32(2), 3), 4]))
+    assert not found.agrees
+    assert (found.differing, found.elements, found.largest) == (2, 3, 1.0)
+    assert found.first == (1,)
+
+
+def test_every_nan_is_the_same_and_zeros_have_signs():
+    old, new = np.float32([np.nan, 0.0, 1.0]), np.float32([-np.nan, -0.0, 1.0])
+    assert same(old, new).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("gap", "agrees"), [(1, True), (2, False)])
+def test_integers_may_differ_by_one_step_from_onnxruntime(gap: int, agrees: bool):
+    assert step(np.int8([5]), np.int8([5 + gap]), "onnxruntime").agrees is agrees
+
+
+@pytest.mark.parametrize(("gap", "agrees"), [(5e-4, True), (5e-2, False)])
+def test_floats_may_differ_by_a_part_of_the_range(gap: float, agrees: bool):
+    old = np.array([0.0, 1.0])
+    assert within_tolerance(old, old * (1 + gap), "f") is agrees
+
+
+def test_a_channels_last_tensor_is_compared_with_its_original():
+    old = np.arange(24).reshape(1, 2, 3, 4)
+    reference, found = aligned(old, np.moveaxis(old, 1, -1))
+    assert reference is not None
+    assert (reference == found).all()
+
+
+def test_tensors_that_hold_other_values_are_not_compared():
+    assert aligned(np.zeros(4, np.float32), np.zeros(4, np.int8))[0] is None
+    assert aligned(np.zeros(4), np.zeros(5))[0] is None
+
+
+def test_only_our_levels_must_agree_exactly():
+    near = step(np.int8([5]), np.int8([6]), "onnxruntime")
+    far = step(np.int8([5]), np.int8([6]), "graph")
+    assert Comparison((near,), True).levels_agree
+    assert not Comparison((near, far), True).levels_agree
+    assert Comparison((near, far), True).first_difference("tile") == far
