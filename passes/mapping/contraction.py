@@ -263,7 +263,7 @@ def narrow_mappings(target: Target, p: Contraction) -> Iterator[ContractionMappi
     narrow = {p.oc} if p.groups > 1 else {min(p.oc, b) for b in (block, 4 * block, 16 * block)}
     reductions = candidates(p.ic, 16) if p.may_split_reduction and p.groups == 1 else [p.ic]
     for reduction in reductions:
-        for cols in candidates(p.ow, limit=12):
+        for cols in candidates(p.ow):
             for rows in sorted({1, min(4, p.oh), min(16, p.oh), min(64, p.oh)}):
                 for channels in sorted(narrow):
                     yield ContractionMapping(rows, cols, channels, reduction, "weights_outer")

@@ -112,7 +112,7 @@ def _along(p: Elementwise, axis: int) -> list[ElementwiseMapping]:
         return [ElementwiseMapping(0, 1)]
     if axis in p.whole:
         return [ElementwiseMapping(axis, p.dims[axis])]
-    return [ElementwiseMapping(axis, c) for c in candidates(p.dims[axis], limit=40)]
+    return [ElementwiseMapping(axis, c) for c in candidates(p.dims[axis])]
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,16 @@ def trips(extent: int, tile: int) -> int:
     return ceil(extent / tile)
 
 
-def candidates(extent: int, step: int = 1, limit: int = 12) -> list[int]:
-    """Tile sizes worth trying: the extent cut into 1, 2, 3, ... nearly equal parts, in multiples of `step`."""
+def candidates(extent: int, step: int = 1) -> list[int]:
+    """Tile sizes worth trying, greatest first: the extent cut into 1, 2, 3, ... nearly equal parts, in multiples of `step`.
+
+    Beyond eight parts their number grows by a quarter each time, down to tiles of one step.
+    """
+    steps = ceil(extent / step)
     sizes: dict[int, None] = {}
     parts = 1
-    while len(sizes) < limit and parts <= ceil(extent / step):
-        size = min(extent, ceil(ceil(extent / parts) / step) * step)
-        sizes[size] = None
-        parts = ceil(extent / size) + 1 if size > step else extent + 1
+    while parts <= steps:
+        sizes[min(extent, ceil(steps / parts) * step)] = None
+        parts += max(1, parts // 4) if parts >= 8 else 1
+    sizes[min(extent, step)] = None
     return list(sizes)
