@@ -280,7 +280,7 @@ class Program:
 
     @property
     def placement(self) -> list[PlacedOp]:
-        """Per source operation: engine, rule, reason, and its layer's cycles on the critical path."""
+        """Per source operation: engine, rule, reason, its layer's cycles on the critical path."""
         from npu_dialect.runtime import profile
 
         return profile.placed(self)

@@ -13,6 +13,21 @@ Table = list[list[str]]
 """Rows of cells, the first being the header."""
 
 
+LAYER_COLUMNS = [
+    "layer",
+    "engines",
+    "cycles",
+    "share",
+    "busy",
+    "MACs",
+    "util",
+    "dram B",
+    "spm B",
+    "energy nJ",
+    "bound",
+]
+
+
 def totals(run: Run) -> Table:
     """One row per total."""
     p = run.profile
@@ -34,8 +49,7 @@ def totals(run: Run) -> Table:
 
 def layers(run: Run) -> Table:
     """One row per layer; cycles are the layer's part of the critical path."""
-    head = "layer,engines,cycles,share,busy,MACs,util,dram B,spm B,energy nJ,bound".split(",")
-    return [head, *map(_layer, run.layers)]
+    return [LAYER_COLUMNS, *map(_layer, run.layers)]
 
 
 def _layer(layer: Layer) -> list[str]:
