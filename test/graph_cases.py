@@ -1,9 +1,10 @@
-"""One or more examples of every operation of graph: operand types and how to build it from values."""
+"""Examples of every operation of graph: the types of its operands, and how to build it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from xdsl.context import Context
@@ -45,9 +46,14 @@ def context() -> Context:
     return NpuContext()
 
 
-def values(types: Sequence[Attribute]) -> list[SSAValue]:
-    """A value per type: arguments of a block."""
+def values(types: Sequence[Attribute]) -> list[Any]:
+    """A value per type, untyped so that they unpack into any constructor."""
     return list(Block(arg_types=types).args)
+
+
+def value(kind: Attribute) -> SSAValue:
+    """A value of a type."""
+    return Block(arg_types=[kind]).args[0]
 
 
 def make(case: Case) -> GraphOp:
@@ -68,7 +74,7 @@ def example_array(kind: TensorType[Attribute], rng: np.random.Generator) -> np.n
 
 def _group(a: SSAValue, b: SSAValue) -> GraphOp:
     body = Block(arg_types=[a.type, b.type])
-    total = graph.AddOp(*body.args)
+    total = graph.AddOp(body.args[0], body.args[1])
     body.add_ops([total, graph.YieldOp(total)])
     return graph.GroupOp([a, b], Region(body), "vector")
 
@@ -88,7 +94,7 @@ def opaque(x: SSAValue, op_type: str = "Det") -> GraphOp:
     return graph.OpaqueOp([x], [t(f32)], "", op_type, proto.SerializeToString(), "no determinant")
 
 
-F, I, B = t(f32, 2, 3), t(i32, 2, 3), t(i1, 2, 3)
+F, I32, B = t(f32, 2, 3), t(i32, 2, 3), t(i1, 2, 3)
 IMAGE, QIMAGE = t(f32, 1, 6, 6, 4), t(Q8, 1, 6, 6, 4)
 
 UNARY = [
@@ -146,7 +152,7 @@ def _single_cases() -> list[Case]:
     recipe = g.requant_fixed([1 << 30], [35], "half_up")
     channel = t(f32, 4)
     return [
-        Case("Relu-i32", (I,), g.ReluOp),
+        Case("Relu-i32", (I32,), g.ReluOp),
         Case("Relu-quant", (t(Q8, 4),), g.ReluOp),
         Case("Not", (B,), g.NotOp),
         Case("Clamp", (F,), lambda x: g.ClampOp(x, 0, 6)),
@@ -157,7 +163,7 @@ def _single_cases() -> list[Case]:
         Case("Add-i64", (t(i64, 2), t(i64, 3, 1)), g.AddOp),
         Case("Where", (t(i1, 3), F, t(f32, 1)), g.WhereOp),
         Case("Cast", (F,), lambda x: g.CastOp(x, dtypes.i8)),
-        Case("Cast-f16", (I,), lambda x: g.CastOp(x, dtypes.f16)),
+        Case("Cast-f16", (I32,), lambda x: g.CastOp(x, dtypes.f16)),
         Case(
             "Conv2D",
             (IMAGE, t(f32, 3, 3, 4, 2), t(f32, 2)),
@@ -198,7 +204,7 @@ def _single_cases() -> list[Case]:
         ),
         Case("Lookup", (t(Q8, 4), t(i8, 256)), lambda x, y: g.LookupOp(x, y, Q8B)),
         Case("Constant", (), lambda: g.ConstantOp(np.array([[1.5, np.nan]], np.float32))),
-        Case("Constant-quant", (), lambda: g.ConstantOp(np.int8([1, -2]), t(Q8, 2))),
+        Case("Constant-quant", (), lambda: g.ConstantOp(np.array([1, -2], np.int8), t(Q8, 2))),
         Case("Group", (F, F), _group),
         Case("Opaque", (t(f32, 2, 2),), opaque),
     ]

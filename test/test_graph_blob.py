@@ -37,16 +37,16 @@ LARGE = np.arange(INLINE_ELEMENTS + 1, dtype=np.int32)
 
 
 def large_module() -> ModuleOp:
-    return ModuleOp([graph.ConstantOp(LARGE), graph.ConstantOp(np.float32([1]))])
+    return ModuleOp([graph.ConstantOp(LARGE), graph.ConstantOp(np.array([1], np.float32))])
 
 
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.float32([[1, -2.5], [0.1, 1e-30]]), "f32, [2, 2], [1.0, -2.5, 0.1, 1.0e-30]"),
-        (np.float32([np.inf, np.nan, -0.0]), "f32, [3], [0x7F800000, 0x7FC00000, -0.0]"),
-        (np.float16([0.5, np.inf]), "f16, [2], [0.5, 0x7C00]"),
-        (np.int8([-128, 127]), "i8, [2], [-128, 127]"),
+        (np.array([[1, -2.5], [0.1, 1e-30]], np.float32), "f32, [2, 2], [1.0, -2.5, 0.1, 1.0e-30]"),
+        (np.array([np.inf, np.nan, -0.0], np.float32), "f32, [3], [0x7F800000, 0x7FC00000, -0.0]"),
+        (np.array([0.5, np.inf], np.float16), "f16, [2], [0.5, 0x7C00]"),
+        (np.array([-128, 127], np.int8), "i8, [2], [-128, 127]"),
         (np.int64(-(2**63)), "i64, [], [-9223372036854775808]"),
         (np.array([True, False]), "bool, [2], [1, 0]"),
         (np.zeros((0, 3), np.uint8), "u8, [0, 3], []"),
@@ -80,7 +80,7 @@ def test_every_bit_survives_the_text(array: np.ndarray):
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_every_float_survives_the_text(value: float):
     assert (
-        parse(str(BlobAttr.of(np.float32([value])))).array[0].tobytes()
+        parse(str(BlobAttr.of(np.array([value], np.float32)))).array[0].tobytes()
         == np.float32(value).tobytes()
     )
 
@@ -101,19 +101,24 @@ def test_blobs_of_equal_content_are_equal():
 
 @pytest.mark.parametrize(
     "other",
-    [np.int32([1, 3]), np.uint16([1, 0, 2, 0]), np.int32([[1, 2]]), np.float32([1e-45, 3e-45])],
+    [
+        np.array([1, 3], np.int32),
+        np.array([1, 0, 2, 0], np.uint16),
+        np.array([[1, 2]], np.int32),
+        np.array([1e-45, 3e-45], np.float32),
+    ],
     ids=["content", "type and shape", "shape", "type"],
 )
 def test_blobs_that_differ_are_not_equal(other: np.ndarray):
-    assert Blob(other) != Blob(np.int32([1, 2]))
+    assert Blob(other) != Blob(np.array([1, 2], np.int32))
 
 
 def test_zeros_of_both_signs_differ():
-    assert Blob(np.float32([0.0])) != Blob(np.float32([-0.0]))
+    assert Blob(np.array([0.0], np.float32)) != Blob(np.array([-0.0], np.float32))
 
 
 def test_a_blob_does_not_change_with_the_array_it_was_made_of():
-    array = np.int32([1, 2])
+    array = np.array([1, 2], np.int32)
     blob = Blob(array)
     array[0] = 9
     assert blob.array.tolist() == [1, 2]
@@ -121,12 +126,12 @@ def test_a_blob_does_not_change_with_the_array_it_was_made_of():
 
 def test_a_blob_cannot_be_written_to():
     with pytest.raises(ValueError, match="read-only"):
-        Blob(np.int32([1])).array[0] = 2
+        Blob(np.array([1], np.int32)).array[0] = 2
 
 
 def test_a_view_that_is_not_contiguous_is_stored_in_row_major_order():
     blob = Blob(np.arange(6, dtype=np.int32).reshape(2, 3).T)
-    assert blob.bytes.tobytes() == np.int32([0, 3, 1, 4, 2, 5]).tobytes()
+    assert blob.bytes.tobytes() == np.array([0, 3, 1, 4, 2, 5], np.int32).tobytes()
 
 
 def test_an_array_of_no_storage_type_is_refused():

@@ -47,7 +47,9 @@ def test_integer_convolution_is_exact(data: st.DataObject):
         t(graph.uniform(dtypes.i8, 0.1, x_zero), *x.shape),
         t(graph.uniform(dtypes.u8, 0.1, w_zero), *w.shape),
     ]
-    conv = graph.Conv2DOp(*values(types), None, strides, pads, dilations, groups)
+    conv = graph.Conv2DOp(
+        *values(types), strides=strides, pads=pads, dilations=dilations, groups=groups
+    )
     expected = slow_conv(
         x.astype(np.int64) - x_zero, w.astype(np.int64) - w_zero, strides, pads, dilations, groups
     )
@@ -58,13 +60,15 @@ def test_integer_convolution_is_exact(data: st.DataObject):
 def test_zero_points_per_channel_are_subtracted_per_channel():
     quant = graph.uniform(dtypes.i8, [0.1, 0.1], [0, 5], axis=3)
     conv = graph.Conv2DOp(*values([t(Q8, 1, 1, 1, 1), t(quant, 1, 1, 1, 2)]))
-    assert conv.evaluate(np.int8([[[[7]]]]), np.int8([[[[2, 2]]]]))[0].tolist() == [[[[20, -30]]]]
+    assert conv.evaluate(np.array([[[[7]]]], np.int8), np.array([[[[2, 2]]]], np.int8))[
+        0
+    ].tolist() == [[[[20, -30]]]]
 
 
 def test_the_bias_of_an_integer_convolution_wraps():
     conv = graph.Conv2DOp(*values([t(Q8, 1, 1, 1, 1), t(Q8, 1, 1, 1, 1), t(i32, 1)]))
-    one = np.int8([[[[-2]]]])
-    assert conv.evaluate(one, one, np.int32([2**31 - 1]))[0].tolist() == [[[[-(2**31)]]]]
+    one = np.array([[[[-2]]]], np.int8)
+    assert conv.evaluate(one, one, np.array([2**31 - 1], np.int32))[0].tolist() == [[[[-(2**31)]]]]
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -92,7 +96,7 @@ def test_float_convolution_agrees_with_torch(groups: int):
 
 def test_float_products_are_added_in_ascending_order():
     """1e8 + 1 - 1e8 is 0 in that order, and 1 in another."""
-    a, b = np.float32([[1e8, 1, -1e8]]), np.ones((3, 1), np.float32)
+    a, b = np.array([[1e8, 1, -1e8]], np.float32), np.ones((3, 1), np.float32)
     product = graph.MatmulOp(*values([t(f32, 1, 3), t(f32, 3, 1)]))
     assert product.evaluate(a, b)[0].tolist() == [[0.0]]
 

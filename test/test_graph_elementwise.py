@@ -1,14 +1,18 @@
 """What elementwise operations of graph compute, against torch and plain numpy."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
-from graph_cases import Q8, op, t, values
+from graph_cases import Q8, op, t, value, values
 from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f32, i1, i8, i32, i64
+from xdsl.ir import Attribute
 
 from npu_dialect import dtypes, graph
+from npu_dialect.graph.base import GraphOp
 
 TORCH = {
     "Relu": torch.relu,
@@ -50,7 +54,7 @@ COMPARE = {
 }
 
 
-def evaluate(build, *arrays, element=f32):
+def evaluate(build: Callable[..., GraphOp], *arrays: np.ndarray, element: Attribute = f32):
     kinds = [t(element, *a.shape) for a in arrays]
     return build(*values(kinds)).evaluate(*arrays)[0]
 
@@ -96,7 +100,7 @@ def test_comparisons_give_bool(name: str):
 
 
 def test_integer_division_truncates_toward_zero():
-    a, b = np.int32([7, -7, 7, -7]), np.int32([2, 2, -2, -2])
+    a, b = np.array([7, -7, 7, -7], np.int32), np.array([2, 2, -2, -2], np.int32)
     assert evaluate(graph.DivOp, a, b, element=i32).tolist() == [3, -3, -3, 3]
 
 
@@ -106,7 +110,7 @@ def test_not_inverts_bool():
 
 @pytest.mark.parametrize(("name", "expected"), [("And", 0b1000), ("Or", 0b1110), ("Xor", 0b0110)])
 def test_bitwise_operations_work_on_integers(name: str, expected: int):
-    found = evaluate(op(name), np.int8([0b1100]), np.int8([0b1010]), element=i8)
+    found = evaluate(op(name), np.array([0b1100], np.int8), np.array([0b1010], np.int8), element=i8)
     assert found.tolist() == [expected]
 
 
@@ -117,18 +121,20 @@ def test_pow_agrees_with_torch():
 
 
 def test_relu_of_a_quantized_tensor_is_the_maximum_with_the_zero_point():
-    found = evaluate(graph.ReluOp, np.int8([-128, -4, -3, -2, 127]), element=Q8)
+    found = evaluate(graph.ReluOp, np.array([-128, -4, -3, -2, 127], np.int8), element=Q8)
     assert found.tolist() == [-3, -3, -3, -2, 127]
 
 
 def test_relu_of_a_tensor_quantized_per_axis_uses_the_zero_point_of_each_channel():
     quant = graph.uniform(dtypes.i8, [0.1, 0.2], [5, -5], axis=1)
-    found = evaluate(graph.ReluOp, np.int8([[0, 0], [9, -9]]), element=quant)
+    found = evaluate(graph.ReluOp, np.array([[0, 0], [9, -9]], np.int8), element=quant)
     assert found.tolist() == [[5, 0], [9, -5]]
 
 
 def test_clamp_of_a_quantized_tensor_bounds_the_stored_values():
-    found = evaluate(lambda x: graph.ClampOp(x, -3, 100), np.int8([-128, 0, 127]), element=Q8)
+    found = evaluate(
+        lambda x: graph.ClampOp(x, -3, 100), np.array([-128, 0, 127], np.int8), element=Q8
+    )
     assert found.tolist() == [-3, 0, 100]
 
 
@@ -141,29 +147,35 @@ def test_clamp_bounds_must_be_values_of_the_storage_type(low: float, high: float
 
 def test_clamp_bounds_must_be_in_order():
     with pytest.raises(ValueError, match=r"min must not be above max; found 2.0 and 1.0"):
-        graph.ClampOp(*values([t(f32, 4)]), min=2, max=1)
+        graph.ClampOp(value(t(f32, 4)), min=2, max=1)
 
 
 def test_where_chooses_by_the_condition_and_broadcasts():
-    condition, a, b = np.array([[True], [False]]), np.float32([1, 2]), np.float32([9])
+    condition, a, b = (
+        np.array([[True], [False]]),
+        np.array([1, 2], np.float32),
+        np.array([9], np.float32),
+    )
     x = graph.WhereOp(*values([t(i1, 2, 1), t(f32, 2), t(f32, 1)]))
     assert x.evaluate(condition, a, b)[0].tolist() == [[1, 2], [9, 9]]
 
 
 def test_cast_of_floats_truncates_and_saturates():
-    x = np.float32([1.9, -1.9, 300, -300, np.nan])
+    x = np.array([1.9, -1.9, 300, -300, np.nan], np.float32)
     found = evaluate(lambda v: graph.CastOp(v, dtypes.i8), x)
     assert found.tolist() == [1, -1, 127, -128, 0]
 
 
 def test_cast_of_integers_keeps_the_low_bits():
-    found = evaluate(lambda v: graph.CastOp(v, dtypes.u8), np.int32([257, -1]), element=i32)
+    found = evaluate(
+        lambda v: graph.CastOp(v, dtypes.u8), np.array([257, -1], np.int32), element=i32
+    )
     assert found.tolist() == [1, 255]
 
 
 def test_cast_rounds_to_f16_to_nearest_even():
     found = evaluate(
-        lambda v: graph.CastOp(v, dtypes.f16), np.float32([1 + 2**-11, 1 + 3 * 2**-11])
+        lambda v: graph.CastOp(v, dtypes.f16), np.array([1 + 2**-11, 1 + 3 * 2**-11], np.float32)
     )
     assert found.tolist() == [1.0, 1 + 2**-9]
 

@@ -1,8 +1,8 @@
-"""Operations that move elements, against plain numpy; what becomes of the scales of a quantized tensor."""
+"""Operations that move elements, against plain numpy; what becomes of the scales."""
 
 import numpy as np
 import pytest
-from graph_cases import Q8, QM, QU8, t, values
+from graph_cases import Q8, QM, QU8, t, value, values
 from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f32, i1, i32
@@ -17,7 +17,7 @@ def arange(*shape: int) -> np.ndarray:
 @given(st.permutations(range(4)))
 def test_transpose_is_that_of_numpy(order: list[int]):
     x = arange(2, 3, 4, 5)
-    made = graph.TransposeOp(*values([t(i32, *x.shape)]), permutation=order)
+    made = graph.TransposeOp(value(t(i32, *x.shape)), permutation=order)
     np.testing.assert_array_equal(made.evaluate(x)[0], x.transpose(order))
 
 
@@ -30,7 +30,7 @@ def test_a_permutation_must_name_every_dimension():
     with pytest.raises(
         ValueError, match=r"must name each of the 2 dimensions once; found \[0, 0\]"
     ):
-        graph.TransposeOp(*values([t(f32, 2, 3)]), permutation=(0, 0))
+        graph.TransposeOp(value(t(f32, 2, 3)), permutation=(0, 0))
 
 
 @given(st.data())
@@ -41,7 +41,7 @@ def test_slice_takes_start_plus_index_times_stride(data: st.DataObject):
     room = (extent - 1 - start) // stride if stride > 0 else start // -stride
     size = data.draw(st.integers(0, room + 1))
     x = arange(2, extent)
-    made = graph.SliceOp(*values([t(i32, 2, extent)]), (0, start), (2, size), (1, stride))
+    made = graph.SliceOp(value(t(i32, 2, extent)), (0, start), (2, size), (1, stride))
     np.testing.assert_array_equal(
         made.evaluate(x)[0], x[:, [start + i * stride for i in range(size)]]
     )
@@ -52,7 +52,7 @@ def test_slice_takes_start_plus_index_times_stride(data: st.DataObject):
 )
 def test_a_slice_must_lie_in_the_operand(start: int, size: int, stride: int):
     with pytest.raises(ValueError, match="a slice must lie in the operand"):
-        graph.SliceOp(*values([t(f32, 4)]), (start,), (size,), (stride,))
+        graph.SliceOp(value(t(f32, 4)), (start,), (size,), (stride,))
 
 
 def test_a_slice_along_the_axis_of_the_scales_takes_their_slice():
@@ -62,7 +62,7 @@ def test_a_slice_along_the_axis_of_the_scales_takes_their_slice():
 
 
 def test_pad_surrounds_with_the_value():
-    made = graph.PadOp(*values([t(i32, 2, 2)]), (1, 0), (0, 2), -7)
+    made = graph.PadOp(value(t(i32, 2, 2)), (1, 0), (0, 2), -7)
     x = arange(2, 2)
     np.testing.assert_array_equal(
         made.evaluate(x)[0], np.pad(x, ((1, 0), (0, 2)), constant_values=-7)
@@ -71,7 +71,7 @@ def test_pad_surrounds_with_the_value():
 
 def test_pad_of_bool_takes_zero_or_one():
     with pytest.raises(ValueError, match="value must be an integer that bool can hold; found 2"):
-        graph.PadOp(*values([t(i1, 2)]), (1,), (1,), 2)
+        graph.PadOp(value(t(i1, 2)), (1,), (1,), 2)
 
 
 def test_concat_joins_along_the_axis():
@@ -99,7 +99,7 @@ def test_concat_refuses_shapes_that_differ_elsewhere():
 
 
 def test_reshape_keeps_the_order_of_elements():
-    made = graph.ReshapeOp(*values([t(i32, 2, 6)]), shape=(3, 4))
+    made = graph.ReshapeOp(value(t(i32, 2, 6)), shape=(3, 4))
     np.testing.assert_array_equal(made.evaluate(arange(2, 6))[0], arange(3, 4))
 
 
@@ -107,7 +107,7 @@ def test_reshape_must_keep_the_number_of_elements():
     with pytest.raises(
         ValueError, match=r"as many elements as the operand; found \[5\] for \[2, 3\]"
     ):
-        graph.ReshapeOp(*values([t(f32, 2, 3)]), shape=(5,))
+        graph.ReshapeOp(value(t(f32, 2, 3)), shape=(5,))
 
 
 def test_reshape_moves_the_scales_with_their_dimension():
@@ -117,11 +117,11 @@ def test_reshape_moves_the_scales_with_their_dimension():
 
 def test_reshape_must_keep_the_dimension_of_the_scales():
     with pytest.raises(ValueError, match="must keep the dimension 1, along which"):
-        graph.ReshapeOp(*values([t(QM, 5, 3)]), shape=(15,))
+        graph.ReshapeOp(value(t(QM, 5, 3)), shape=(15,))
 
 
 def test_broadcast_to_repeats_as_numpy_does():
-    made = graph.BroadcastToOp(*values([t(i32, 3, 1)]), shape=(2, 3, 4))
+    made = graph.BroadcastToOp(value(t(i32, 3, 1)), shape=(2, 3, 4))
     x = arange(3, 1)
     np.testing.assert_array_equal(made.evaluate(x)[0], np.broadcast_to(x, (2, 3, 4)))
 
@@ -129,4 +129,4 @@ def test_broadcast_to_repeats_as_numpy_does():
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (2, 2)])
 def test_broadcast_to_refuses_shapes_that_do_not_fit(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="must broadcast"):
-        graph.BroadcastToOp(*values([t(f32, 2, 3)]), shape=shape)
+        graph.BroadcastToOp(value(t(f32, 2, 3)), shape=shape)

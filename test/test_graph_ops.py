@@ -8,7 +8,7 @@ from io import StringIO
 
 import numpy as np
 import pytest
-from graph_cases import CASES, Case, context, example_array, in_function, make, t, values
+from graph_cases import CASES, Case, context, example_array, in_function, make, t, value, values
 from xdsl.dialects.builtin import IndexType, ModuleOp, f32
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -170,7 +170,7 @@ def test_constructor_takes_a_location_last(op: type):
 
 def test_constructor_keeps_the_location():
     loc = provenance.name_location("relu1")
-    assert graph.ReluOp(*values([t(f32, 4)]), location=loc).location == loc
+    assert graph.ReluOp(value(t(f32, 4)), location=loc).location == loc
 
 
 def test_constructor_refuses_what_verification_would():
@@ -181,7 +181,7 @@ def test_constructor_refuses_what_verification_would():
 
 
 def test_operands_may_be_given_as_operations():
-    constant = graph.ConstantOp(np.float32([1, 2]))
+    constant = graph.ConstantOp(np.array([1, 2], np.float32))
     assert graph.NegOp(constant).x is constant.result
 
 
@@ -199,7 +199,7 @@ def _seconds(build: Callable[[], object]) -> float:
 
 
 def test_attributes_stay_with_the_operation_in_text():
-    op = graph.ReluOp(*values([t(f32, 4)]))
+    op = graph.ReluOp(value(t(f32, 4)))
     op.attributes["npu.placement"] = graph.PlacementAttr.of("vpu", "relu", 'it "fits"')
     module = in_function(op, [t(f32, 4)])
     assert parse(str(module)).is_structurally_equivalent(module)

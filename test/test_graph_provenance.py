@@ -3,7 +3,7 @@
 from io import StringIO
 
 import pytest
-from graph_cases import context, t, values
+from graph_cases import context, t, value, values
 from xdsl.dialects.builtin import (
     FileLineColLoc,
     LocationAttr,
@@ -24,7 +24,7 @@ from npu_dialect.provenance import carry, check, fuse, name_location, sources
 
 def relu(name: str | None = None) -> graph.ReluOp:
     location = name_location(name) if name else None
-    return graph.ReluOp(*values([t(f32, 4)]), location=location)
+    return graph.ReluOp(value(t(f32, 4)), location=location)
 
 
 def test_an_operation_knows_its_source():
@@ -75,7 +75,7 @@ def test_replacing_gives_the_new_operation_the_sources_of_the_old():
 
 def test_carrying_reaches_the_operations_inside_a_group():
     body = Block(arg_types=[t(f32, 4)])
-    inner = graph.AbsOp(*body.args)
+    inner = graph.AbsOp(body.args[0])
     body.add_ops([inner, graph.YieldOp(inner)])
     group = graph.GroupOp(values([t(f32, 4)]), Region(body), "vector")
     carry(relu("old"), [group])

@@ -92,7 +92,7 @@ def test_parameters_cannot_be_written_to():
 
 
 def test_changing_the_array_that_a_type_was_made_of_does_not_change_the_type():
-    scales = np.float32([0.1, 0.2])
+    scales = np.array([0.1, 0.2], np.float32)
     quant = uniform(dtypes.i8, scales, axis=0)
     scales[0] = 9
     assert quant.scales[0] == np.float32(0.1)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from graph_cases import Q8, QM, QU8, context, t, values
+from graph_cases import Q8, QM, QU8, context, t, value, values
 from hypothesis import given
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f32, i8, i32
@@ -16,26 +16,26 @@ from npu_dialect.graph.attributes import RequantAttr
 
 
 def test_quantize_divides_rounds_to_even_and_saturates():
-    made = graph.QuantizeOp(*values([t(f32, 5)]), graph.uniform(dtypes.i8, 0.5, -3))
-    x = np.float32([0.25, 0.75, -0.25, 1e9, -1e9])  # quotients 0.5, 1.5, -0.5
+    made = graph.QuantizeOp(value(t(f32, 5)), graph.uniform(dtypes.i8, 0.5, -3))
+    x = np.array([0.25, 0.75, -0.25, 1e9, -1e9], np.float32)  # quotients 0.5, 1.5, -0.5
     assert made.evaluate(x)[0].tolist() == [-3, -1, -3, 127, -128]
 
 
 def test_quantize_saturates_to_a_narrower_storage_range():
     quant = graph.uniform(dtypes.i8, 0.5, 0, low=-127, high=7)
-    made = graph.QuantizeOp(*values([t(f32, 2)]), quant)
-    assert made.evaluate(np.float32([1e9, -1e9]))[0].tolist() == [7, -127]
+    made = graph.QuantizeOp(value(t(f32, 2)), quant)
+    assert made.evaluate(np.array([1e9, -1e9], np.float32))[0].tolist() == [7, -127]
 
 
 def test_quantize_per_axis_uses_the_parameters_of_each_channel():
-    made = graph.QuantizeOp(*values([t(f32, 1, 3)]), QM)
-    assert made.evaluate(np.float32([[1, 1, 1.5]]))[0].tolist() == [[11, 7, 8]]
+    made = graph.QuantizeOp(value(t(f32, 1, 3)), QM)
+    assert made.evaluate(np.array([[1, 1, 1.5]], np.float32))[0].tolist() == [[11, 7, 8]]
 
 
 def test_dequantize_per_axis_uses_the_parameters_of_each_channel():
-    made = graph.DequantizeOp(*values([t(QM, 1, 3)]))
-    found = made.evaluate(np.int8([[11, 7, 8]]))[0]
-    expected = np.float32([10, 5, 5]) * np.float32([0.1, 0.2, 0.3])
+    made = graph.DequantizeOp(value(t(QM, 1, 3)))
+    found = made.evaluate(np.array([[11, 7, 8]], np.int8))[0]
+    expected = np.array([10, 5, 5], np.float32) * np.array([0.1, 0.2, 0.3], np.float32)
     np.testing.assert_array_equal(found, expected[None], strict=True)
 
 
@@ -43,25 +43,25 @@ def test_dequantize_per_axis_uses_the_parameters_of_each_channel():
 def test_every_stored_value_survives_dequantize_and_quantize(scale: float, zero: int):
     quant = graph.uniform(dtypes.i8, scale, zero)
     stored = np.arange(-128, 128).astype(np.int8)
-    real = graph.DequantizeOp(*values([t(quant, 256)])).evaluate(stored)[0]
-    back = graph.QuantizeOp(*values([t(f32, 256)]), quant).evaluate(real)[0]
+    real = graph.DequantizeOp(value(t(quant, 256))).evaluate(stored)[0]
+    back = graph.QuantizeOp(value(t(f32, 256)), quant).evaluate(real)[0]
     np.testing.assert_array_equal(back, stored)
 
 
 def test_requantize_in_f32_rounds_to_even_adds_the_zero_point_and_saturates():
-    made = graph.RequantizeOp(*values([t(i32, 5)]), graph.requant_f32(0.5), Q8)
-    x = np.int32([1, 3, -1, 1000, -1000])
+    made = graph.RequantizeOp(value(t(i32, 5)), graph.requant_f32(0.5), Q8)
+    x = np.array([1, 3, -1, 1000, -1000], np.int32)
     assert made.evaluate(x)[0].tolist() == [-3, -1, -3, 127, -128]
 
 
 def test_requantize_uses_one_multiplier_per_index_of_the_last_dimension():
-    made = graph.RequantizeOp(*values([t(i32, 2, 2)]), graph.requant_f32([1, 10]), i32)
-    assert made.evaluate(np.int32([[1, 2], [3, 4]]))[0].tolist() == [[1, 20], [3, 40]]
+    made = graph.RequantizeOp(value(t(i32, 2, 2)), graph.requant_f32([1, 10]), i32)
+    assert made.evaluate(np.array([[1, 2], [3, 4]], np.int32))[0].tolist() == [[1, 20], [3, 40]]
 
 
 def test_requantize_subtracts_the_zero_point_of_its_operand():
-    made = graph.RequantizeOp(*values([t(QU8, 2)]), graph.requant_f32(2), i32)
-    assert made.evaluate(np.uint8([128, 0]))[0].tolist() == [0, -256]
+    made = graph.RequantizeOp(value(t(QU8, 2)), graph.requant_f32(2), i32)
+    assert made.evaluate(np.array([128, 0], np.uint8))[0].tolist() == [0, -256]
 
 
 ROUND = {
@@ -77,21 +77,21 @@ def test_fixed_point_requantization_is_the_rational_product_rounded(
     rounding: str, x: int, multiplier: int, shift: int
 ):
     recipe = graph.requant_fixed(multiplier, shift, rounding)
-    made = graph.RequantizeOp(*values([t(i32, 1)]), recipe, i32)
+    made = graph.RequantizeOp(value(t(i32, 1)), recipe, i32)
     exact = ROUND[rounding](Fraction(x * multiplier, 2**shift))
     expected = min(max(exact, -(2**31)), 2**31 - 1)
-    assert made.evaluate(np.int32([x]))[0].tolist() == [expected]
+    assert made.evaluate(np.array([x], np.int32))[0].tolist() == [expected]
 
 
 def test_requantize_refuses_another_number_of_multipliers():
     recipe = graph.requant_f32([1, 2, 3])
     with pytest.raises(ValueError, match=r"1 multiplier or 4 \(the last dimension\); found 3"):
-        graph.RequantizeOp(*values([t(i32, 2, 4)]), recipe, Q8)
+        graph.RequantizeOp(value(t(i32, 2, 4)), recipe, Q8)
 
 
 def test_requantize_refuses_float_results():
     with pytest.raises(ValueError, match="the result must have elements of type i32 or quant"):
-        graph.RequantizeOp(*values([t(i32, 2)]), graph.requant_f32(1), f32)
+        graph.RequantizeOp(value(t(i32, 2)), graph.requant_f32(1), f32)
 
 
 RECIPES = {
@@ -145,21 +145,21 @@ def test_recipes_are_attributes_of_their_own():
 @pytest.mark.parametrize(("x", "index"), [(-128, 0), (0, 128), (127, 255)])
 def test_lookup_of_i8_starts_at_the_smallest_value(x: int, index: int):
     table = np.arange(256).astype(np.uint8)
-    made = graph.LookupOp(*values([t(Q8, 1), t(QU8, 256)]), QU8)
-    assert made.evaluate(np.int8([x]), table)[0].tolist() == [index]
+    made = graph.LookupOp(*values([t(Q8, 1), t(QU8, 256)]), type=QU8)
+    assert made.evaluate(np.array([x], np.int8), table)[0].tolist() == [index]
 
 
 def test_lookup_of_u8_starts_at_zero():
     table = np.arange(256).astype(np.float32)
-    made = graph.LookupOp(*values([t(QU8, 1), t(f32, 256)]), f32)
-    assert made.evaluate(np.uint8([200]), table)[0].tolist() == [200.0]
+    made = graph.LookupOp(*values([t(QU8, 1), t(f32, 256)]), type=f32)
+    assert made.evaluate(np.array([200], np.uint8), table)[0].tolist() == [200.0]
 
 
 def test_the_table_must_have_256_entries():
     with pytest.raises(ValueError, match=r"the table must have the shape \[256\]; found"):
-        graph.LookupOp(*values([t(Q8, 1), t(i8, 255)]), Q8)
+        graph.LookupOp(*values([t(Q8, 1), t(i8, 255)]), type=Q8)
 
 
 def test_the_result_must_have_the_storage_type_of_the_table():
     with pytest.raises(ValueError, match="must have the storage type of the table"):
-        graph.LookupOp(*values([t(Q8, 1), t(i8, 256)]), QU8)
+        graph.LookupOp(*values([t(Q8, 1), t(i8, 256)]), type=QU8)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from graph_cases import Q8, context, in_function, opaque, t, values
+from graph_cases import Q8, context, in_function, opaque, t, value, values
 from xdsl.dialects.builtin import ModuleOp, f32, i8
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Region
@@ -24,7 +24,7 @@ def test_a_constant_has_the_type_of_its_array():
 
 
 def test_a_constant_may_be_quantized():
-    constant = graph.ConstantOp(np.int8([1, 2]), t(Q8, 2))
+    constant = graph.ConstantOp(np.array([1, 2], np.int8), t(Q8, 2))
     assert constant.type == t(Q8, 2)
 
 
@@ -32,12 +32,12 @@ def test_the_type_of_a_constant_must_fit_its_array():
     with pytest.raises(
         ValueError, match=r"must have the shape \[2\] and the storage i8 of the value"
     ):
-        graph.ConstantOp(np.int8([1, 2]), t(Q8, 3))
+        graph.ConstantOp(np.array([1, 2], np.int8), t(Q8, 3))
 
 
 def test_small_constants_print_their_elements():
     text = "%0 = graph.constant {value = #graph.blob<f32, [2], [1.0, -0.5]>} : () -> tensor<2xf32>"
-    assert str(graph.ConstantOp(np.float32([1, -0.5]))) == text
+    assert str(graph.ConstantOp(np.array([1, -0.5], np.float32))) == text
 
 
 GROUP = """
@@ -51,7 +51,7 @@ func.func @main(%x: tensor<2xf32>, %y: tensor<2xf32>) -> (tensor<2xf32>, tensor<
   func.return %0, %1 : tensor<2xf32>, tensor<2xf32>
 }
 """
-X, Y = np.float32([1, 2]), np.float32([10, 20])
+X, Y = np.array([1, 2], np.float32), np.array([10, 20], np.float32)
 
 
 def test_a_group_computes_what_its_body_does():
@@ -77,7 +77,7 @@ def test_a_group_has_the_results_that_its_body_yields():
 def test_the_operands_of_a_group_must_have_the_types_of_its_arguments():
     with pytest.raises(
         ValueError,
-        match=r"block arguments must have the types of the operands \(tensor<3xf32>\); found tensor<2x",
+        match=r"block arguments must have the types of the operands \(tensor<3xf32>\); found",
     ):
         graph.GroupOp(values([t(f32, 3)]), forwarding_body(), "move")
 
@@ -115,12 +115,12 @@ def test_a_group_holds_only_operations_of_graph():
 
 def test_an_opaque_operation_runs_the_reference_of_its_format():
     (x,) = values([t(f32, 2, 2)])
-    assert opaque(x).evaluate(np.float32([[1, 2], [3, 4]]))[0] == pytest.approx(-2.0)
+    assert opaque(x).evaluate(np.array([[1, 2], [3, 4]], np.float32))[0] == pytest.approx(-2.0)
 
 
 def test_the_payload_of_an_opaque_operation_must_be_bytes():
-    made = opaque(*values([t(f32, 2, 2)]))
-    made.properties["payload"] = graph.BlobAttr.of(np.float32([1]))
+    made = opaque(value(t(f32, 2, 2)))
+    made.properties["payload"] = graph.BlobAttr.of(np.array([1], np.float32))
     with pytest.raises(VerifyException, match="the payload must be a list of u8"):
         made.verify()
 
@@ -145,7 +145,7 @@ def test_placement_names_an_engine():
 
 
 def neg_module() -> ModuleOp:
-    return in_function(graph.NegOp(*values([t(f32, 2)])), [t(f32, 2)])
+    return in_function(graph.NegOp(value(t(f32, 2))), [t(f32, 2)])
 
 
 def test_a_function_can_be_run_by_itself():
@@ -160,7 +160,9 @@ def test_the_number_of_inputs_must_be_that_of_the_arguments():
         run(neg_module(), [X, X])
 
 
-@pytest.mark.parametrize("bad", [np.float32([1, 2, 3]), np.float64([1, 2])], ids=["shape", "type"])
+@pytest.mark.parametrize(
+    "bad", [np.array([1, 2, 3], np.float32), np.array([1, 2], np.float64)], ids=["shape", "type"]
+)
 def test_inputs_must_have_the_types_of_the_arguments(bad: np.ndarray):
     with pytest.raises(ValueError, match=r"input 0 must be f32 with the shape \[2\]; found"):
         run(neg_module(), [bad])
