@@ -15,7 +15,7 @@ the same on every machine.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 class Buffer:
     """`size` bytes that must be kept during [lower, upper), at a multiple of `alignment`."""
 
-    id: Hashable
+    id: int
     lower: int
     upper: int
     size: int
@@ -53,7 +53,7 @@ class Overflow(ValueError):
         bound: int,
         live: Sequence[Buffer],
         proven: bool,
-        over: Sequence[Hashable] = (),
+        over: Sequence[int] = (),
     ) -> None:
         self.capacity, self.peak, self.bound = capacity, peak, bound
         self.live, self.proven = list(live), proven
@@ -75,7 +75,7 @@ class Overflow(ValueError):
         return f"buffers must fit in {self.capacity} bytes, but {self.reason()}; live then: {parts}{more}"
 
 
-def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[Hashable, int]:
+def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[int, int]:
     """Offsets by buffer id, all below `capacity` with their sizes.
 
     `effort` 0 only tries the greedy orders; 1 adds the bounded searches; more multiplies their bounds.

@@ -20,7 +20,7 @@ CROWD = 48
 
 
 class _Access(NamedTuple):
-    index: int
+    task: int
     writes: bool
     operand: Operand | None
     """None stands for the whole range."""
@@ -106,11 +106,11 @@ class _Memory:
 def _after(earlier: list[_Access], new: _Access, found: set[int]) -> list[_Access]:
     """The accesses to remember of a range once `new` has happened; adds to `found` what `new` must follow."""
     if len(earlier) >= CROWD:
-        found.update(old.index for old in earlier)
-        return [_Access(new.index, True, None)]
+        found.update(old.task for old in earlier)
+        return [_Access(new.task, True, None)]
     for old in earlier:
         if (new.writes or old.writes) and _touch(old.operand, new.operand):
-            found.add(old.index)
+            found.add(old.task)
     earlier.append(new)
     return earlier
 

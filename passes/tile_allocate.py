@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
@@ -32,7 +32,7 @@ from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.passes.allocation import Buffer, Overflow, allocate
 from npu_dialect.passes.targets import module_target
 from npu_dialect.target import Target
-from npu_dialect.tile import AllocOp, ConstantOp, CopyOp, EndOp, ForOp, HostOp, KernelOp
+from npu_dialect.tile import AllocOp, ConstantOp, CopyOp, ForOp, HostOp, KernelOp
 from npu_dialect.tile.structure import ViewLikeOp
 from npu_dialect.tile.syntax import dtype_of, int_attr, shape_of, space_of
 
@@ -242,7 +242,7 @@ def _in_the_way(lives: Sequence[_Live], ahead: set[int], overflow: Overflow) -> 
 
 
 def _error(lives: Sequence[_Live], overflow: Overflow, space: str) -> CompileError:
-    shown = [lives[cast(int, b.id)] for b in overflow.live]
+    shown = [lives[b.id] for b in overflow.live]
     parts = ", ".join(map(_describe, shown[:8]))
     more = f" and {len(shown) - 8} smaller" if len(shown) > 8 else ""
     largest = _name(shown[0].alloc) if shown else "the layer"
@@ -262,7 +262,7 @@ def _describe(live: _Live) -> str:
 
 
 def _name(alloc: AllocOp) -> str:
-    label = cast(StringAttr, alloc.label).data if alloc.label is not None else "buffer"
+    label = alloc.label.data if alloc.label is not None else "buffer"
     return " of ".join([label, *provenance.sources(alloc)[:1]])
 
 

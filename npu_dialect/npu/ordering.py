@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from npu_dialect.npu.base import Instruction, Wait
 from npu_dialect.target import SPACES
 
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 CHUNK = 1 << 20
 """Pairs of accesses that are compared at a time."""
 
@@ -139,9 +139,12 @@ class _Accesses:
     def __init__(
         self, rows: list[tuple[int, int, int, int, bool]], operands: list[Operand]
     ) -> None:
-        columns: Any = np.array(rows, np.int64).reshape(-1, 5).T
-        self.index, self.space, self.low, self.high = columns[:4]
-        self.writes = columns[4].astype(np.bool_)
+        table: Ints = np.array(rows, np.int64).reshape(-1, 5)
+        self.index: Ints = table[:, 0]
+        self.space: Ints = table[:, 1]
+        self.low: Ints = table[:, 2]
+        self.high: Ints = table[:, 3]
+        self.writes: Flags = table[:, 4] != 0
         self.operands = operands
 
 
@@ -171,7 +174,7 @@ def _pairs(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
 # --- blocks as bytes ------------------------------------------------------------------------------
 
 
-def byte_view(memory: NDArray[np.bool_], operand: Operand, base: int = 0) -> NDArray[np.bool_]:
+def byte_view(memory: Flags, operand: Operand, base: int = 0) -> Flags:
     """The flags of an operand's bytes; `memory` holds one per byte, from address `base` on.
 
     Dimensions that lie densely are merged and repeated ones dropped, so each byte shows once or,
