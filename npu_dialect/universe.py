@@ -36,7 +36,9 @@ DIALECTS = {
 
 PASSES = (
     "graph-group",
+    "graph-map",
     "graph-place",
+    "graph-to-tile",
     "npu-roll",
     "npu-sync",
     "npu-verify",
@@ -50,9 +52,21 @@ LEVELS = ("graph", "tile", "npu")
 """The levels in the order of lowering; the pipeline of each ends at that level."""
 
 PIPELINES: dict[str, tuple[Step, ...]] = {
-    "graph": (),
-    "tile": (),
-    "npu": (),
+    "graph": (
+        Step("graph-place", "after every rewrite that may change what an engine can do"),
+        Step("graph-group", "joins neighbours on one engine, so it needs their placement"),
+    ),
+    "tile": (
+        Step("graph-map", "cuts whole groups"),
+        Step("graph-to-tile", "emits the nests that the mapping describes"),
+        Step("tile-allocate", "needs every buffer of the function"),
+    ),
+    "npu": (
+        Step("tile-to-npu", "turns executed tile operations into instructions, and schedules them"),
+        Step("npu-sync", "waits follow from the order that the schedule chose"),
+        Step("npu-roll", "finds what repeats, waits included"),
+        Step("npu-verify", "proves the program as it will be encoded"),
+    ),
 }
 """The default pipelines: `graph` improves a model, `tile` and `npu` lower to that level."""
 
