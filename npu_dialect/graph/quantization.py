@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from xdsl.dialects.builtin import LocationAttr, TensorType, f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def
@@ -192,9 +191,7 @@ class LookupOp(DeclaredOp):
             )
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
-        x, table = operands
-        offset = 128 if dtype_of(self.x) is dtypes.i8 else 0
-        return (restore(table[x.astype(np.intp) + offset], self.result),)
+        return (restore(numerics.lookup(*operands), self.result),)
 
 
 OPS = [QuantizeOp, DequantizeOp, RequantizeOp, LookupOp]

@@ -109,7 +109,7 @@ class GroupOp(GraphOp):
 
     ```
     %2 = graph.group %0, %1 {kind = "array"} {
-    ^bb0(%a : tensor<4xf32>, %b : tensor<4xf32>):
+    ^bb0(%a: tensor<4xf32>, %b: tensor<4xf32>):
       %c = graph.add %a, %b : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
       graph.yield %c : tensor<4xf32>
     } : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
