@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+TOOLS = ("npu-opt", "npu-compile", "npu-run")
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from filecheck.main import main as filecheck
-from harness import ROOT, ToolRun, run_in_process
+from harness import ROOT, TOOLS, ToolRun, run_in_process
 
 TEST = ROOT / "test"
-TOOLS = ("npu-opt", "npu-compile", "npu-run")
 
 
 def run_lines(path: Path) -> list[str]:
