@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import LocationAttr, ModuleOp, UnknownLoc
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern
 
 from npu_dialect import graph, provenance
-from npu_dialect.graph.base import quant_of, shape_of, tensor_type, type_of
+from npu_dialect.graph.base import (
+    InferredOp,
+    dtype_of,
+    quant_of,
+    shape_of,
+    tensor_type,
+    type_of,
+)
 
 Array = npt.NDArray[Any]
 Rule = Callable[[Any, PatternRewriter], None]
@@ -87,9 +94,8 @@ def constant_like(
 ) -> graph.ConstantOp:
     """A constant that stands for (a part of) `value`, with its source and its element type."""
     element = type_of(value).element_type if element is None else element
-    owner = value.owner
-    location = owner.location if isinstance(owner, Operation) else None
-    return graph.ConstantOp(array, tensor_type(array.shape, element), location=location)
+    found = tensor_type(array.shape, element)
+    return graph.ConstantOp(array, found, location=location_of(value))
 
 
 def float_constant(array: npt.ArrayLike, *sources: Operation) -> graph.ConstantOp:
@@ -111,6 +117,11 @@ def owner_of(value: SSAValue) -> Operation | None:
     return value.owner if isinstance(value.owner, Operation) else None
 
 
+def location_of(value: SSAValue) -> LocationAttr:
+    """The location of the operation whose result `value` is; unknown for an argument."""
+    return value.owner.location if isinstance(value.owner, Operation) else UnknownLoc()
+
+
 def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
     """The permutation that undoes `permutation`."""
     return tuple(sorted(range(len(permutation)), key=lambda i: permutation[i]))
@@ -125,3 +136,23 @@ def is_view_transpose(shape: Sequence[int], permutation: Sequence[int]) -> bool:
 def same_shape(a: SSAValue, b: SSAValue) -> bool:
     """Whether two tensors have the same shape."""
     return shape_of(a) == shape_of(b)
+
+
+def rebuild(op: Operation, operands: Sequence[SSAValue | Operation]) -> Operation | None:
+    """`op` with other operands and the type that follows from them; None where they do not fit."""
+    values = [SSAValue.get(v) for v in operands]
+    try:
+        if isinstance(op, graph.ReshapeOp | graph.BroadcastToOp):
+            return type(op)(values[0], shape_of(op.result), location=op.location)
+        if isinstance(op, graph.CastOp):
+            return graph.CastOp(values[0], dtype_of(op.result), location=op.location)
+        assert isinstance(op, InferredOp), op.name
+        result = type(op).infer([type_of(v) for v in values], op.properties)
+    except ValueError:
+        return None
+    return type(op).create(
+        operands=values,
+        result_types=[result],
+        properties=dict(op.properties),
+        location=op.location,
+    )

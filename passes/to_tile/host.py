@@ -25,7 +25,7 @@ class HostLowering:
         outs = [low.buffer(v, location) for v in self._results()]
         ins = [low.buffer(v, location) for v in group.op.operands]
         self.module.body.block.add_op(self._function())
-        call = tile.HostOp(ins, outs, self.name, engine=group.kind, location=location)
+        call = tile.HostOp(self.name, ins, outs, engine=group.kind, location=location)
         low.builder.insert(call)
 
     def _results(self) -> list[SSAValue]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -37,6 +38,7 @@ class VectorLowering:
         self.streams = streams(group)
         self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
         low.allocate_result(group, group.result, resident)
+        self.fixed = Fixed.of(low, group)
         shapes = self.streams.shape.operands
         self.inputs = [
             low.buffer(v, self.location, dims)
@@ -50,7 +52,7 @@ class VectorLowering:
     def emit(self) -> None:
         """Writes the nest."""
         nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
-        params, table = load_fixed(self.low, nest, self.group)
+        params, table = self.fixed.load(nest)
         indices: list[Index] = []
         for axis, extent in enumerate(self.p.dims[: self.m.axis + 1]):
             if axis in self.p.whole:
@@ -104,15 +106,28 @@ class VectorLowering:
         )
 
 
-def load_fixed(low: Lowering, nest: Nest, group: Group) -> tuple[SSAValue | None, SSAValue | None]:
-    """The kernel's parameters and table, loaded once for the whole nest."""
-    plan = group.plan
-    params = table = None
-    if plan.params is not None:
-        params = nest.load(low.data(plan.params.view(np.int32), nest.location), 1, "params")
-    if plan.table is not None:
-        table = nest.load(low.data(plan.table, nest.location), 1, "table")
-    return params, table
+@dataclass
+class Fixed:
+    """The kernel's parameters and table: constants of the function, loaded once for a whole nest."""
+
+    params: SSAValue | None
+    table: SSAValue | None
+
+    @staticmethod
+    def of(low: Lowering, group: Group) -> Fixed:
+        """The constants in dram."""
+        plan, location = group.plan, group.op.location
+        return Fixed(
+            None if plan.params is None else low.data(plan.params.view(np.int32), location),
+            None if plan.table is None else low.data(plan.table, location),
+        )
+
+    def load(self, nest: Nest) -> tuple[SSAValue | None, SSAValue | None]:
+        """Both in the scratchpad."""
+        return (
+            None if self.params is None else nest.load(self.params, 1, "params"),
+            None if self.table is None else nest.load(self.table, 1, "table"),
+        )
 
 
 class PoolingLowering:
@@ -127,6 +142,7 @@ class PoolingLowering:
         assert anchor is not None
         self.anchor = anchor
         low.allocate_result(group, group.result, resident)
+        self.fixed = Fixed.of(low, group)
         self.x = low.buffer(group.outer(anchor.operands[0]), self.location, shape_of(anchor.operands[0]))
         self.out = low.buffer(group.result, self.location, shape_of(anchor.results[0]))
 
@@ -136,7 +152,7 @@ class PoolingLowering:
     def emit(self) -> None:
         """Writes the nest."""
         nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
-        params, table = load_fixed(self.low, nest, self.group)
+        params, table = self.fixed.load(nest)
         nest, c = nest.loop(trips(self.p.channels, self.m.channels))
         nest, n = nest.loop(self.p.batch)
         nest, y = nest.loop(trips(self.p.oh, self.m.rows))

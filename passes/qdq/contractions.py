@@ -1,0 +1,212 @@
+"""Convolutions, matrix products, means and sums of quantized tensors: exact integers, then a scale.
+
+    conv2d(dequantize(x), dequantize(w), b)  ==>  cast(conv2d(x, w, b')) * (sx * sw)
+    quantize(cast(sums) * scales)            ==>  requantize(sums) by f32(scales / sy)
+
+with the scales sx of x, sw of w and sy of the result; b' is the bias in multiples of sx * sw. The
+multiplier is that of onnxruntime: f32(f32(sx * sw) / sy).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from xdsl.dialects.builtin import LocationAttr
+from xdsl.ir import SSAValue
+from xdsl.pattern_rewriter import PatternRewriter
+
+from npu_dialect import graph, provenance
+from npu_dialect.diagnostics import Code, remark
+from npu_dialect.graph.attributes import requant_f32, values
+from npu_dialect.graph.base import shape_of
+from npu_dialect.graph.reduction import ReduceOp
+from npu_dialect.passes.qdq.common import (
+    accumulator,
+    known,
+    one_scale,
+    reach,
+    scaled,
+    stored,
+    type_of_stored,
+)
+from npu_dialect.passes.rewriting import Rules, constant, location_of, replace
+
+Array = npt.NDArray[Any]
+
+NEARLY_WHOLE = 1e-3
+"""A bias this near to a whole multiple of the product of the scales was quantized so."""
+
+GREATEST_SUM = 2**31
+"""Sums below it in magnitude do not wrap."""
+
+
+def contract(op: graph.Conv2DOp | graph.MatmulOp, rewriter: PatternRewriter) -> None:
+    """A convolution or matrix product of dequantized tensors."""
+    x, w = (stored(v) for v in op.operands[:2])
+    if x is None or w is None or not _fit(x, w):
+        return
+    scales = one(x).scales * type_of_stored(w).scales
+    bias = None
+    if op.bias is not None:
+        bias = _whole_bias(op, op.bias, scales)
+        if bias is None:
+            return
+    if _greatest_sum(x, w, bias) >= GREATEST_SUM:
+        return
+    location = provenance.fuse(op, *map(location_of, op.operands[:2]))
+    added = [] if bias is None else [_bias_constant(op, bias)]
+    sums = _on_integers(op, x, w, added, location)
+    replace(rewriter, op, *added, sums, *scaled(sums, scales))
+
+
+def one(value: SSAValue) -> Any:
+    """The type of a tensor with one scale."""
+    quant = one_scale(value)
+    assert quant is not None, "checked"
+    return quant
+
+
+def _fit(x: SSAValue, w: SSAValue) -> bool:
+    """Whether the array's rule for quantized operands holds: 8 bits; scales of w by channel at most."""
+    weights = type_of_stored(w)
+    if one_scale(x) is None or weights.axis not in (None, len(shape_of(w)) - 1):
+        return False
+    return all(type_of_stored(v).storage_dtype.itemsize == 1 for v in (x, w))
+
+
+def _whole_bias(
+    op: graph.Conv2DOp | graph.MatmulOp, bias: SSAValue, scales: Array
+) -> npt.NDArray[np.int32] | None:
+    """The bias in multiples of `scales`; None where it is not constant or too great."""
+    found = _stored_bias(bias, scales)
+    if found is not None:
+        return found
+    real = known(bias)
+    if real is None:
+        return None
+    steps = real.astype(np.float64) / scales.astype(np.float64)
+    rounded = np.rint(steps)
+    if not np.abs(rounded).max(initial=0) < GREATEST_SUM:
+        return None
+    off = float(np.abs(steps - rounded).max(initial=0))
+    if off > NEARLY_WHOLE:
+        remark(
+            Code.APPROXIMATION,
+            "a bias should be a whole multiple of the product of the scales",
+            found=f"one that is off by {off:.3g} of it, and is rounded",
+            source=op,
+        )
+    return rounded.astype(np.int32)
+
+
+def _stored_bias(bias: SSAValue, scales: Array) -> npt.NDArray[np.int32] | None:
+    """The stored integers of a bias that is quantized by `scales`."""
+    source = stored(bias)
+    array = None if source is None else constant(source)
+    if source is None or array is None:
+        return None
+    quant = type_of_stored(source)
+    if quant.zero_points.any() or not np.allclose(quant.scales, scales, rtol=1e-6, atol=0):
+        return None
+    return array.astype(np.int32)
+
+
+def _greatest_sum(x: SSAValue, w: SSAValue, bias: Array | None) -> float:
+    """A bound of the magnitude of the sums."""
+    weights = type_of_stored(w)
+    array = constant(w)
+    if array is None:
+        depth = math.prod(shape_of(w)[:-1])
+        total = float(depth * max(abs(weights.low - weights.high), 1))
+    else:
+        zero = np.asarray(weights.zero(), np.int64)
+        distance = np.abs(array.astype(np.int64) - zero)
+        total = float(distance.sum(axis=tuple(range(max(array.ndim - 4, 0), array.ndim - 1))).max())
+    added = 0.0 if bias is None else float(np.abs(bias.astype(np.int64)).max(initial=0))
+    return total * reach(one(x)) + added
+
+
+def _bias_constant(
+    op: graph.Conv2DOp | graph.MatmulOp, bias: npt.NDArray[np.int32]
+) -> graph.ConstantOp:
+    assert op.bias is not None
+    return graph.ConstantOp(bias, location=location_of(op.bias))
+
+
+def _on_integers(
+    op: graph.Conv2DOp | graph.MatmulOp,
+    x: SSAValue,
+    w: SSAValue,
+    bias: list[graph.ConstantOp],
+    location: LocationAttr,
+) -> graph.Conv2DOp | graph.MatmulOp:
+    added = bias[0] if bias else None
+    if isinstance(op, graph.MatmulOp):
+        return graph.MatmulOp(x, w, added, location=location)
+    return graph.Conv2DOp(
+        x,
+        w,
+        added,
+        strides=values(op.strides),
+        pads=values(op.pads),
+        dilations=values(op.dilations),
+        groups=op.groups.value.data,
+        location=location,
+    )
+
+
+def requantize(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
+    """quantize of an accumulator rescales its integers."""
+    found, quant = accumulator(op.x), one_scale(op.result)
+    if found is None or quant is None:
+        return
+    recipe = requant_f32(found.scales / quant.scales)
+    replace(rewriter, op, graph.RequantizeOp(found.sums, recipe, quant, location=op.location))
+
+
+def average(op: graph.AvgPool2DOp, rewriter: PatternRewriter) -> None:
+    """The mean of windows that all count the same: the sum, scaled by scale / count."""
+    source = _bytes(op.x)
+    padded = any(values(op.pads)) and not op.count_include_pad.value.data
+    if source is None or padded:
+        return
+    window = op.window
+    sums = graph.SumPool2DOp(source, **window, location=op.location)
+    replace(rewriter, op, sums, *scaled(sums, one(source).scales / _count(window["kernel"])))
+
+
+def reduce(op: ReduceOp, rewriter: PatternRewriter) -> None:
+    """The sum or the mean over dimensions."""
+    source = _bytes(op.x)
+    if source is None:
+        return
+    axes = values(op.axes)
+    count = _count([shape_of(op.x)[a] for a in axes] if isinstance(op, graph.ReduceMeanOp) else [])
+    if float(count) * reach(one(source)) >= GREATEST_SUM:
+        return
+    sums = graph.ReduceSumOp(source, axes, location=op.location)
+    replace(rewriter, op, sums, *scaled(sums, one(source).scales / count))
+
+
+def _count(sizes: Any) -> np.float32:
+    return np.float32(math.prod(sizes))
+
+
+def _bytes(value: SSAValue) -> SSAValue | None:
+    """The 8-bit tensor with one scale that `value` is the dequantization of."""
+    source = stored(value)
+    quant = None if source is None else one_scale(source)
+    return source if quant is not None and quant.storage_dtype.itemsize == 1 else None
+
+
+RULES: Rules = {
+    graph.Conv2DOp: [contract],
+    graph.MatmulOp: [contract],
+    graph.AvgPool2DOp: [average],
+    graph.ReduceMeanOp: [reduce],
+    graph.ReduceSumOp: [reduce],
+    graph.QuantizeOp: [requantize],
+}
