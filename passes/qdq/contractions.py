@@ -70,7 +70,7 @@ def one(value: SSAValue) -> Any:
 
 
 def _fit(x: SSAValue, w: SSAValue) -> bool:
-    """Whether the array's rule for quantized operands holds: 8 bits; scales of w by channel at most."""
+    """Whether the rule for quantized operands holds: 8 bits, one scale (w: one by channel)."""
     weights = type_of_stored(w)
     if one_scale(x) is None or weights.axis not in (None, len(shape_of(w)) - 1):
         return False
