@@ -25,7 +25,9 @@ from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 
+from npu_dialect import dtypes
 from npu_dialect.blob import float_text
+from npu_dialect.dtypes import DType
 
 Integers = DenseArrayBase[I64]
 Integer = IntegerAttr[I64]
@@ -80,6 +82,24 @@ def four(attribute: Attribute) -> tuple[int, int, int, int]:
     if len(found) != 4:
         raise ValueError(f"there must be 4 numbers: top, left, bottom, right; found {list(found)}")
     return found[0], found[1], found[2], found[3]
+
+
+def scalar(value: float, dtype: DType) -> Attribute:
+    """The attribute of one number of a storage type: f32 for floats, i64 for integers and bool."""
+    return real(value) if dtype.is_float else integer(int(value))
+
+
+def scalar_of(attribute: Attribute, dtype: DType, what: str) -> float:
+    """The number of an attribute that `scalar` makes for `dtype`. ValueError for any other."""
+    if dtype.is_float and isinstance(attribute, FloatAttr):
+        return attribute.value.data
+    if not dtype.is_float and isinstance(attribute, IntegerAttr):
+        value = attribute.value.data
+        low, high = (0, 1) if dtype is dtypes.bool_ else (dtype.low, dtype.high)
+        if low <= value <= high:
+            return value
+    kind = "a number : f32" if dtype.is_float else f"an integer that {dtype} can hold"
+    raise ValueError(f"{what} must be {kind}; found {attribute}")
 
 
 # Requantization

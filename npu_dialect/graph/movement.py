@@ -18,7 +18,15 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, var_operand_def
 
 from npu_dialect.graph import shapes
-from npu_dialect.graph.attributes import Integer, Integers, integer, integers, values
+from npu_dialect.graph.attributes import (
+    Integer,
+    Integers,
+    integer,
+    integers,
+    scalar,
+    scalar_of,
+    values,
+)
 from npu_dialect.graph.base import (
     Array,
     DeclaredOp,
@@ -35,7 +43,6 @@ from npu_dialect.graph.base import (
     tensor_type,
     type_of,
 )
-from npu_dialect.graph.elementwise import scalar, scalar_of
 from npu_dialect.graph.quant import QuantType
 
 
