@@ -14,7 +14,16 @@ from xdsl.dialects.func import FuncOp
 
 from npu_dialect import dtypes, text
 from npu_dialect.diagnostics import CompileError
-from npu_dialect.tile import AllocOp, BroadcastOp, CopyOp, ReshapeOp, Span, TransposeOp, ViewOp
+from npu_dialect.tile import (
+    AllocOp,
+    BroadcastOp,
+    CopyOp,
+    DepthwiseConv2DOp,
+    ReshapeOp,
+    Span,
+    TransposeOp,
+    ViewOp,
+)
 from npu_dialect.tile.descriptor import BufferKey, dense, dense_strides, reshaped
 from npu_dialect.tile.events import AllocEvent, ArrayEvent, CopyEvent, Event, WaitEvent
 from npu_dialect.tile.walk import walk
@@ -214,6 +223,17 @@ def test_a_copy_of_unequal_extents_is_an_error():
     view = build.insert(ViewOp(func.args[0], [Span(8, 0, [(i, 8)])]))
     build.insert(CopyOp(view, build.insert(AllocOp((8,), dtypes.i8))))
     with pytest.raises(CompileError, match=r"must have the same extents; found \[2\] to \[8\]"):
+        events(func)
+
+
+def test_channels_that_do_not_fit_are_an_error():
+    func = function([((4, 4, 5), dtypes.i8)])
+    build, (i,) = loops(body(func), 2)
+    x = load(build, func.args[0], [4, 4, Span(3, 0, [(i, 3)])])
+    w = build.insert(AllocOp((1, 1, 3), dtypes.i8))
+    acc = build.insert(AllocOp((4, 4, 3), dtypes.i32, "acc"))
+    build.insert(DepthwiseConv2DOp(x, w, [Span(4), Span(4)], acc=acc))
+    with pytest.raises(CompileError, match=r"w must have the channels of x .* 2 channels to 3"):
         events(func)
 
 

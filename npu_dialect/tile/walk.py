@@ -427,11 +427,11 @@ def _check_broadcast(op: Operation, dims: tuple[int, ...], to: tuple[int, ...]) 
 
 
 def _fits_image(event: ArrayEvent) -> None:
-    x, w, target = event.x.dims, event.w.dims, event.target.dims
-    inputs = [x[2]] if len(w) == 4 else []
-    if [*w[2:]] != [*inputs, target[2]]:
-        expected = f"w must have the channels {[*inputs, target[2]]} of x and the result"
-        raise broken(event.op, expected, list(w[2:]))
+    channels, result = event.x.dims[2], event.target.dims[2]
+    expected = (channels, result) if len(event.w.dims) == 4 else (channels,)
+    if event.w.dims[2:] != expected or (len(expected) == 1 and result != channels):
+        found = f"{list(event.w.dims)}, for {channels} channels to {result}"
+        raise broken(event.op, "w must have the channels of x and of the result", found)
     _fits(event)
 
 
