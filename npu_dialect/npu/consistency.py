@@ -105,8 +105,13 @@ def _table_mistakes(kernel: Kernel, table: Operand | None) -> Iterator[str]:
 # --- shapes ---------------------------------------------------------------------------------------
 
 
+def _result(values: Values) -> Operand:
+    """Where an array instruction leaves its result."""
+    return values["output"] if "output" in values else values["partial"]
+
+
 def _array_shapes(values: Values) -> Iterator[str]:
-    x, result = values["input"], values.get("output", values.get("partial"))
+    x, result = values["input"], _result(values)
     for name in ("partial", "residual"):
         if name in values and not _broadcasts(values[name].dims, result.dims, name == "residual"):
             yield f"must have {name} {list(result.dims)}, found {list(values[name].dims)}"
@@ -122,7 +127,7 @@ def _broadcasts(dims: Sequence[int], to: Sequence[int], ones: bool = True) -> bo
 
 def _conv_shapes(values: Values) -> Iterator[str]:
     x, w = values["input"].dims, values["weights"].dims
-    y = values.get("output", values.get("partial")).dims
+    y = _result(values).dims
     if len(x) != 3 or len(y) != 3 or len(w) != 4 or (w[2], w[3]) != (x[2], y[2]):
         yield _shape_text("[H, W, IC], [KH, KW, IC, OC] and [OH, OW, OC]", x, w, y)
     yield from _array_shapes(values)
@@ -130,7 +135,7 @@ def _conv_shapes(values: Values) -> Iterator[str]:
 
 def _depthwise_shapes(values: Values) -> Iterator[str]:
     x, w = values["input"].dims, values["weights"].dims
-    y = values.get("output", values.get("partial")).dims
+    y = _result(values).dims
     if len(x) != 3 or len(y) != 3 or len(w) != 3 or not x[2] == w[2] == y[2]:
         yield _shape_text("[H, W, C], [KH, KW, C] and [OH, OW, C]", x, w, y)
     yield from _array_shapes(values)
@@ -138,7 +143,7 @@ def _depthwise_shapes(values: Values) -> Iterator[str]:
 
 def _matmul_shapes(values: Values) -> Iterator[str]:
     a, b = values["input"].dims, values["weights"].dims
-    y = values.get("output", values.get("partial")).dims
+    y = _result(values).dims
     if not len(a) == len(b) == len(y) == 2 or a[1] != b[0] or y != (a[0], b[1]):
         yield _shape_text("[M, K], [K, N] and [M, N]", a, b, y)
     yield from _array_shapes(values)

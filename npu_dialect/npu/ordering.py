@@ -114,8 +114,8 @@ class Ordering:
 
     def _between(self, table: _Accesses, other: _Accesses, earlier: int) -> Iterator[Race]:
         sequence = self.sequence[other.index]
-        first = np.searchsorted(sequence, self.known[table.index, earlier], "right")
-        last = np.searchsorted(sequence, self.before[table.index, earlier], "right")
+        first: Ints = np.searchsorted(sequence, self.known[table.index, earlier], "right")
+        last: Ints = np.searchsorted(sequence, self.before[table.index, earlier], "right")
         for mine, theirs in _pairs(first, np.maximum(first, last)):
             conflict = table.space[mine] == other.space[theirs]
             conflict &= table.writes[mine] | other.writes[theirs]
