@@ -11,6 +11,10 @@ class NotExpressible(Exception):  # noqa: N818  (control flow, not an error)
     """An operator importer gives up: the node becomes `graph.opaque`, with this reason."""
 
 
+class Misfit(Exception):  # noqa: N818  (becomes a CompileError that names the node)
+    """The inputs and attributes of a node contradict each other; the text says what was found."""
+
+
 def refuse(code: Code, source: str, rule: str, found: str, remedy: str = "") -> CompileError:
     """The error of a model that cannot be imported; `rule` says what must hold."""
     return error(

@@ -25,7 +25,7 @@ from npu_dialect import provenance
 from npu_dialect.diagnostics import Code
 from npu_dialect.frontends.onnx import functions, inputs, opaque, registry, tensors, widen
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of
-from npu_dialect.frontends.onnx.errors import NotExpressible, refuse
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.onnx.model import Model, Source, free_names, node_source, read
 from npu_dialect.frontends.onnx.ops import TOPICS
 
@@ -140,6 +140,8 @@ class Importer:
             return self._table(node, values, frame)
         except NotExpressible as why:
             reason = str(why)
+        except Misfit as why:
+            raise opaque.misfit(node, str(why)) from None
         body = functions.of_schema(node, values, frame.version(node))
         if body is not None:
             return self._inline(body, node, values, frame)

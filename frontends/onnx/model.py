@@ -89,6 +89,8 @@ def _not_onnx(name: str, found: str) -> Exception:
 def _check_header(proto: ModelProto, name: str) -> None:
     if not proto.HasField("graph") or not proto.ir_version or not proto.opset_import:
         raise _not_onnx(name, "no graph, IR version or operator set in it")
+    if any(isinstance(text, bytes) for text in _texts(proto)):
+        raise _not_onnx(name, "a name that is no text")
     if proto.ir_version > onnx.IR_VERSION:
         raise refuse(
             Code.MODEL_VERSION,
@@ -97,6 +99,36 @@ def _check_header(proto: ModelProto, name: str) -> None:
             f"IR version {proto.ir_version}",
             "installing a newer onnx, or exporting for an older one",
         )
+
+
+def _texts(proto: ModelProto) -> Iterator[object]:
+    """Every name in a model; protobuf gives bytes where one is not UTF-8."""
+    yield from (entry.domain for entry in proto.opset_import)
+    for function in proto.functions:
+        yield from (function.name, function.domain, function.overload)
+        yield from (*function.input, *function.output)
+        for node in function.node:
+            yield from _node_texts(node)
+    yield from _graph_texts(proto.graph)
+
+
+def _graph_texts(graph: GraphProto) -> Iterator[object]:
+    yield graph.name
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    for node in graph.node:
+        yield from _node_texts(node)
+
+
+def _node_texts(node: NodeProto) -> Iterator[object]:
+    yield from (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+    for attribute in node.attribute:
+        yield from (attribute.name, attribute.ref_attr_name)
+    for inner in subgraphs(node):
+        yield from _graph_texts(inner)
 
 
 def _opsets(proto: ModelProto, name: str) -> dict[str, int]:
@@ -345,10 +377,23 @@ def free_names(node: NodeProto) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _with_shapes(proto: ModelProto) -> ModelProto:
+    """`proto` as the checker wants it; for us inputs and outputs may lack a shape."""
+    values = [*proto.graph.input, *proto.graph.output]
+    if all(v.type.tensor_type.HasField("shape") for v in values if v.type.HasField("tensor_type")):
+        return proto
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for value in [*copy.graph.input, *copy.graph.output]:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+    return copy
+
+
 def _check_proto(proto: ModelProto, name: str) -> None:
     try:
         checker: Any = onnx.checker
-        checker.check_model(proto)
+        checker.check_model(_with_shapes(proto))
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise refuse(
             Code.MODEL_MALFORMED, name, "the model must pass onnx.checker", str(error)

@@ -13,7 +13,7 @@ from xdsl.dialects.builtin import TensorType
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
-from npu_dialect.diagnostics import Code
+from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import refuse
@@ -65,7 +65,7 @@ def emit(
     source = node_source(node)
     known = {name: array for name in operands if (array := b.array(operands[name])) is not None}
     if len(known) == len(operands) and _is_deterministic(node):
-        return _evaluate(b, model, known, source)
+        return _evaluate(b, model, known)
     types = _result_types(model, known, declared, source)
     payload = model.SerializeToString(deterministic=True)
     domain = node.domain or "ai.onnx"
@@ -107,7 +107,7 @@ def _is_deterministic(node: NodeProto) -> bool:
 
 
 def _evaluate(
-    b: Builder, model: ModelProto, arrays: Mapping[str, np.ndarray], source: str
+    b: Builder, model: ModelProto, arrays: Mapping[str, np.ndarray]
 ) -> Sequence[SSAValue]:
     from onnx.reference import ReferenceEvaluator
 
@@ -117,27 +117,24 @@ def _evaluate(
         results: Sequence[Any] = evaluator.run(names, dict(arrays))
         found = {n: np.asarray(r) for n, r in zip(names, results, strict=True)}
     except Exception as error:
-        raise _invalid(model, source, str(error)) from None
+        raise misfit(model.graph.node[0], str(error)) from None
     for array in found.values():
         if array.dtype not in dtypes.BY_NUMPY:
-            raise _invalid(model, source, f"a result of type {array.dtype}")
+            raise misfit(model.graph.node[0], f"a result of type {array.dtype}")
     return [b.constant(found.get(name, np.zeros(0))) for name in model.graph.node[0].output]
 
 
-def _invalid(model: ModelProto, source: str, found: str) -> Exception:
-    return refuse(
-        Code.MODEL_MALFORMED,
-        source,
-        f"the inputs and attributes of {model.graph.node[0].op_type} must fit together",
-        found,
-    )
+def misfit(node: NodeProto, found: str) -> CompileError:
+    """The error of a node whose inputs and attributes contradict each other."""
+    rule = f"the inputs and attributes of {node.op_type} must fit together"
+    return refuse(Code.SHAPE_MISMATCH, node_source(node), rule, found)
 
 
 def _result_types(
     model: ModelProto, known: Mapping[str, np.ndarray], declared: Types, source: str
 ) -> list[TensorType]:
     """The static types of a model's outputs, by inference or else as declared."""
-    found = {value.name: value.type for value in _infer(model, known, source)}
+    found = {value.name: value.type for value in _infer(model, known)}
     types: list[TensorType] = []
     for output in model.graph.output:
         static = _static(found.get(output.name, TypeProto()))
@@ -156,18 +153,18 @@ def _result_types(
     return types
 
 
-def _infer(
-    model: ModelProto, known: Mapping[str, np.ndarray], source: str
-) -> Sequence[ValueInfoProto]:
+def _infer(model: ModelProto, known: Mapping[str, np.ndarray]) -> Sequence[ValueInfoProto]:
     hinted = ModelProto()
     hinted.CopyFrom(model)
     for name, array in known.items():
         if array.size <= MAX_HINT:
             hinted.graph.initializer.append(tensors.tensor_of(array, name))
     try:
-        result = onnx.shape_inference.infer_shapes(hinted, strict_mode=True, data_prop=True)
+        result = onnx.shape_inference.infer_shapes(
+            hinted, check_type=True, strict_mode=True, data_prop=True
+        )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise _invalid(model, source, str(error)) from None
+        raise misfit(model.graph.node[0], str(error)) from None
     return result.graph.output
 
 

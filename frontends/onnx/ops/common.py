@@ -12,16 +12,16 @@ from xdsl.ir import Operation, SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of, element_of, shape_of
-from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.graph.quant import QuantType
 
-__all__ = ["Builder", "NotExpressible", "SSAValue", "dtype_of", "element_of", "shape_of"]
+__all__ = ["Builder", "Misfit", "NotExpressible", "SSAValue", "dtype_of", "element_of", "shape_of"]
 
 
 def normalize_axis(axis: int, rank: int) -> int:
     """`axis` counted from the front."""
     if not -rank <= axis < max(rank, 1):
-        raise NotExpressible(f"axis {axis} of a tensor of rank {rank}")
+        raise Misfit(f"axis {axis} of a tensor of rank {rank}")
     return axis + rank if axis < 0 else axis
 
 
@@ -29,7 +29,7 @@ def normalize_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:
     """Axes counted from the front, each once, ascending."""
     found = tuple(sorted(normalize_axis(axis, rank) for axis in axes))
     if len(set(found)) != len(found):
-        raise NotExpressible(f"the axes {list(axes)} of a tensor of rank {rank}")
+        raise Misfit(f"the axes {list(axes)} of a tensor of rank {rank}")
     return found
 
 
@@ -39,7 +39,7 @@ def reshape(b: Builder, x: SSAValue, shape: Sequence[int]) -> SSAValue:
     if shape == shape_of(x):
         return x
     if prod(shape) != prod(shape_of(x)) or any(size < 0 for size in shape):
-        raise NotExpressible(f"a reshape from {list(shape_of(x))} to {list(shape)}")
+        raise Misfit(f"a reshape from {list(shape_of(x))} to {list(shape)}")
     weight = _stored_weight(b, x)
     if weight is not None and _keeps_scales(weight, shape):
         return _dequantized(b, x, _reshape(b, weight, shape))
@@ -126,7 +126,7 @@ def broadcast(b: Builder, x: SSAValue, shape: Sequence[int]) -> SSAValue:
     except ValueError:
         fits = False
     if not fits:
-        raise NotExpressible(f"a broadcast from {list(shape_of(x))} to {list(shape)}")
+        raise Misfit(f"a broadcast from {list(shape_of(x))} to {list(shape)}")
     return b.emit(graph.BroadcastToOp(x, tuple(shape)))
 
 
@@ -165,7 +165,7 @@ def pad(
     starts = [max(-p, 0) for p in low]
     sizes = [size - start - max(-q, 0) for size, start, q in zip(shape, starts, high, strict=True)]
     if any(size < 0 for size in sizes):
-        raise NotExpressible(f"padding {list(low)}, {list(high)} of {list(shape)}")
+        raise Misfit(f"padding {list(low)}, {list(high)} of {list(shape)}")
     x = window(b, x, starts, sizes)
     low, high = [max(p, 0) for p in low], [max(p, 0) for p in high]
     if not any(low) and not any(high):

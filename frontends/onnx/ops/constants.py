@@ -10,7 +10,13 @@ from onnx import SparseTensorProto, TensorProto
 
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.onnx.ops.common import (
+    Builder,
+    Misfit,
+    NotExpressible,
+    SSAValue,
+    shape_of,
+)
 from npu_dialect.frontends.onnx.registry import op
 
 
@@ -53,14 +59,18 @@ def constant_of_shape(b: Builder, shape: SSAValue, *, value: TensorProto | None)
 
 
 @op("Range")
-def arange(b: Builder, start: SSAValue, limit: SSAValue, delta: SSAValue) -> SSAValue:
-    """start, start + delta, ... before limit, all known."""
+def arange(
+    b: Builder, start: SSAValue, limit: SSAValue, delta: SSAValue, *, stash_type: int = 1
+) -> SSAValue:
+    """start, start + delta, ... before limit, all known; `stash_type` concerns 16-bit floats."""
+    if stash_type != 1 and common.dtype_of(start).is_float:
+        raise NotExpressible("a Range computed in a stated type")
     first, last, step = (
         b.known(value, what).reshape(())
         for value, what in ((start, "start"), (limit, "limit"), (delta, "delta"))
     )
     if step == 0:
-        raise NotExpressible("a Range with a step of 0")
+        raise Misfit("a Range with a step of 0")
     exact = float if np.issubdtype(first.dtype, np.floating) else int
     count = -((exact(first) - exact(last)) // exact(step))
     size = max(int(count), 0) if np.isfinite(count) else -1

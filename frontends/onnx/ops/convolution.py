@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from npu_dialect import graph
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.onnx.ops.common import (
+    Builder,
+    Misfit,
+    NotExpressible,
+    SSAValue,
+    shape_of,
+)
 from npu_dialect.frontends.onnx.registry import op
 
 Ints = Sequence[int] | None
@@ -28,6 +34,14 @@ class Windows:
         """Elements from the first to the last tap of a window."""
         pairs = zip(self.kernel, self.dilations, strict=True)
         return tuple((k - 1) * d + 1 for k, d in pairs)
+
+    def counts(self, size: Sequence[int]) -> tuple[int, ...]:
+        """How many windows there are over an input of `size`."""
+        room = [n + p + q - e for n, p, q, e in
+                zip(size, self.low, self.high, self.extents, strict=True)]  # fmt: skip
+        if min(room) < 0:
+            raise Misfit(f"windows of {list(self.extents)} over {list(size)}")
+        return tuple(r // s + 1 for r, s in zip(room, self.strides, strict=True))
 
     def image(self) -> Windows:
         """The same for an image, if this is for a sequence: a row dimension of 1 is added."""
@@ -58,8 +72,10 @@ def windows(
     dilations = tuple(dilations or (1,) * rank)
     pads = tuple(pads or (0,) * (2 * rank))
     valid = {len(size), len(strides), len(dilations), len(pads) // 2} == {rank}
-    if not valid or min(*strides, *dilations, *kernel, 1) < 1 or min(*pads, 0) < 0:
-        raise NotExpressible(
+    if min(pads, default=0) < 0:
+        raise NotExpressible("negative pads")
+    if not valid or not rank or min(*strides, *dilations, *kernel) < 1:
+        raise Misfit(
             f"windows of kernel {list(kernel)}, strides {list(strides)}, "
             f"dilations {list(dilations)}, pads {list(pads)} over {list(size)}"
         )
@@ -73,7 +89,7 @@ def _auto(w: Windows, size: Sequence[int], auto_pad: str) -> Windows:
     if auto_pad == "VALID":
         return Windows(w.kernel, w.strides, w.dilations, none, none)
     if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
-        raise NotExpressible(f"auto_pad {auto_pad}")
+        raise Misfit(f"auto_pad {auto_pad}")
     low: list[int] = []
     high: list[int] = []
     for n, extent, stride in zip(size, w.extents, w.strides, strict=True):
@@ -108,7 +124,7 @@ def check_kernel(w: SSAValue, kernel_shape: Ints) -> tuple[int, ...]:
     """The spatial shape of OI... weights, with which the attribute must agree."""
     taps = shape_of(w)[2:]
     if kernel_shape is not None and tuple(kernel_shape) != taps:
-        raise NotExpressible(f"kernel_shape {list(kernel_shape)} with weights of {list(taps)}")
+        raise Misfit(f"kernel_shape {list(kernel_shape)} with weights of {list(taps)}")
     return taps
 
 
@@ -123,6 +139,9 @@ def conv_image(
     b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, found: Windows, group: int
 ) -> SSAValue:
     """`conv2d` on NC... data and OI... weights; the result is N H W C."""
+    found.counts(shape_of(x)[2:])
+    if shape_of(x)[1] != shape_of(w)[1] * group or shape_of(w)[0] % group:
+        raise Misfit(f"data {list(shape_of(x))} and weights {list(shape_of(w))} in {group} groups")
     image = found.image()
     y = graph.Conv2DOp(
         common.as_image(b, x),
@@ -161,6 +180,8 @@ def conv_transpose(
 ) -> SSAValue:
     """Zeros between the elements, then a convolution with the weights turned round."""
     size, rank = shape_of(x)[2:], len(shape_of(x)) - 2
+    if shape_of(x)[1] != shape_of(w)[0] or group < 1 or shape_of(w)[0] % group:
+        raise Misfit(f"data {list(shape_of(x))} and weights {list(shape_of(w))} in {group} groups")
     taps = check_kernel(w, kernel_shape)
     found = windows(size, taps, strides, dilations, pads, "NOTSET")
     extra = tuple(output_padding or (0,) * rank)

@@ -11,7 +11,13 @@ from onnx import TensorProto
 from npu_dialect import graph
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, dtype_of
+from npu_dialect.frontends.onnx.ops.common import (
+    Builder,
+    Misfit,
+    NotExpressible,
+    SSAValue,
+    dtype_of,
+)
 from npu_dialect.frontends.onnx.registry import op, register
 
 UNARY: dict[str, type[Any]] = {
@@ -283,7 +289,7 @@ def cast(b: Builder, x: SSAValue, *, to: int, saturate: int, round_mode: str = "
     """`saturate` and `round_mode` concern 8-bit floats only, which no tensor of ours has."""
     del saturate, round_mode
     if to == TensorProto.UNDEFINED:
-        raise NotExpressible("a cast to no type")
+        raise Misfit("a cast to no type")
     return common.cast(b, x, tensors.dtype_of(to, str(b.location)))
 
 

@@ -9,6 +9,7 @@ from npu_dialect.frontends.onnx.builder import is_quantized
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
+    Misfit,
     NotExpressible,
     SSAValue,
     element_of,
@@ -72,7 +73,7 @@ def _slice(
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
-        raise NotExpressible("a Slice whose bounds do not fit together")
+        raise Misfit("a Slice whose bounds do not fit together")
     first, count, stride = [0] * len(shape), list(shape), [1] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         k = common.normalize_axis(axis, len(shape))
@@ -117,7 +118,7 @@ def _split(
         each = -(-total // parts)
         sizes = [max(min(each, total - k * each), 0) for k in range(parts)]
     if sum(sizes) != total or min(sizes, default=0) < 0:
-        raise NotExpressible(f"a Split of {total} into {list(sizes)}")
+        raise Misfit(f"a Split of {total} into {list(sizes)}")
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
     return [common.along(b, x, axis, s, n) for s, n in zip(starts, sizes, strict=True)]
 
@@ -156,7 +157,7 @@ def _pad(
     rank = len(shape_of(x))
     places = range(rank) if axes is None else [common.normalize_axis(a, rank) for a in axes]
     if len(pads) != 2 * len(places):
-        raise NotExpressible(f"{len(pads)} pads for {len(places)} dimensions")
+        raise Misfit(f"{len(pads)} pads for {len(places)} dimensions")
     low, high = [0] * rank, [0] * rank
     for k, axis in enumerate(places):
         low[axis], high[axis] = pads[k], pads[len(places) + k]

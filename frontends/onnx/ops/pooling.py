@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
-from npu_dialect import graph
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_dialect import dtypes, graph
+from npu_dialect.frontends.onnx.builder import is_quantized
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.onnx.ops.common import (
+    Builder,
+    NotExpressible,
+    SSAValue,
+    dtype_of,
+    shape_of,
+)
 from npu_dialect.frontends.onnx.ops.convolution import Ints, Windows, windows
 from npu_dialect.frontends.onnx.registry import op
+
+MAX_TAPS = 64
+"""Windows larger than this are not worked out tap by tap."""
 
 
 def pooling_windows(
@@ -48,13 +62,16 @@ def max_pool(
     pads: Ints,
     storage_order: int,
     strides: Ints,
-) -> SSAValue:
-    """`storage_order` is about the indices, which are not computed."""
-    del storage_order
-    if b.wants(1):
-        raise NotExpressible("MaxPool with indices")
+) -> SSAValue | list[SSAValue]:
+    """The greatest value of each window, and its position if that is wanted."""
     found = pooling_windows(x, kernel_shape, strides, dilations, pads, auto_pad)
-    found = ceiled(found, shape_of(x)[2:], ceil_mode).image()
+    found = ceiled(found, shape_of(x)[2:], ceil_mode)
+    found.counts(shape_of(x)[2:])
+    if b.wants(1):
+        return _max_of_taps(b, x, found, storage_order)
+    if len(kernel_shape) > 2:
+        return _max_of_taps(b, x, found, None)[:1]
+    found = found.image()
     y = graph.MaxPool2DOp(
         common.as_image(b, x),
         kernel=found.kernel,
@@ -63,6 +80,46 @@ def max_pool(
         dilations=found.dilations,
     )
     return common.from_image(b, b.emit(y), len(shape_of(x)))
+
+
+def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int | None) -> list[SSAValue]:
+    """The same in any number of dimensions, tap by tap; with positions unless `order` is None.
+
+    A position counts the elements of the whole tensor, row by row (0) or column by column (1).
+    """
+    if prod(w.kernel) > MAX_TAPS or is_quantized(x):
+        raise NotExpressible(f"windows of {prod(w.kernel)} elements")
+    shape, dtype = shape_of(x), dtype_of(x)
+    lowest = -np.inf if dtype.is_float else dtype.low
+    low, high = (0, 0, *w.low), (0, 0, *w.high)
+    padded = common.pad(b, x, low, high, lowest)
+    places = _positions(shape, low, high, order or 0)
+    size = [*shape[:2], *w.counts(shape[2:])]
+    steps = (1, 1, *w.strides)
+    best: SSAValue | None = None
+    where: SSAValue | None = None
+    for tap in np.ndindex(*w.kernel):
+        first = (0, 0, *(t * d for t, d in zip(tap, w.dilations, strict=True)))
+        value = common.window(b, padded, first, size, steps)
+        place = common.window(b, b.constant(places), first, size, steps)
+        if best is None or where is None:
+            best, where = value, place
+            continue
+        if order is not None:
+            where = common.where(b, b.emit(graph.GtOp(value, best)), place, where)
+        best = b.emit(graph.MaxOp(best, value))
+    assert best is not None and where is not None
+    return [best, common.cast(b, where, dtypes.i64)]
+
+
+def _positions(
+    shape: Sequence[int], low: Sequence[int], high: Sequence[int], order: int
+) -> NDArray[np.int32]:
+    """The position of each element of a padded tensor; 0 in the padding, which never wins."""
+    spatial = tuple(range(2, len(shape)))
+    turned = (0, 1, *(reversed(spatial) if order else spatial))
+    count = np.arange(prod(shape), dtype=np.int32).reshape([shape[k] for k in turned])
+    return np.pad(count.transpose(turned), list(zip(low, high, strict=True)))
 
 
 @op("AveragePool", since=1)
@@ -88,6 +145,7 @@ def average(
 ) -> SSAValue:
     """The mean of each window; what `ceil_mode` adds at the end never counts."""
     full = ceiled(found, shape_of(x)[2:], ceil_mode)
+    full.counts(shape_of(x)[2:])
     if count_include_pad and full != found:
         x = common.pad(b, x, (0, 0, *found.low), (0, 0, *found.high))
         high = tuple(p - q for p, q in zip(full.high, found.high, strict=True))

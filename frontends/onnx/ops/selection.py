@@ -10,6 +10,7 @@ from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
+    Misfit,
     NotExpressible,
     SSAValue,
     dtype_of,
@@ -29,7 +30,7 @@ def gather(b: Builder, x: SSAValue, indices: SSAValue, *, axis: int) -> SSAValue
     index = b.known(indices, "an index")
     flat = [int(k) + size if k < 0 else int(k) for k in index.reshape(-1)]
     if any(not 0 <= k < size for k in flat):
-        raise NotExpressible(f"an index outside of {size}")
+        raise Misfit(f"an index outside of {size}")
     taken = _taken(b, x, axis, flat)
     shape = shape_of(x)
     return common.reshape(b, taken, (*shape[:axis], *index.shape, *shape[axis + 1 :]))

@@ -8,7 +8,13 @@ from math import prod
 import numpy as np
 
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.onnx.ops.common import (
+    Builder,
+    Misfit,
+    NotExpressible,
+    SSAValue,
+    shape_of,
+)
 from npu_dialect.frontends.onnx.registry import op
 
 
@@ -20,7 +26,7 @@ def reshape(b: Builder, x: SSAValue, shape: SSAValue, *, allowzero: int = 0) -> 
     for k, size in enumerate(wanted):
         if size == 0 and not allowzero:
             if k >= len(given):
-                raise NotExpressible(f"a reshape from {list(given)} to {wanted}")
+                raise Misfit(f"a reshape from {list(given)} to {wanted}")
             wanted[k] = given[k]
     if wanted.count(-1) == 1:
         rest = prod(size for size in wanted if size != -1)
@@ -33,7 +39,7 @@ def flatten(b: Builder, x: SSAValue, *, axis: int) -> SSAValue:
     """A matrix: the dimensions before `axis` by the others."""
     shape = shape_of(x)
     if not -len(shape) <= axis <= len(shape):
-        raise NotExpressible(f"Flatten at axis {axis} of rank {len(shape)}")
+        raise Misfit(f"Flatten at axis {axis} of rank {len(shape)}")
     axis = axis + len(shape) if axis < 0 else axis
     return common.reshape(b, x, (prod(shape[:axis]), prod(shape[axis:])))
 
@@ -77,7 +83,7 @@ def transpose(b: Builder, x: SSAValue, *, perm: Sequence[int] | None) -> SSAValu
     rank = len(shape_of(x))
     order = tuple(perm) if perm is not None else tuple(reversed(range(rank)))
     if sorted(order) != list(range(rank)):
-        raise NotExpressible(f"the permutation {list(order)} of rank {rank}")
+        raise Misfit(f"the permutation {list(order)} of rank {rank}")
     return common.transpose(b, x, order)
 
 
@@ -88,7 +94,7 @@ def expand(b: Builder, x: SSAValue, shape: SSAValue) -> SSAValue:
     try:
         both = np.broadcast_shapes(shape_of(x), wanted)
     except ValueError:
-        raise NotExpressible(f"an Expand from {list(shape_of(x))} to {list(wanted)}") from None
+        raise Misfit(f"an Expand from {list(shape_of(x))} to {list(wanted)}") from None
     return common.broadcast(b, x, both)
 
 
@@ -97,7 +103,7 @@ def tile(b: Builder, x: SSAValue, repeats: SSAValue) -> SSAValue:
     """A dimension of size n becomes r x n by a broadcast, then one of r * n."""
     times, shape = b.ints(repeats, "repeats"), shape_of(x)
     if len(times) != len(shape) or min(times, default=0) < 0:
-        raise NotExpressible(f"repeats {list(times)} of {list(shape)}")
+        raise Misfit(f"repeats {list(times)} of {list(shape)}")
     apart = common.reshape(b, x, [d for n in shape for d in (1, n)])
     pairs = [d for r, n in zip(times, shape, strict=True) for d in (r, n)]
     full = [r * n for r, n in zip(times, shape, strict=True)]
@@ -141,7 +147,7 @@ def space_to_depth(b: Builder, x: SSAValue, *, blocksize: int, mode: str = "DCR"
 
 def _image(x: SSAValue, blocksize: int) -> tuple[int, int, int, int]:
     if len(shape_of(x)) != 4 or blocksize < 1:
-        raise NotExpressible(f"blocks of {blocksize} in a tensor of rank {len(shape_of(x))}")
+        raise Misfit(f"blocks of {blocksize} in a tensor of rank {len(shape_of(x))}")
     n, c, h, w = shape_of(x)
     return n, c, h, w
 
