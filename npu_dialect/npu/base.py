@@ -163,7 +163,7 @@ class Instruction(IRDLOperation):
         properties = {
             name: table[name].field.attribute(value)
             for name, value in values.items()
-            if value is not None and value != ()
+            if value is not None and not (table[name].optional and value == ())
         }
         properties["core"] = table["core"].field.attribute(core)
         super().__init__(properties=properties)

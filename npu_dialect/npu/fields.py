@@ -86,13 +86,15 @@ class Int(Field):
     def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
         if not isinstance(attr, IntegerAttr):
             raise VerifyException(f"must be an integer, found {attr}")
-        check_range(cast(IntegerAttr[Any], attr).value.data, self.width, self.signed)
+        check_range(self.value(cast(Attribute, attr)), self.width, self.signed)
 
     def attribute(self, value: Any) -> Attribute:
         return integer(int(value))
 
     def value(self, attribute: Attribute) -> int:
-        return cast(IntegerAttr[Any], attribute).value.data
+        value = cast(IntegerAttr[Any], attribute).value.data
+        is_wrapped = value < 0 and self.width == 64 and not self.signed
+        return value + (1 << 64) if is_wrapped else value
 
     def encode(self, writer: BitWriter, value: int) -> None:
         writer.write(value, self.width, self.signed)
