@@ -105,7 +105,7 @@ def lower(
     hand. `on_level` sees the module at the end of each. Raises CompileError.
     """
     context = universe.NpuContext()
-    if until != "graph" and "npu.target" not in module.attributes:
+    if "npu.target" not in module.attributes:
         set_target(module, DEFAULT_TARGET)
     runs: list[PassRun] = []
     for each in remaining(module, until):

@@ -96,18 +96,23 @@ def compare(
     """
     arrays = bind(levels.inputs_of(module), inputs)
     held: dict[str, Mapping[str, Array]] = {}
+    quanta: dict[str, float] = {}
     if model is not None and str(model).endswith(".onnx"):
         names = [port.name for port in levels.inputs_of(module)]
         held["onnxruntime"] = taps.onnxruntime(Path(model), dict(zip(names, arrays, strict=True)))
 
     def tap(level: levels.Level, lowered: ModuleOp) -> None:
         held[level] = taps.level(level, lowered, arrays, program=program, seed=seed)
+        if level == "graph":
+            quanta.update(taps.steps(lowered))
 
     api.lower(module, options=pipeline.Options(progress=progress), on_level=tap)
-    return Comparison(tuple(_steps(held)), "onnxruntime" in held)
+    return Comparison(tuple(_steps(held, quanta)), "onnxruntime" in held)
 
 
-def _steps(held: Mapping[str, Mapping[str, Array]]) -> Iterator[Step]:
+def _steps(
+    held: Mapping[str, Mapping[str, Array]], quanta: Mapping[str, float]
+) -> Iterator[Step]:
     """Each tensor at each level against the nearest level before that holds it."""
     order = dict.fromkeys(name for tensors in held.values() for name in tensors)
     for name in order:
@@ -115,7 +120,7 @@ def _steps(held: Mapping[str, Mapping[str, Array]]) -> Iterator[Step]:
         for before, level in pairwise(holders):
             old, new = _aligned(held[before][name], held[level][name])
             if old is not None:
-                yield compare_arrays(name, before, level, old, new)
+                yield compare_arrays(name, before, level, old, new, quanta.get(name, 0.0))
 
 
 def _aligned(old: Array, new: Array) -> tuple[Array | None, Array]:
@@ -140,8 +145,10 @@ def _without_ones(array: Array) -> tuple[int, ...]:
     return tuple(n for n in array.shape if n != 1)
 
 
-def compare_arrays(source: str, before: str, level: str, old: Array, new: Array) -> Step:
-    """Compare two arrays of one shape and type."""
+def compare_arrays(
+    source: str, before: str, level: str, old: Array, new: Array, quantum: float = 0.0
+) -> Step:
+    """Compare two arrays of one shape and type; `quantum` is the step of dequantized values."""
     differs = ~same(old, new)
     count = int(np.count_nonzero(differs))
     if not count:
@@ -157,7 +164,8 @@ def compare_arrays(source: str, before: str, level: str, old: Array, new: Array)
         differing=count,
         elements=old.size,
         largest=float(np.max(np.where(differs, gap, 0.0))),
-        agrees=before not in EXACT and within_tolerance(wide_old, wide_new, old.dtype.kind),
+        agrees=before not in EXACT
+        and within_tolerance(wide_old, wide_new, old.dtype.kind, quantum),
         first=index,
         values=(float(old[index]), float(new[index])),
     )
@@ -171,10 +179,10 @@ def same(old: Array, new: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.asarray(((old == new) & (np.signbit(old) == np.signbit(new))) | both_nan)
 
 
-def within_tolerance(old: Array, new: Array, kind: str) -> bool:
-    """Whether `new` is near enough to the reference `old`: integers within one step."""
-    if kind in "iub":
-        return bool(np.max(np.abs(new - old)) <= 1)
+def within_tolerance(old: Array, new: Array, kind: str, quantum: float = 0.0) -> bool:
+    """Whether `new` is near enough to the reference `old`: what was quantized within one step."""
+    if kind in "iub" or quantum:
+        return bool(np.max(np.abs(new - old)) <= 1.001 * (quantum or 1.0))
     finite = np.isfinite(old)
     spread = float(np.ptp(old[finite])) if finite.any() else 0.0
     return bool(np.allclose(new, old, rtol=RTOL, atol=ATOL * spread, equal_nan=True))

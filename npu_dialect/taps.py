@@ -10,9 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import BlockArgument, Operation
+from xdsl.ir import Attribute, BlockArgument, Operation
+from xdsl.utils.hints import isa
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
@@ -69,6 +70,25 @@ def _npu(program: Program, inputs: Sequence[Array], seed: int | None) -> dict[st
     tensors = dict(simulator.simulate(program, list(inputs), tensors=True).tensors)
     outputs = simulator.simulate(program, list(inputs), seed).outputs
     return tensors | _outputs(list(outputs), list(outputs.values()))
+
+
+def steps(module: ModuleOp) -> dict[str, float]:
+    """The quantization step of each tensor of reals that a module at level graph dequantizes."""
+    from npu_dialect import levels
+    from npu_dialect.graph import DequantizeOp, QuantType
+
+    found: dict[str, float] = {}
+    for op in module.walk():
+        if isinstance(op, DequantizeOp) and isa(op.x.type, TensorType[Attribute]):
+            element = op.x.type.element_type
+            assert isinstance(element, QuantType)
+            found[provenance.sources(op)[-1]] = float(element.scales.max())
+    returned = levels.main(module).body.block.last_op
+    assert returned is not None
+    for name, value in zip(levels.output_names(module), returned.operands, strict=True):
+        source = provenance.sources(value.owner)[-1:] if isinstance(value.owner, Operation) else ()
+        found |= {f"output {name}": found[s] for s in source if s in found}
+    return found
 
 
 def _outputs(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, Array]:

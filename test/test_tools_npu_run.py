@@ -1,11 +1,12 @@
-"""npu-compile and npu-run: bad input is answered in one line, and nothing is left half written."""
+"""npu-compile and npu-run: a model on its way, and bad input answered in one line."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RunTool
+from harness import RunTool, run_in_process
 
 from npu_dialect import dtypes
 from npu_dialect.ports import Port
@@ -106,3 +107,140 @@ def test_random_inputs_fit_and_repeat():
         "z": ("bool", (4,)),
     }
     assert all((first[n] == again[n]).all() for n in first)
+
+
+# A model on its way
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    """A folder with a compiled program, its IR and report, and the first reference case."""
+    folder = tmp_path_factory.mktemp("mnist")
+    with np.load(models / "winml_mnist.npz") as cases:
+        np.save(folder / "x.npy", cases["case0/in0"])
+        np.save(folder / "expected.npy", cases["case0/out0"])
+    model = models / "winml_mnist.onnx"
+    options = f"--target mobile4k -o {folder}/m.npu --save-ir {folder}/ir --report {folder}/r.json"
+    run = run_in_process("npu-compile", [str(model), *options.split()])
+    assert (run.code, run.err) == (0, "")
+    assert run.out.startswith(f"{folder}/m.npu: ")
+    return folder
+
+
+def test_a_program_gives_the_expected_outputs(run_tool: RunTool, mnist: Path):
+    run = run_tool("npu-run", mnist / "m.npu", "--input", mnist / "x.npy", "--output", "out.npz")
+    assert (run.code, run.err) == (0, "")
+    with np.load("out.npz") as outputs:
+        expected = np.load(mnist / "expected.npy")
+        np.testing.assert_allclose(outputs["Plus214_Output_0"], expected, rtol=1e-3)
+
+
+def test_the_tables_name_layers_and_totals(run_tool: RunTool, mnist: Path):
+    out = run_tool("npu-run", mnist / "m.npu", "--input", mnist / "x.npy").out
+    assert all(word in out for word in ("Convolution28", "energy nJ", "cycles", "mobile4k"))
+
+
+def test_a_summary_can_be_had_as_json(run_tool: RunTool, mnist: Path):
+    run = run_tool("npu-run", mnist / "m.npu", "--input", mnist / "x.npy", "--json")
+    summary = json.loads(run.out)
+    assert summary["outputs"]["Plus214_Output_0"] == {"dtype": "float32", "shape": [1, 10]}
+    assert summary["cycles"] == sum(layer["cycles"] for layer in summary["layers"])
+
+
+def test_trace_and_report_are_written(run_tool: RunTool, mnist: Path):
+    options = ["--random", 0, "--trace", "t.json", "--report", "r.html"]
+    assert run_tool("npu-run", mnist / "m.npu", *options).code == 0
+    assert json.loads(Path("t.json").read_text())
+    assert "Convolution28" in Path("r.html").read_text()
+
+
+def test_the_ir_of_every_level_is_kept_and_can_be_continued(run_tool: RunTool, mnist: Path):
+    kept = {p.name for p in (mnist / "ir").glob("*.mlir")}
+    assert kept == {"graph.mlir", "tile.mlir", "npu.mlir"}
+    run = run_tool("npu-compile", mnist / "ir" / "tile.mlir", "-o", "again.npu")
+    assert (run.code, run.err) == (0, "")
+    assert Path("again.npu").read_bytes() == (mnist / "m.npu").read_bytes()
+
+
+def test_two_compilations_give_the_same_bytes(run_tool: RunTool, mnist: Path, models: Path):
+    model = models / "winml_mnist.onnx"
+    assert run_tool("npu-compile", model, "--target", "mobile4k", "-o", "two.npu").code == 0
+    assert Path("two.npu").read_bytes() == (mnist / "m.npu").read_bytes()
+
+
+def test_the_report_of_a_compilation_lists_passes_and_placement(mnist: Path):
+    report = json.loads((mnist / "r.json").read_text())
+    assert "graph-to-tile" in [run["spec"] for run in report["passes"]]
+    assert {row["source"] for row in report["program"]["placement"]} >= {"Convolution28"}
+
+
+@pytest.mark.parametrize("level", ["graph", "tile", "npu"])
+def test_ir_is_emitted_at_every_level(run_tool: RunTool, models: Path, level: str):
+    run = run_tool("npu-compile", models / "winml_mnist.onnx", "--emit", level)
+    assert run.code == 0
+    assert f"{level}." in run.out
+
+
+def test_a_level_runs_without_a_program(run_tool: RunTool, models: Path, mnist: Path):
+    for level in ("graph", "tile", "npu"):
+        arguments = ["--target", "mobile4k", "--input", mnist / "x.npy", "--level", level]
+        model = models / "winml_mnist.onnx"
+        assert run_tool("npu-run", model, *arguments, "--output", f"{level}.npz").code == 0
+    contents = {Path(f"{level}.npz").read_bytes() for level in ("graph", "tile", "npu")}
+    assert len(contents) == 1
+
+
+def test_the_levels_are_compared_with_each_other_and_onnxruntime(
+    run_tool: RunTool, models: Path, mnist: Path
+):
+    options = ["--model", models / "winml_mnist.onnx", "--input", mnist / "x.npy", "--seed", 1]
+    run = run_tool("npu-run", mnist / "m.npu", "--compare", *options)
+    assert run.code == 0
+    assert "Convolution28" in run.out
+    assert "graph, tile and npu agree bit for bit; within the tolerance of onnxruntime" in run.out
+
+
+BAD_INPUT = {
+    "a wrong name": (["--input", "y=x.npy"], "NPU0501]: inputs: the inputs must be exactly"),
+    "a wrong shape": (["--input", "shape.npy"], "NPU0502]: Input3: the input must have shape"),
+    "a wrong type": (["--input", "type.npy"], "NPU0503]: Input3: the input must have element"),
+    "a full disk": (["--random", "0", "--output", "/dev/full"], "NPU0002]: /dev/full: must be a"),
+    "a strange report": (["--random", "0", "--report", "r.pdf"], "NPU0003]: r.pdf: a report must"),
+}
+
+
+@pytest.mark.parametrize(("options", "line"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_arrays_are_answered_in_one_line(
+    run_tool: RunTool, mnist: Path, options: list[str], line: str
+):
+    x = np.load(mnist / "x.npy")
+    np.save("x.npy", x)
+    np.save("shape.npy", x[0])
+    np.save("type.npy", x.astype(np.float64))
+    run = run_tool("npu-run", mnist / "m.npu", *options)
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith(f"error[{line}")
+    assert len(run.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "version"])
+def test_a_damaged_program_is_refused_in_one_line(run_tool: RunTool, mnist: Path, damage: str):
+    data = bytearray((mnist / "m.npu").read_bytes())
+    if damage == "cut":
+        del data[len(data) // 2 :]
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 1
+    else:
+        data[4] ^= 0x7F
+    Path("bad.npu").write_bytes(data)
+    run = run_tool("npu-run", "bad.npu", "--random", 0)
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith("error[NPU040")
+    assert len(run.err.splitlines()) == 1
+
+
+def test_a_program_is_not_left_half_written(run_tool: RunTool, models: Path):
+    arguments = ["--target", "mobile4k", "-o", "/dev/full"]
+    run = run_tool("npu-compile", models / "winml_mnist.onnx", *arguments)
+    assert run.code == 1
+    assert run.err.startswith("error[NPU0002]: /dev/full: must be a writable file")

@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from npu_dialect.compare import Comparison, Step
     from npu_dialect.ports import Array
     from npu_dialect.runtime.run import Run
 
+PIPE_WIDTH = 160
+"""Characters in a line where the output is no terminal, and nobody can make it wider."""
 
-def table(title: str, *columns: str, left: int = 1) -> Table:
-    """An empty table; the first `left` columns are text, the others numbers."""
+LAYER_COLUMNS = ("layer", "engines", "cycles", "share", "util", "dram B", "energy nJ", "bound")
+"""The columns of the report that a terminal has room for."""
+
+
+def console() -> Console:
+    """Standard output, printing names as they are."""
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, markup=False, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], *, text: int = 1) -> Table:
+    """An empty table; the first `text` columns are words and may fold, the others are numbers."""
     result = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
-        is_text = index < left
-        result.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text)
+        if index < text:
+            result.add_column(name, overflow="fold", min_width=min(16, max(4, len(name))))
+        else:
+            result.add_column(name, justify="right", no_wrap=True)
     return result
 
 
 def show_outputs(outputs: Mapping[str, Array]) -> None:
     """Print name, type, shape and range of every output."""
-    rows = table("outputs", "name", "dtype", "shape", "least", "greatest", "argmax", left=3)
+    rows = table("outputs", ("name", "dtype", "shape", "least", "greatest", "argmax"), text=3)
     for name, array in outputs.items():
         rows.add_row(name, str(array.dtype), str(list(array.shape)), *_range(array))
-    Console().print(rows)
+    console().print(rows)
 
 
 def _range(array: Array) -> tuple[str, ...]:
@@ -39,48 +55,61 @@ def _range(array: Array) -> tuple[str, ...]:
     return f"{values.min():.6g}", f"{values.max():.6g}", str(int(values.argmax()))
 
 
+def show_run(run: Run) -> None:
+    """Print the layers of a run, and its totals."""
+    from npu_dialect.runtime import report
+
+    head, *layers = report.layers(run)
+    chosen = [head.index(name) for name in LAYER_COLUMNS]
+    rows = table("\nlayers", LAYER_COLUMNS, text=2)
+    for layer in layers:
+        rows.add_row(*(layer[i] for i in chosen))
+    console().print(rows)
+
+    _, *totals = report.totals(run)
+    summary = table("\ntotals", ("", ""), text=2)
+    for total in totals:
+        summary.add_row(*total)
+    console().print(summary)
+
+
 def show_comparison(result: Comparison) -> None:
-    """Print each tensor at each level, and where the levels first differ."""
-    console = Console()
-    columns = ("source", "levels", "verdict", "differ", "largest")
-    rows = table("levels, layer by layer", *columns, left=3)
-    for step in result.steps:
-        rows.add_row(step.source, f"{step.before} -> {step.level}", *_verdict(step))
-    console.print(rows)
-    for level in ("graph", "tile", "npu"):
+    """Print each tensor at each level against the level before, and where they first differ."""
+    out = console()
+    levels = ("graph", "tile", "npu")
+    rows = table("each tensor against the level before", ("tensor", *levels), text=4)
+    for name in dict.fromkeys(step.source for step in result.steps):
+        steps = {step.level: step for step in result.steps if step.source == name}
+        rows.add_row(name, *(_verdict(steps.get(level)) for level in levels))
+    out.print(rows)
+    for level in levels:
         step = result.first_difference(level)
         if step is not None:
-            console.print(
-                f"{level} first differs from {step.before} at {step.source}{list(step.first)}: "
-                f"{step.values[0]:.9g} and {step.values[1]:.9g}"
-            )
-    console.print(_conclusion(result))
+            out.print(_first(step))
+    out.print(_conclusion(result))
 
 
-def _verdict(step: Step) -> tuple[str, str, str]:
+def _verdict(step: Step | None) -> Text:
+    if step is None:
+        return Text("")
     if not step.differing:
-        return "same bits", "", ""
-    verdict = "within tolerance" if step.agrees else "[red]differs[/red]"
-    return verdict, f"{step.differing} of {step.elements}", f"{step.largest:.3g}"
+        return Text(f"= {step.before}")
+    if step.agrees:
+        return Text(f"~ {step.before} (to {step.largest:.2g})", style="dim")
+    counts = f"{step.differing} of {step.elements}, by up to {step.largest:.3g}"
+    return Text(f"differs from {step.before}: {counts}", style="red")
+
+
+def _first(step: Step) -> Text:
+    place = f"{step.source}{list(step.first)}"
+    values = f"{step.values[0]:.9g} became {step.values[1]:.9g}"
+    return Text(f"{step.level} first differs from {step.before} at {place}: {values}", style="red")
 
 
 def _conclusion(result: Comparison) -> str:
-    levels = "agree bit for bit" if result.levels_agree else "[red]differ[/red]"
+    levels = "agree bit for bit" if result.levels_agree else "DIFFER"
     text = f"graph, tile and npu {levels}"
     if not result.reference:
-        return text + "; onnxruntime took no part (not an .onnx file)"
-    reference = "within" if result.reference_agrees else "[red]not within[/red]"
+        return f"{text}; onnxruntime took no part, the model is no .onnx file"
+    reference = "within" if result.reference_agrees else "NOT within"
     return f"{text}; {reference} the tolerance of onnxruntime"
-
-
-def show_run(run: Run) -> None:
-    """Print the layers of a run and its totals."""
-    from npu_dialect.runtime import report
-
-    console = Console()
-    for title, rows in (("layers", report.layers(run)), ("totals", report.totals(run))):
-        head, *body = rows
-        grid = table(title, *head, left=2)
-        for row in body:
-            grid.add_row(*row)
-        console.print(grid)
