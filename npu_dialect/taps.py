@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from npu_dialect.tile.interpret import View
 
 
+OUTPUT = "output "
+"""What stands before the name of an output, to tell it from a node."""
+
+
 def level(
     name: str,
     module: ModuleOp,
@@ -87,12 +91,12 @@ def steps(module: ModuleOp) -> dict[str, float]:
     assert returned is not None
     for name, value in zip(levels.output_names(module), returned.operands, strict=True):
         source = provenance.sources(value.owner)[-1:] if isinstance(value.owner, Operation) else ()
-        found |= {f"output {name}": found[s] for s in source if s in found}
+        found |= {OUTPUT + name: found[s] for s in source if s in found}
     return found
 
 
 def _outputs(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, Array]:
-    return {f"output {name}": array for name, array in zip(names, arrays, strict=True)}
+    return {OUTPUT + name: array for name, array in zip(names, arrays, strict=True)}
 
 
 class _Recorder:

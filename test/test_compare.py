@@ -72,3 +72,10 @@ def test_only_our_levels_must_agree_exactly():
     assert Comparison((near,), True).levels_agree
     assert not Comparison((near, far), True).levels_agree
     assert Comparison((near, far), True).first_difference("tile") == far
+
+
+def test_only_outputs_must_be_near_onnxruntime():
+    far = step(i8([5]), i8([9]), "onnxruntime")
+    output = compare_arrays("output y", "onnxruntime", "graph", i8([5]), i8([9]))
+    assert Comparison((far,), True).reference_agrees
+    assert not Comparison((far, output), True).reference_agrees

@@ -82,9 +82,10 @@ def show_comparison(result: Comparison) -> None:
         steps = {step.level: step for step in result.steps if step.source == name}
         rows.add_row(name, *(_verdict(steps.get(level)) for level in levels))
     out.print(rows)
+    out.print("(= same bits, ~ within the tolerance, ! differs)\n")
     for level in levels:
         step = result.first_difference(level)
-        if step is not None:
+        if step is not None and (step.before != "onnxruntime" or not result.reference_agrees):
             out.print(_first(step))
     out.print(_conclusion(result))
 
@@ -96,8 +97,9 @@ def _verdict(step: Step | None) -> Text:
         return Text(f"= {step.before}")
     if step.agrees:
         return Text(f"~ {step.before} (to {step.largest:.2g})", style="dim")
-    counts = f"{step.differing} of {step.elements}, by up to {step.largest:.3g}"
-    return Text(f"differs from {step.before}: {counts}", style="red")
+    counts = f"{step.differing} of {step.elements}, to {step.largest:.2g}"
+    style = "yellow" if step.before == "onnxruntime" else "red"
+    return Text(f"! {step.before} ({counts})", style=style)
 
 
 def _first(step: Step) -> Text:
@@ -112,4 +114,4 @@ def _conclusion(result: Comparison) -> str:
     if not result.reference:
         return f"{text}; onnxruntime took no part, the model is no .onnx file"
     reference = "within" if result.reference_agrees else "NOT within"
-    return f"{text}; {reference} the tolerance of onnxruntime"
+    return f"{text}; outputs {reference} the tolerance of onnxruntime"
