@@ -35,6 +35,8 @@ DIALECTS = {
 """Where the dialect object of each name is."""
 
 PASSES = (
+    "graph-fold-constants",
+    "graph-fold-qdq",
     "graph-group",
     "graph-map",
     "graph-place",
