@@ -90,8 +90,9 @@ def steps(module: ModuleOp) -> dict[str, float]:
     returned = levels.main(module).body.block.last_op
     assert returned is not None
     for name, value in zip(levels.output_names(module), returned.operands, strict=True):
-        source = provenance.sources(value.owner)[-1:] if isinstance(value.owner, Operation) else ()
-        found |= {OUTPUT + name: found[s] for s in source if s in found}
+        source = provenance.sources(value.owner) if isinstance(value.owner, Operation) else ()
+        if source and source[-1] in found:
+            found[OUTPUT + name] = found[source[-1]]
     return found
 
 

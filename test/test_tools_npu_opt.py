@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from harness import ROOT, RunTool
 
-from npu_dialect import text
+from npu_dialect import pipeline, text
+from npu_dialect.tools import common
 
 RELU = """\
 func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
@@ -144,6 +145,31 @@ def test_a_closed_pipe_ends_quietly(relu: Path):
     with process.stderr:
         assert process.stderr.read() == b""
     assert process.wait() == 1
+
+
+def test_ctrl_c_ends_quietly(run_tool: RunTool, relu: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupt)
+    run = run_tool("npu-opt", relu)
+    assert (run.code, run.out, run.err) == (130, "", "npu-opt: interrupted\n")
+
+
+def test_progress_appears_on_a_terminal_after_a_while(monkeypatch: pytest.MonkeyPatch):
+    pty = pytest.importorskip("pty")
+    main, terminal = pty.openpty()
+    monkeypatch.setattr(common, "PROGRESS_AFTER", 0.0)
+    with os.fdopen(terminal, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with common.progress("compiling") as progress:
+            time.sleep(0.3)
+            progress("graph-fuse", 1, 2)
+            time.sleep(0.3)
+    shown = os.read(main, 1 << 16).decode()
+    os.close(main)
+    assert "compiling: graph-fuse" in shown
+    assert "50%" in shown
 
 
 def test_help_takes_less_than_half_a_second():
