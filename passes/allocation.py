@@ -38,12 +38,12 @@ class Buffer:
     alignment: int = 1
 
 
-class Overflow(ValueError):
+class Overflow(ValueError):  # noqa: N818 - named for what happens, as in hardware
     """The buffers do not fit.
 
-    `peak` is the least height that was reached, `bound` the greatest sum of live sizes, and `live` are the buffers of
-    that sum. `proven` says that no placement exists; otherwise the search gave up. `over` are the ids of the buffers
-    that reach over the capacity in the best placement.
+    `peak` is the least height that was reached, `bound` the greatest sum of live sizes, and `live`
+    are the buffers of that sum. `proven` says that no placement exists; otherwise the search gave
+    up. `over` are the ids of the buffers that reach over the capacity in the best placement.
     """
 
     def __init__(
@@ -65,27 +65,34 @@ class Overflow(ValueError):
         if self.bound > self.capacity:
             return f"{self.bound} bytes are live at once, which no placement can avoid"
         if self.proven:
-            return f"{self.bound} bytes are live at once, and an exhaustive search found no placement"
-        return f"the best placement found takes {self.peak} bytes (at least {self.bound} are needed)"
+            return (
+                f"{self.bound} bytes are live at once, and an exhaustive search found no placement"
+            )
+        return (
+            f"the best placement found takes {self.peak} bytes (at least {self.bound} are needed)"
+        )
 
     def explanation(self) -> str:
         """What must fit, what was reached and which buffers are live at the peak, in words."""
         parts = ", ".join(f"{b.id} ({b.size})" for b in self.live[:8])
         more = f" and {len(self.live) - 8} smaller" if len(self.live) > 8 else ""
-        return f"buffers must fit in {self.capacity} bytes, but {self.reason()}; live then: {parts}{more}"
+        rule = f"buffers must fit in {self.capacity} bytes"
+        return f"{rule}, but {self.reason()}; live then: {parts}{more}"
 
 
 def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[int, int]:
     """Offsets by buffer id, all below `capacity` with their sizes.
 
-    `effort` 0 only tries the greedy orders; 1 adds the bounded searches; more multiplies their bounds.
-    Raises Overflow where the buffers cannot be placed or the searches found no way.
+    `effort` 0 only tries the greedy orders; 1 adds the bounded searches; more multiplies their
+    bounds. Raises Overflow where the buffers cannot be placed or the searches found no way.
     """
     bound, moment = live_bound(buffers)
     if bound > capacity:
         raise Overflow(capacity, bound, bound, live_at(buffers, moment), proven=True)
     placement = _Placement(buffers)
-    best = min((placement.place(order) for order in _greedy_orders(placement)), key=_height(placement))
+    best = min(
+        (placement.place(order) for order in _greedy_orders(placement)), key=_height(placement)
+    )
     proven = False
     if placement.height(best) > capacity and effort > 0:
         best, proven = _improve(placement, best, capacity, effort)
@@ -117,7 +124,9 @@ def live_at(buffers: Iterable[Buffer], moment: int) -> list[Buffer]:
 
 
 class _Placement:
-    """Places buffers one after the other, each at the lowest offset that is free during its lifetime."""
+    """Places buffers one after the other, each at the lowest offset that is free during its
+    lifetime.
+    """
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
         self.lower = np.array([b.lower for b in buffers], np.int64)
@@ -164,7 +173,9 @@ def _height(placement: _Placement) -> Callable[[Ints], int]:
 
 
 def _greedy_orders(placement: _Placement) -> Iterator[list[int]]:
-    """Orders that are known to work well: by size, by lifetime x size, by how much each is in the way."""
+    """Orders that are known to work well: by size, by lifetime x size, by how much each is in the
+    way.
+    """
     span = placement.upper - placement.lower
     size = placement.size
     keys: list[tuple[Any, ...]] = [
@@ -180,34 +191,34 @@ def _greedy_orders(placement: _Placement) -> Iterator[list[int]]:
 
 
 def _pressure(placement: _Placement) -> Ints:
-    """The greatest live sum during the lifetime of each buffer: its conflict degree, weighed by sizes."""
+    """The greatest live sum during the lifetime of each buffer: its conflict degree, weighed by
+    sizes.
+    """
     times = np.unique(np.concatenate((placement.lower, placement.upper)))
     first, last = np.searchsorted(times, placement.lower), np.searchsorted(times, placement.upper)
     change = np.zeros(times.size + 1, np.int64)
     np.add.at(change, first, placement.size)
     np.subtract.at(change, last, placement.size)
     live = np.cumsum(change)
-    return np.array(
-        [live[a:b].max(initial=0) for a, b in zip(first, last, strict=True)], np.int64
-    )
+    return np.array([live[a:b].max(initial=0) for a, b in zip(first, last, strict=True)], np.int64)
 
 
-# --- where no greedy order fits -------------------------------------------------------------------------------------
+# --- where no greedy order fits -------------------------------------------------------------------
 
 SMALL = 1500
 """Buffers up to which the searches, which look at all pairs, are tried."""
 
 
-def _improve(
-    placement: _Placement, start: Ints, capacity: int, effort: int
-) -> tuple[Ints, bool]:
+def _improve(placement: _Placement, start: Ints, capacity: int, effort: int) -> tuple[Ints, bool]:
     """The best offsets that the searches find, and whether it is proven that none fit."""
     if placement.count > SMALL:
         return start, False
     best = _climb(placement, start, capacity, 150 * effort)
     if placement.height(best) <= capacity:
         return best, False
-    instance = Instance(placement.lower, placement.upper, placement.size, placement.alignment, capacity)
+    instance = Instance(
+        placement.lower, placement.upper, placement.size, placement.alignment, capacity
+    )
     result = search(instance, 60_000 * effort)
     if result.offsets is not None:
         return np.array(result.offsets, np.int64), False
@@ -215,7 +226,9 @@ def _improve(
 
 
 def _climb(placement: _Placement, start: Ints, capacity: int, steps: int) -> Ints:
-    """Hill climbing on orders: a buffer at the top, or one in its way, goes earlier; kept where no worse."""
+    """Hill climbing on orders: a buffer at the top, or one in its way, goes earlier; kept where no
+    worse.
+    """
     chance = random.Random(placement.count)
     best, order = start, np.lexsort((placement.size, start)).tolist()
     peak = placement.height(start)
@@ -233,7 +246,7 @@ def _climb(placement: _Placement, start: Ints, capacity: int, steps: int) -> Int
 def _promoted(
     placement: _Placement, order: list[int], offsets: Ints, chance: random.Random
 ) -> list[int]:
-    """The order with one buffer that touches the top, or lives beside one that does, moved forward."""
+    """The order with one buffer that touches the top, or lives beside one, moved forward."""
     tops = np.flatnonzero(offsets + placement.size == placement.height(offsets))
     top = int(tops[chance.randrange(tops.size)])
     meet = (placement.lower < placement.upper[top]) & (placement.upper > placement.lower[top])

@@ -1,9 +1,10 @@
 """An exact search for offsets that keep every buffer below a capacity.
 
-Buffers are placed from the bottom up: each rests on the ones below it (or on zero), and offsets never decrease from one
-step to the next, so that every placement is met in one order only. A branch ends when, at some moment, the buffers
-still to be placed cannot be stacked below the capacity even one by one (the bound of one machine with release times).
-The search is bounded in steps; several orders of preference share them.
+Buffers are placed from the bottom up: each rests on the ones below it (or on zero), and offsets
+never decrease from one step to the next, so that every placement is met in one order only. A branch
+ends when, at some moment, the buffers still to be placed cannot be stacked below the capacity even
+one by one (the bound of one machine with release times). The search is bounded in steps; several
+orders of preference share them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Mask = NDArray[np.bool_]
 class Instance:
     """Buffers with half-open lifetimes, and the tables that the search looks things up in."""
 
-    def __init__(self, lower: Ints, upper: Ints, size: Ints, alignment: Ints, capacity: int) -> None:
+    def __init__(
+        self, lower: Ints, upper: Ints, size: Ints, alignment: Ints, capacity: int
+    ) -> None:
         self.size, self.alignment, self.capacity = size, alignment, capacity
         self.span = upper - lower
         self.count = size.size
@@ -37,7 +40,9 @@ class Instance:
 
 
 def _maximal_moments(lower: Ints, upper: Ints) -> Ints:
-    """Moments at which the set of live buffers is not part of another's: starts that are followed by an end."""
+    """Moments at which the set of live buffers is not part of another's: starts that are followed
+    by an end.
+    """
     starts, ends = set(lower.tolist()), set(upper.tolist())
     moments: list[int] = []
     previous = None
@@ -78,7 +83,9 @@ def search(instance: Instance, steps: int) -> Result:
 
 
 def _preferences(instance: Instance) -> Iterator[Ints]:
-    """Which buffer to try first: a rank for each, by different judgements of what is hardest to place."""
+    """Which buffer to try first: a rank for each, by different judgements of what is hardest to
+    place.
+    """
     span, size, pressure = instance.span, instance.size, instance.pressure
     number = np.arange(instance.count)
     keys = [

@@ -1,7 +1,8 @@
-"""Joint blocks: operands that are processed together, with as few dimensions as address all of them.
+"""Joint blocks: operands that are processed together, with as few dimensions as address all of
+them.
 
-    dims [8, 32, 1, 16], byte strides [512, 16, 16, 1] and [1024, 32, 32, 2]
-    -> dims [4096], strides [1] and [2]
+dims [8, 32, 1, 16], byte strides [512, 16, 16, 1] and [1024, 32, 32, 2]
+-> dims [4096], strides [1] and [2]
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ MAX_RANK = 5
 
 @dataclass(frozen=True)
 class Block:
-    """Common extents of several operands, and the byte strides of each: 0 where it has one element for all."""
+    """Common extents of several operands, and the byte strides of each: 0 where it has one element
+    for all.
+    """
 
     dims: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
     """[operand][dimension]."""
 
     def pieces(self, keep: Sequence[bool]) -> Iterator[tuple[list[int], Block]]:
-        """(byte offset of each operand, the block without the outer dimensions), so that the rank fits.
+        """(byte offset of each operand, the block without the outer dimensions), so that the rank
+        fits.
 
         Only dimensions that are not to be kept may be taken apart.
         """
@@ -43,11 +47,15 @@ class Block:
 
     def own_dims(self, number: int) -> tuple[int, ...]:
         """The extents of one operand where a dimension that it repeats counts as 1."""
-        return tuple(1 if s == 0 else d for d, s in zip(self.dims, self.strides[number], strict=True))
+        return tuple(
+            1 if s == 0 else d for d, s in zip(self.dims, self.strides[number], strict=True)
+        )
 
 
 def joint(values: Sequence[Descriptor], dims: Sequence[int], keep_last: bool = False) -> Block:
-    """The block of all `values`, which broadcast to `dims`. `keep_last` keeps the last dimension apart."""
+    """The block of all `values`, which broadcast to `dims`. `keep_last` keeps the last dimension
+    apart.
+    """
     rows = [
         tuple(0 if n == 1 != d else s for n, d, s in zip(v.dims, dims, v.strides, strict=True))
         for v in values

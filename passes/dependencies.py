@@ -1,8 +1,9 @@
 """Which instructions depend on which, found from the bytes that they read and write.
 
-An instruction depends on an earlier one when they touch the same bytes and one of them writes. Bytes are compared as
-enclosing intervals, refined where two strided blocks repeat at the same pitch and lie beside each other in it (tiles of
-columns, slices of channels). Nothing else is compared, so the result may have dependencies too many, never too few.
+An instruction depends on an earlier one when they touch the same bytes and one of them writes.
+Bytes are compared as enclosing intervals, refined where two strided blocks repeat at the same pitch
+and lie beside each other in it (tiles of columns, slices of channels). Nothing else is compared, so
+the result may have dependencies too many, never too few.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def _meets(bounds: Sequence[int], interval: tuple[int, int]) -> bool:
 
 
 class _Memory:
-    """The accesses to one memory since each byte was last written whole: consecutive ranges from 0 to infinity."""
+    """The accesses to one memory since each byte was last written whole: consecutive ranges from 0
+    to infinity.
+    """
 
     def __init__(self) -> None:
         self.starts = [0]
@@ -104,7 +107,9 @@ class _Memory:
 
 
 def _after(earlier: list[_Access], new: _Access, found: set[int]) -> list[_Access]:
-    """The accesses to remember of a range once `new` has happened; adds to `found` what `new` must follow."""
+    """The accesses to remember of a range once `new` has happened; adds to `found` what `new` must
+    follow.
+    """
     if len(earlier) >= CROWD:
         found.update(old.task for old in earlier)
         return [_Access(new.task, True, None)]
@@ -135,7 +140,9 @@ def _beside(a: Operand, b: Operand, pitch: int) -> bool:
 
 
 def _within(operand: Operand, pitch: int) -> int | None:
-    """Bytes that the block spans in each period of `pitch`; None where it does not repeat at that pitch."""
+    """Bytes that the block spans in each period of `pitch`; None where it does not repeat at that
+    pitch.
+    """
     inner = operand.dtype.itemsize
     for d, s in zip(operand.dims, operand.strides, strict=True):
         if d == 1 or s == 0:

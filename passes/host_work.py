@@ -1,4 +1,4 @@
-"""How much work a function of graph operations is for the host CPU: an estimate for the cost model."""
+"""The work of a function of graph operations for the host CPU: an estimate for the cost model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from xdsl.utils.hints import isa
 
 CONTRACTIONS = ("graph.conv2d", "graph.matmul")
 """Operations that multiply and accumulate; their second operand is [.., summed, out channels]."""
-
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """When the buffers of a tile function live, and for how much longer they may keep their place.
 
     nest 1   load w1, conv 1            w1 lives in nest 1
-    nest 2   load w2, conv 2            w2 lives in nest 2, and from nest 1 on when it may be filled ahead
+    nest 2   load w2, conv 2            w2 lives in nest 2, and in nest 1 to be filled ahead
 
 Time is the number of the top-level operation. A buffer inside a nest lives as long as the nest, one
 of the function from its first use to its last. Where memory has room, buffers get their place some
@@ -155,7 +155,7 @@ class Levels:
         return profile
 
     def _least_needed(self, lower: int, upper: int) -> int | None:
-        """Of the buffers that have their place early during [lower, upper), the one to wait longer."""
+        """Of the buffers with an early place during [lower, upper), the one to wait longer."""
         early = [
             number
             for number, life in enumerate(self.lives)

@@ -7,7 +7,7 @@
 becomes
 
     npu.repeat 3 {
-      npu.dma_copy source = <dram, 0x0, ...>, destination = <spm, 0x0, ...>, address_steps = [64, 64]
+      npu.dma_copy source = <dram, 0x0, ...>, destination = ..., address_steps = [64, 64]
     }
 
 A stretch repeats with a period when all fields of each instruction equal those of the one a period
@@ -145,7 +145,7 @@ def stretches(instructions: Sequence[Instruction]) -> Iterator[tuple[int, int, i
 
 
 def _later_start(start: int, saved: Ints, best: Ints) -> int:
-    """A start inside the same stretch that saves more: the first trips of a nest may be irregular."""
+    """A start inside the same stretch that saves more: the first trips may be irregular."""
     length = min(LONGEST_PERIOD, int(saved[start] + best[start]))
     return start + int(np.argmax(saved[start : start + length]))
 

@@ -8,9 +8,10 @@ becomes
     npu.dma_copy source = <dram, 0x0, ...>, destination = <spm, 0x0, ...>
     npu.vector waits = {0.dma: 1}, a = <spm, 0x0, ...>, output = <spm, 0x40, ...>, kernel = 0
 
-An engine takes its instructions in order, and an instruction may touch what an earlier one of the same engine touches.
-Across engines it waits for counts. A wait is left out where the queue's earlier waits, or another wait of the same
-instruction, imply it. Program order is kept; waits that are there already are replaced.
+An engine takes its instructions in order, and an instruction may touch what an earlier one of the
+same engine touches. Across engines it waits for counts. A wait is left out where the queue's
+earlier waits, or another wait of the same instruction, imply it. Program order is kept; waits that
+are there already are replaced.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ The IR is not changed. This is refused, since nothing makes the vector unit wait
     npu.dma_copy source = <dram, 0x0, ...>, destination = <spm, 0x0, ...>
     npu.vector a = <spm, 0x0, ...>, output = <spm, 0x40, ...>, kernel = 0
 
-with: error[NPU0603]: relu1 (instruction 1): npu.vector: must wait for what touches the same bytes on another engine ...
+with: error[NPU0603]: relu1 (instruction 1): npu.vector: must wait for what touches the same bytes
+on another engine ...
 """
 
 from __future__ import annotations

@@ -44,16 +44,14 @@ class Tasks:
     """The tasks that must come first."""
 
     @staticmethod
-    def of(
-        instructions: Sequence[Instruction], target: Target, kernels: Sequence[Kernel]
-    ) -> Tasks:
+    def of(instructions: Sequence[Instruction], target: Target, kernels: Sequence[Kernel]) -> Tasks:
         """The tasks of a program in some order that is correct."""
         names: dict[tuple[int, str], int] = {}
         queues = [names.setdefault((i.core_index, i.engine), len(names)) for i in instructions]
         costs: list[Cost] = [i.cost(target, kernels) for i in instructions]
         return Tasks(
             queues,
-            [max(1, c.cycles) for c in costs],
+            [_cycles(i, c) for i, c in zip(instructions, costs, strict=True)],
             [c.latency for c in costs],
             predecessors(instructions),
         )
@@ -85,6 +83,11 @@ class Tasks:
                 after[earlier].append((task, lag))
                 before[task].append((earlier, lag))
         return after, before
+
+
+def _cycles(instruction: Instruction, cost: Cost) -> int:
+    """Conversions of inputs and outputs take no time: they are reported apart."""
+    return 1 if instruction.engine == "io" else max(1, cost.cycles)
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,20 @@
 
 becomes
 
-    %x = tile.alloc like(%v : memref<10x32xi8, "dram">) {depth = 2, offset = 4096} : memref<10x32xi8, "spm">
+    %x = tile.alloc like(%v : memref<10x32xi8, "dram">) {depth = 2, offset = 4096} : memref<...>
 
-Buffers whose lifetimes do not meet may share bytes. Where the memory has room, a buffer gets its place some loop
-nests before it is used (`lifetimes`), so that copies can run ahead. Offsets are bytes, multiples of 64; the slots of a
-buffer follow each other, each rounded up to 64.
+Buffers whose lifetimes do not meet may share bytes. Where the memory has room, a buffer gets its
+place some loop nests before it is used (`lifetimes`), so that copies can run ahead. Offsets are
+bytes, multiples of 64; the slots of a buffer follow each other, each rounded up to 64.
 
-Dram holds the constants first (each content once), then the arguments of the function, then its buffers.
+Dram holds the constants first (each content once), then the arguments of the function, then its
+buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -155,7 +155,7 @@ def _try(levels: Levels, capacity: int, effort: int) -> list[int]:
     return [offsets[k] for k in range(len(buffers))]
 
 
-# --- where it does not fit ------------------------------------------------------------------------------------------
+# --- where it does not fit ------------------------------------------------------------------------
 
 
 def _error(lives: Sequence[Life], overflow: Overflow, space: str) -> CompileError:
@@ -167,7 +167,8 @@ def _error(lives: Sequence[Life], overflow: Overflow, space: str) -> CompileErro
         Code.CAPACITY,
         f"the buffers that are live at once must fit in the {overflow.capacity} bytes of {space}",
         found=f"{overflow.reason()}; live at the peak: {parts}{more}",
-        remedy=f"smaller tiles for {largest}, fewer slots (depth), tensors in dram instead of {space}, "
+        remedy=f"smaller tiles for {largest}, fewer slots (depth), "
+        f"tensors in dram instead of {space}, "
         f"or a target with a larger {space}",
         source=shown[0].alloc if shown else "",
     )
@@ -186,7 +187,7 @@ def _name(alloc: AllocOp) -> str:
 def _too_many_constants(function: FuncOp, target: Target, needed: int) -> CompileError:
     return error(
         Code.CAPACITY,
-        f"constants, inputs and outputs must fit in the {target.memories['dram'].size} bytes of dram",
+        f"constants, inputs and outputs must fit in {target.memories['dram'].size} bytes of dram",
         found=f"{needed} bytes",
         remedy="a smaller model, narrower weights, or a target with more dram",
         source=function.sym_name.data,

@@ -1,9 +1,11 @@
-"""Events of a tile function as machine instructions: one instruction or a few for each, with physical operands.
+"""Events of a tile function as machine instructions: one instruction or a few for each, with
+physical operands.
 
-    copy of alloc x (offset 0x400, slot 1 of 640 bytes) -> npu.dma_copy destination = <spm, 0x680, ...>
+    copy to alloc x (offset 0x400, slot 1 of 640 bytes) -> npu.dma_copy to <spm, 0x680, ...>
 
-Dimensions that lie densely in every operand are merged, so that operands have as few as can be; what still has more
-than the machine's descriptors takes is cut into several instructions along the outer dimensions.
+Dimensions that lie densely in every operand are merged, so that operands have as few as can be;
+what still has more than the machine's descriptors takes is cut into several instructions along the
+outer dimensions.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from npu_dialect.tile import contraction, events
 from npu_dialect.tile.descriptor import BufferKey, Descriptor
 from npu_dialect.tile.memory import AllocOp, ConstantOp
 from npu_dialect.tile.syntax import values_of
+
 
 class Addresses:
     """Where buffers lie."""
@@ -134,7 +137,9 @@ class Selector:
     def reductions(
         self, event: events.ReduceEvent, keep: bool
     ) -> Iterator[tuple[int, Operand, Operand]]:
-        """(mask of reduced dimensions, input, output), dimensions merged among reduced and among kept ones."""
+        """(mask of reduced dimensions, input, output), dimensions merged among reduced and among
+        kept ones.
+        """
         block = joint((event.x, event.out), event.x.dims, keep)
         if not any(s == 0 for s in block.strides[1]):  # what is reduced has one element
             block = Block((1, *block.dims), tuple((0, *s) for s in block.strides))

@@ -1,4 +1,5 @@
-"""tile-to-npu: executes the loops of a tile function symbolically and emits one machine instruction per operation.
+"""tile-to-npu: executes the loops of a tile function symbolically and emits one machine instruction
+per operation.
 
     func.func @main(%in: memref<64xi8, "dram">, %out: memref<64xi8, "dram">) {
       %x = tile.alloc {offset = 0} : memref<64xi8, "spm">
@@ -12,10 +13,10 @@ becomes
       npu.dma_copy source = <dram, 0x0, i8, [64], [1]>, destination = <spm, 0x0, i8, [64], [1]>
       ...
 
-Waits on copies are dropped: npu-sync finds what each instruction depends on from the bytes that it touches. The
-instructions are put in the order of a list schedule, in which copies run ahead of the computation, across loop nests,
-as far as the placement of buffers permits; `{order=program}` keeps the order of the tile function. Functions of the host
-stay in the module.
+Waits on copies are dropped: npu-sync finds what each instruction depends on from the bytes that it
+touches. The instructions are put in the order of a list schedule, in which copies run ahead of the
+computation, across loop nests, as far as the placement of buffers permits; `{order=program}` keeps
+the order of the tile function. Functions of the host stay in the module.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _check_placed(function: FuncOp) -> None:
             )
 
 
-# --- the program around the instructions ----------------------------------------------------------------------------
+# --- the program around the instructions ----------------------------------------------------------
 
 
 def _program(

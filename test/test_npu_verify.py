@@ -33,14 +33,16 @@ def block(space: str, address: int, *dims: int) -> Operand:
 
 
 def tiles(count: int, slots: int = 2) -> list[Instruction]:
-    """Load, compute, store of each tile, over so many slots, with the waits that npu-sync computes."""
+    """Load, compute, store of each tile, over so many slots, with the waits of npu-sync."""
     program: list[Instruction] = []
     for k in range(count):
         slot = k % slots * 2 * SIZE
         program += [
             DmaCopyOp(source=block("dram", k * SIZE), destination=block("spm", slot)),
             VectorOp(a=block("spm", slot), output=block("spm", slot + SIZE), kernel=0),
-            DmaCopyOp(source=block("spm", slot + SIZE), destination=block("dram", (count + k) * SIZE)),
+            DmaCopyOp(
+                source=block("spm", slot + SIZE), destination=block("dram", (count + k) * SIZE)
+            ),
         ]
     return synced(program)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,11 +28,15 @@ def block(space: str, address: int, size: int) -> Operand:
 
 
 def load(source: int, destination: int, size: int) -> Instruction:
-    return DmaCopyOp(source=block("dram", source, size), destination=block("spm", destination, size))
+    return DmaCopyOp(
+        source=block("dram", source, size), destination=block("spm", destination, size)
+    )
 
 
 def store(source: int, destination: int, size: int) -> Instruction:
-    return DmaCopyOp(source=block("spm", source, size), destination=block("dram", destination, size))
+    return DmaCopyOp(
+        source=block("spm", source, size), destination=block("dram", destination, size)
+    )
 
 
 def compute(source: int, destination: int, size: int) -> Instruction:
@@ -55,7 +60,10 @@ def tiles(count: int, slots: int, size: int = 1024) -> list[Instruction]:
 def task_tables(draw: st.DrawFn) -> Tasks:
     count = draw(st.integers(1, 30))
     number = st.integers(0, count - 1)
-    before = [sorted({draw(number) % k for _ in range(draw(st.integers(0, 3)))} if k else set()) for k in range(count)]
+    before = [
+        sorted({draw(number) % k for _ in range(draw(st.integers(0, 3)))} if k else set())
+        for k in range(count)
+    ]
     return Tasks(
         [draw(st.integers(0, 2)) for _ in range(count)],
         [draw(st.integers(1, 20)) for _ in range(count)],
@@ -71,8 +79,10 @@ def test_a_schedule_respects_dependencies_and_engines(tasks: Tasks) -> None:
     for task, before in enumerate(tasks.before):
         assert all(found.starts[task] >= ends[b] + tasks.lag(b, task) for b in before)
     for engine in set(tasks.queues):
-        own = sorted((found.starts[t], ends[t]) for t in range(tasks.count) if tasks.queues[t] == engine)
-        assert all(a[1] <= b[0] for a, b in zip(own, own[1:], strict=False))
+        own = sorted(
+            (found.starts[t], ends[t]) for t in range(tasks.count) if tasks.queues[t] == engine
+        )
+        assert all(a[1] <= b[0] for a, b in pairwise(own))
     assert found.makespan >= max(tasks.busiest, max(longest_paths(tasks)))
 
 
@@ -113,7 +123,13 @@ def operands(draw: st.DrawFn) -> Operand:
     rank = draw(st.integers(1, 3))
     dims = tuple(draw(st.integers(1, 4)) for _ in range(rank))
     strides = tuple(draw(st.sampled_from([0, 1, 2, 4, 8, 16, 32, -4, -8])) for _ in range(rank))
-    return Operand("spm", 64 + draw(st.integers(0, 40)), draw(st.sampled_from([dtypes.i8, dtypes.i32])), dims, strides)
+    return Operand(
+        "spm",
+        64 + draw(st.integers(0, 40)),
+        draw(st.sampled_from([dtypes.i8, dtypes.i32])),
+        dims,
+        strides,
+    )
 
 
 @given(operands(), operands())
@@ -129,7 +145,9 @@ def test_tiles_of_columns_are_independent_though_their_rows_interleave() -> None
 
 
 @given(st.lists(st.tuples(operands(), operands()), max_size=24))
-def test_every_conflict_is_reached_through_predecessors(pairs: list[tuple[Operand, Operand]]) -> None:
+def test_every_conflict_is_reached_through_predecessors(
+    pairs: list[tuple[Operand, Operand]],
+) -> None:
     program = [VectorOp(a=a, output=b, kernel=0) for a, b in pairs]
     reached: list[set[int]] = []
     for before in predecessors(program):

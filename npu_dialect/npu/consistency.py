@@ -50,7 +50,7 @@ def mistakes(
 def _kernel_mistakes(
     instruction: Instruction, values: Values, kernels: Sequence[Kernel]
 ) -> Iterator[str]:
-    number = values["kernel"]
+    number: int = values["kernel"]
     if number >= len(kernels):
         yield f"must use one of the {len(kernels)} kernels, found {number}"
         return
@@ -92,7 +92,8 @@ def _params_mistakes(kernel: Kernel, params: Operand | None, output: Operand) ->
         fits = len(params.dims) == 2 and params.dims[0] == rows and params.dims[1] in (1, channels)
         if not fits or params.dtype.itemsize != 4:
             found = f"{params.dtype} {list(params.dims)}"
-            yield f"must have params of 4-byte words [{rows}, {channels}] or [{rows}, 1], found {found}"
+            rule = f"must have params of 4-byte words [{rows}, {channels}] or [{rows}, 1]"
+            yield f"{rule}, found {found}"
 
 
 def _table_mistakes(kernel: Kernel, table: Operand | None) -> Iterator[str]:
@@ -179,7 +180,8 @@ def _pool_shapes(values: Values) -> Iterator[str]:
         reach = (y[k] - 1) * values["strides"][k] + span
         if reach > x[k] + before + after:
             found = f"windows that reach {reach}"
-            yield f"must have windows inside the {x[k] + before + after} padded inputs, found {found}"
+            padded = x[k] + before + after
+            yield f"must have windows inside the {padded} padded inputs, found {found}"
 
 
 _SHAPES: dict[type[Instruction], Callable[[dict[str, Any]], Iterator[str]]] = {

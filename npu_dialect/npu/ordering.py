@@ -90,7 +90,8 @@ class Ordering:
     # --- races ------------------------------------------------------------------------------------
 
     def races(self) -> Iterator[Race]:
-        """Pairs of instructions of different engines that touch a byte, one writing it, in no order.
+        """Pairs of instructions of different engines that touch a byte, one writing it, in no
+        order.
 
         For each later access, only the instructions that come before it in program order and are
         not known to be complete are compared: first as intervals, all at once, then exactly.
@@ -114,13 +115,15 @@ class Ordering:
 
     def _between(self, table: _Accesses, other: _Accesses, earlier: int) -> Iterator[Race]:
         sequence = self.sequence[other.index]
-        first: Ints = np.searchsorted(sequence, self.known[table.index, earlier], "right")
-        last: Ints = np.searchsorted(sequence, self.before[table.index, earlier], "right")
+        first = _past(sequence, self.known[table.index, earlier])
+        last = _past(sequence, self.before[table.index, earlier])
         for mine, theirs in _pairs(first, np.maximum(first, last)):
             conflict = table.space[mine] == other.space[theirs]
             conflict &= table.writes[mine] | other.writes[theirs]
             conflict &= table.low[mine] < other.high[theirs]
             conflict &= other.low[theirs] < table.high[mine]
+            a: int
+            b: int
             for a, b in zip(mine[conflict].tolist(), theirs[conflict].tolist(), strict=True):
                 if share_bytes(table.operands[a], other.operands[b]):
                     yield Race(
@@ -154,6 +157,11 @@ def accesses(instruction: Instruction) -> Iterator[tuple[Operand, bool]]:
         yield operand, False
     for operand in instruction.writes():
         yield operand, True
+
+
+def _past(ascending: Ints, values: Ints) -> Ints:
+    """For each value, how many of the ascending numbers do not exceed it."""
+    return np.asarray(np.searchsorted(ascending, values, "right"), np.int64)
 
 
 def _pairs(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:

@@ -1,4 +1,5 @@
-"""The static proof of a program: that it does nothing that the machine cannot do, in any order that its waits permit.
+"""The static proof of a program: that it does nothing that the machine cannot do, in any order that
+its waits permit.
 
 Proved: operands lie in their memory and are aligned; fields fit each other and the program's
 tables; no byte is read that nothing wrote; no two accesses conflict without an order; no wait is
@@ -149,7 +150,7 @@ class _Proof:
     # --- bytes ------------------------------------------------------------------------------------
 
     def unwritten(self) -> Iterator[Finding]:
-        """Reads of bytes that nothing wrote before, in program order; outputs that are not written."""
+        """Reads of bytes that nothing wrote before; outputs that are not written."""
         memories = {space: np.zeros(size, np.bool_) for space, size in self.sizes.items()}
         for address, length in self.image.constants:
             memories["dram"][address : address + length] = True
