@@ -12,9 +12,11 @@ from npu_dialect.dtypes import DType
 from npu_dialect.kernel import Kernel, KernelBuilder
 from npu_dialect.machine import Machine, Operand
 from npu_dialect.npu import encoding
+from npu_dialect.npu.arrays import MatmulOp
 from npu_dialect.npu.base import Instruction, Wait
 from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
 from npu_dialect.npu.structure import RepeatOp
+from npu_dialect.npu.vectors import VectorOp
 from npu_dialect.runtime.program import (
     Binding,
     Constant,
@@ -81,6 +83,17 @@ def copy(source: Operand, destination: Operand, **fields: Any) -> DmaCopyOp:
 def fill(space: str, address: int, size: int, byte: int = 0, **fields: Any) -> DmaFillOp:
     """`size` bytes of the value `byte`."""
     return DmaFillOp(destination=dense(space, address, dtypes.u8, [size]), bits=byte, **fields)
+
+
+def on(engine: str, **fields: Any) -> Instruction:
+    """An instruction of the dma, mxu or vpu, where what it does plays no part."""
+    one, sums = dense("spm", 0, dtypes.i8, [1, 1]), dense("acc", 0, dtypes.i32, [1, 1])
+    if engine == "dma":
+        return fill("spm", 0, 1, **fields)
+    if engine == "vpu":
+        return VectorOp(a=one, output=one, kernel=0, **fields)
+    values = {"accumulate": 0, "x_zero": 0, "w_zero": 0} | fields
+    return MatmulOp(input=one, weights=one, partial=sums, **values)
 
 
 def kernel_of(dtype: DType, *steps: tuple[str, tuple[int | float, ...]], output: DType) -> Kernel:
