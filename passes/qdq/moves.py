@@ -81,13 +81,11 @@ def hoist(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
     inner = [graph.QuantizeOp(v, quant, location=op.location) for v in moved.operands]
     outer = _on_stored(moved, [v.result for v in inner], quant)
     if outer is not None and _has_inside_windows(moved):
-        replace(
-            rewriter, op, *inner, *outer, value=outer[-1].results[0] if outer else inner[0].result
-        )
+        replace(rewriter, op, *inner, *outer)
 
 
 def _on_stored(op: Operation, operands: list[SSAValue], quant: QuantType) -> list[Operation] | None:
-    """`op` on quantized operands: no operation where it changes nothing, None where it cannot be."""
+    """`op` on quantized operands: [] where it changes nothing, None where it cannot be."""
     if isinstance(op, graph.ReluOp) and quant.zero_point <= quant.low:
         return []
     if isinstance(op, graph.ClampOp):

@@ -1,0 +1,1 @@
+"""The rules of graph-canonicalize, by topic."""
