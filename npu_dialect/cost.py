@@ -1,10 +1,12 @@
-"""What one instruction costs on a target: cycles of its engine, bytes per memory, actions that take energy.
+"""What one instruction costs on a target: cycles of its engine, bytes per memory, actions that take
+energy.
 
-These functions are the only judge of time and energy: the mapper calls them with the sizes of a tile that it
-considers, the simulator with those of a decoded instruction. All counts are per instruction.
+These functions are the only judge of time and energy: the mapper calls them with the sizes of a
+tile that it considers, the simulator with those of a decoded instruction. All counts are per
+instruction.
 
-An instruction occupies its engine for `cycles`; its results are complete `latency` cycles later, while the engine goes
-on with the next one.
+An instruction occupies its engine for `cycles`; its results are complete `latency` cycles later,
+while the engine goes on with the next one.
 """
 
 from __future__ import annotations
@@ -19,24 +21,28 @@ from npu_dialect.target import Target
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one instruction. `bound` names what its cycles are spent on: array, vector, spm, dram, output, host."""
+    """The cost of one instruction. `bound` names what its cycles are spent on: array, vector, spm,
+    dram, output, host.
+    """
 
     cycles: int
     latency: int = 0
     bound: str = ""
-    reads: Mapping[str, int] = field(default_factory=lambda: {})
+    reads: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bytes read by memory."""
-    writes: Mapping[str, int] = field(default_factory=lambda: {})
+    writes: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bytes written by memory."""
     macs: int = 0
     mac_type: str = ""
-    micro_ops: Mapping[str, int] = field(default_factory=lambda: {})
+    micro_ops: Mapping[str, int] = field(default_factory=dict[str, int])
     """Elementwise micro-operations by cost class."""
     host_cycles: int = 0
 
 
 def energy_pj(cost: Cost, target: Target) -> dict[str, float]:
-    """Dynamic energy of an instruction in pJ, by where it goes: array, vector, dram, spm, acc, host."""
+    """Dynamic energy of an instruction in pJ, by where it goes: array, vector, dram, spm, acc,
+    host.
+    """
     energy: dict[str, float] = {}
     for space in ("dram", "spm", "acc"):
         memory = target.memories[space]
@@ -48,11 +54,13 @@ def energy_pj(cost: Cost, target: Target) -> dict[str, float]:
     return energy
 
 
-# --- data movement --------------------------------------------------------------------------------------------------
+# --- data movement ----------------------------------------
 
 
 def _port_cycles(target: Target, space: str, engine: str, runs: int, run_bytes: int) -> float:
-    """Cycles a strided stream occupies a port: every run pays for whole beats, and in dram for whole bursts."""
+    """Cycles a strided stream occupies a port: every run pays for whole beats, and in dram for
+    whole bursts.
+    """
     memory = target.memories[space]
     width = memory.ports[engine]
     if space == "dram":
@@ -62,10 +70,11 @@ def _port_cycles(target: Target, space: str, engine: str, runs: int, run_bytes: 
 
 
 def dma(target: Target, source: Operand, destination: Operand) -> Cost:
-    """A copy. Both ports stream at once, so the slower side decides; a dram read adds the memory's latency.
+    """A copy. Both ports stream at once, so the slower side decides; a dram read adds the memory's
+    latency.
 
-    DRAM moves in accesses of at least 32 bytes (the least access of an LPDDR4/5 channel, JEDEC JESD209-4 and -5: 16
-    bits x burst length 16), so a run of one byte costs as much as one of 32.
+    DRAM moves in accesses of at least 32 bytes (the least access of an LPDDR4/5 channel, JEDEC
+    JESD209-4 and -5: 16 bits x burst length 16), so a run of one byte costs as much as one of 32.
     """
     sides = {
         (o.space, role): _port_cycles(target, o.space, "dma", *o.runs)
@@ -97,16 +106,16 @@ def dma_fill(target: Target, destination: Operand) -> Cost:
     )
 
 
-# --- the array ------------------------------------------------------------------------------------------------------
+# --- the array ----------------------------------------
 
 
 @dataclass(frozen=True)
 class ArrayWork:
     """What one array instruction does, in the numbers its cost depends on.
 
-    `taps` = kernel rows x columns; a matrix product has one tap, rows as positions. For depthwise work in_channels is 1.
-    Byte counts are of the whole tile; `partial_reads`/`partial_writes` are accumulator bytes of sums that enter or leave
-    an instruction.
+    `taps` = kernel rows x columns; a matrix product has one tap, rows as positions. For depthwise
+    work in_channels is 1. Byte counts are of the whole tile; `partial_reads`/`partial_writes` are
+    accumulator bytes of sums that enter or leave an instruction.
     """
 
     dtype: str
@@ -130,21 +139,27 @@ class ArrayWork:
 
 
 def _dot_product(target: Target, work: ArrayWork) -> int:
-    """A block of positions x out_channels outputs a step, each a dot product over a block of input channels."""
+    """A block of positions x out_channels outputs a step, each a dot product over a block of input
+    channels.
+    """
     p, o, i = target.array.macs[work.dtype]
     blocks = ceil(work.positions / p) * ceil(work.out_channels / o)
     return blocks * ceil(work.in_channels / i) * work.taps
 
 
 def _weight_stationary(target: Target, work: ArrayWork) -> int:
-    """SCALE-Sim 3.0.0's closed form for an R x C systolic array: ceil(K/R) ceil(N/C) (M + 2R + C - 2) - 1."""
+    """SCALE-Sim 3.0.0's closed form for an R x C systolic array: ceil(K/R) ceil(N/C) (M + 2R + C -
+    2) - 1.
+    """
     _, c, r = target.array.macs[work.dtype]
     k = work.taps * work.in_channels
     return ceil(k / r) * ceil(work.out_channels / c) * (work.positions + 2 * r + c - 2) - 1
 
 
 def _output_stationary(target: Target, work: ArrayWork) -> int:
-    """SCALE-Sim 3.0.0's closed form for an R x C systolic array: ceil(M/R) ceil(N/C) (K + R + C - 2) - 1."""
+    """SCALE-Sim 3.0.0's closed form for an R x C systolic array: ceil(M/R) ceil(N/C) (K + R + C -
+    2) - 1.
+    """
     r, c, _ = target.array.macs[work.dtype]
     k = work.taps * work.in_channels
     return ceil(work.positions / r) * ceil(work.out_channels / c) * (k + r + c - 2) - 1
@@ -168,8 +183,8 @@ def mac_cycles(target: Target, work: ArrayWork) -> int:
 def operand_traffic(target: Target, work: ArrayWork) -> int:
     """Bytes of activations and weights that the array reads from the scratchpad.
 
-    The array keeps a block of one operand in its buffer and streams the other past it, once per block; the cheaper of
-    the two orders is taken. An operand that fits its buffer is read once.
+    The array keeps a block of one operand in its buffer and streams the other past it, once per
+    block; the cheaper of the two orders is taken. An operand that fits its buffer is read once.
     """
     array = target.array
     weight_blocks = ceil(work.weight_bytes / array.weight_buffer)
@@ -183,7 +198,9 @@ def operand_traffic(target: Target, work: ArrayWork) -> int:
 
 
 def array(target: Target, work: ArrayWork) -> Cost:
-    """One array instruction: multiply-accumulates, scratchpad port and output stage overlap; the slowest decides."""
+    """One array instruction: multiply-accumulates, scratchpad port and output stage overlap; the
+    slowest decides.
+    """
     stages = {"array": mac_cycles(target, work)}
     read = operand_traffic(target, work) + work.side_bytes
     stages["spm"] = ceil((read + work.output_bytes) / target.memories["spm"].ports["mxu"])
@@ -206,7 +223,7 @@ def array(target: Target, work: ArrayWork) -> Cost:
     )
 
 
-# --- the vector unit ------------------------------------------------------------------------------------------------
+# --- the vector unit ----------------------------------------
 
 
 def vector(
@@ -217,7 +234,9 @@ def vector(
     written: int,
     value_type: str = "i32",
 ) -> Cost:
-    """One vector instruction over `elements`, each going through every micro-operation; `read`, `written` in bytes."""
+    """One vector instruction over `elements`, each going through every micro-operation; `read`,
+    `written` in bytes.
+    """
     unit = target.vector
     lanes = unit.lanes[value_type]
     per_vector = sum(unit.cycles[c] for c in kernel_costs) or 1.0
@@ -243,11 +262,13 @@ def _count(kernel_costs: Sequence[str], elements: int) -> dict[str, int]:
     return counts
 
 
-# --- the host -------------------------------------------------------------------------------------------------------
+# --- the host ----------------------------------------
 
 
 def host(target: Target, macs: int, elements: int, read: int, written: int) -> Cost:
-    """A task on the CPU: the call, then the slower of its arithmetic and its memory traffic (bytes read, written)."""
+    """A task on the CPU: the call, then the slower of its arithmetic and its memory traffic (bytes
+    read, written).
+    """
     cpu = target.host
     work = macs / cpu.macs_per_cycle + elements / cpu.elements_per_cycle
     busy = max(work, (read + written) / cpu.bytes_per_cycle)

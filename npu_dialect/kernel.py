@@ -1,13 +1,16 @@
 """Kernels: the elementwise mini language of the vector unit and of the array's output stage.
 
-A kernel is a straight line of micro-operations on scalars, applied to every element of a tile. The same `Kernel` is
-carried by `tile` operations and by `npu` instructions, so that both levels compute the same bits by construction:
+A kernel is a straight line of micro-operations on scalars, applied to every element of a tile. The
+same `Kernel` is carried by `tile` operations and by `npu` instructions, so that both levels compute
+the same bits by construction:
 
-    (t0: i32, t1: i8; p0: i32, p1: f32) -> i8: v0 = add.i32 t0, p0; v1 = requantize.f32 v0, p1 {...}; ...
+    (t0: i32, t1: i8; p0: i32, p1: f32) -> i8: v0 = add.i32 t0, p0; v1 = requantize.f32 v0, p1
+    {...}; ...
 
-`t*` are tensor operands in order, `p*` are rows of the parameter block (one 4-byte value per channel, the last
-dimension), `v*` are results. Values are i32, i64 or f32: a load widens (i8, u8, i16, bool -> i32; f16, bf16 -> f32),
-and the store of the last value narrows (integers wrap; f32 -> f16 and bf16 round to nearest even).
+`t*` are tensor operands in order, `p*` are rows of the parameter block (one 4-byte value per
+channel, the last dimension), `v*` are results. Values are i32, i64 or f32: a load widens (i8, u8,
+i16, bool -> i32; f16, bf16 -> f32), and the store of the last value narrows (integers wrap; f32 ->
+f16 and bf16 round to nearest even).
 """
 
 from __future__ import annotations
@@ -45,17 +48,23 @@ class MicroOp:
     cost: str = "alu"
 
 
-
-
 def _comparison(function: Callable[..., Array]) -> Callable[..., Array]:
     """A comparison whose result is the value 0 or 1 of type i32."""
-    return lambda a, b: function(a, b).astype(np.int32)
+
+    def compare(a: Array, b: Array) -> Array:
+        return function(a, b).astype(np.int32)
+
+    return compare
 
 
 def _cast(dtype: DType) -> Callable[..., Array]:
     """Conversion to `dtype`, as the value that a load of it gives."""
     value = VALUE_NUMPY[widened(dtype)]
-    return lambda x: numerics.cast(x, dtype).astype(value, copy=False)
+
+    def convert(x: Array) -> Array:
+        return numerics.cast(x, dtype).astype(value, copy=False)
+
+    return convert
 
 
 def _where(condition: Array, a: Array, b: Array) -> Array:
@@ -68,7 +77,11 @@ def _bool_not(x: Array) -> Array:
 
 def _constant(kind: str) -> Callable[..., Array]:
     dtype = VALUE_NUMPY[kind]
-    return lambda value: np.asarray(value, dtype)
+
+    def constant(value: float) -> Array:
+        return np.asarray(value, dtype)
+
+    return constant
 
 
 def _quantize(x: Array, scale: float, zero_point: int, low: int, high: int) -> Array:
@@ -173,7 +186,9 @@ VALUE_NUMPY = {"i32": np.dtype(np.int32), "i64": np.dtype(np.int64), "f32": np.d
 
 @dataclass(frozen=True)
 class Step:
-    """One micro-operation of a kernel. `args` number the values: tensors, then params, then earlier results."""
+    """One micro-operation of a kernel. `args` number the values: tensors, then params, then earlier
+    results.
+    """
 
     op: str
     args: tuple[int, ...]
@@ -228,7 +243,9 @@ class Kernel:
         return MICRO_OPS[self.steps[number - len(self.params)].op].result
 
     @cached_property
-    def _program(self) -> tuple[tuple[Callable[..., Array], tuple[int, ...], dict[str, Any], bool], ...]:
+    def _program(
+        self,
+    ) -> tuple[tuple[Callable[..., Array], tuple[int, ...], dict[str, Any], bool], ...]:
         rows = [MICRO_OPS[s.op] for s in self.steps]
         return tuple(
             (
@@ -245,8 +262,9 @@ class Kernel:
     ) -> Array:
         """The kernel over whole arrays.
 
-        `tensors`: storage arrays that broadcast together; `params`: [rows, channels] 4-byte words, channels along the
-        last dimension; `table`: [256]. Returns an array of `output`'s numpy type with the broadcast shape.
+        `tensors`: storage arrays that broadcast together; `params`: [rows, channels] 4-byte words,
+        channels along the last dimension; `table`: [256]. Returns an array of `output`'s numpy type
+        with the broadcast shape.
         """
         values: list[Array] = [
             t.astype(VALUE_NUMPY[widened(d)], copy=False)
@@ -270,7 +288,7 @@ class Kernel:
         """The cost class of every step."""
         return tuple(MICRO_OPS[s.op].cost for s in self.steps)
 
-    # --- text -------------------------------------------------------------------------------------------------
+    # --- text ----------------------------------------
 
     def _name(self, number: int) -> str:
         for prefix, size in (("t", len(self.tensors)), ("p", len(self.params))):
@@ -310,10 +328,12 @@ class Kernel:
         table = _dtype(match["table"]) if match["table"] else None
         return Kernel(tensors, params, tuple(steps), _dtype(match["output"]), table)
 
-    # --- binary -----------------------------------------------------------------------------------------------
+    # --- binary ----------------------------------------
 
     def encode(self) -> bytes:
-        """The kernel as it lies in a program: a header of counts and types, then opcode, operands, immediates."""
+        """The kernel as it lies in a program: a header of counts and types, then opcode, operands,
+        immediates.
+        """
         opcodes = {name: code for code, name in enumerate(MICRO_OPS)}
         table = 255 if self.table is None else self.table.code
         out = bytearray([len(self.tensors), len(self.params), self.output.code, table])
@@ -337,8 +357,8 @@ class Kernel:
 
 
 _HEAD = re.compile(
-    r"\((?P<tensors>[^;|)]*)(?:;(?P<params>[^|)]*))?(?:\| table (?P<table>\w+))?\) -> (?P<output>\w+):"
-    r"(?P<steps>.*)",
+    r"\((?P<tensors>[^;|)]*)(?:;(?P<params>[^|)]*))?(?:\| table (?P<table>\w+))?\)"
+    r" -> (?P<output>\w+):(?P<steps>.*)",
     re.S,
 )
 _STEP = re.compile(r"v\d+ = (?P<op>[\w.]+)(?P<args>[^{]*)(?:\{(?P<imm>.*)\})?", re.S)
@@ -357,7 +377,9 @@ def _dtype(name: str) -> DType:
 def _parse_step(text: str, names: list[str]) -> Step:
     match = _STEP.fullmatch(text)
     if match is None:
-        raise ValueError(f"a kernel's step must read 'v0 = name operands {{immediates}}', found {text!r}")
+        raise ValueError(
+            f"a kernel's step must read 'v0 = name operands {{immediates}}', found {text!r}"
+        )
     args = tuple(names.index(a) for a in _items(match["args"], ","))
     values = tuple(_immediate(x.split("=", 1)[1]) for x in _items(match["imm"] or "", ","))
     return Step(match["op"], args, values)
@@ -416,6 +438,10 @@ def _decode(data: bytes) -> Kernel:
     )
 
 
+Draft = tuple[str, tuple[Any, ...], tuple[Immediate, ...]]
+"""A step while a kernel is built: operands as (kind, number)."""
+
+
 @dataclass
 class KernelBuilder:
     """Builds a kernel step by step; values are numbered as they are added.
@@ -423,9 +449,9 @@ class KernelBuilder:
     Tensors and params must be declared before the first step.
     """
 
-    tensors: list[DType] = field(default_factory=lambda: [])
-    params: list[str] = field(default_factory=lambda: [])
-    steps: list[tuple[str, tuple[Any, ...], tuple[Immediate, ...]]] = field(default_factory=lambda: [])
+    tensors: list[DType] = field(default_factory=list[DType])
+    params: list[str] = field(default_factory=list[str])
+    steps: list[Draft] = field(default_factory=list[Draft])
     table: DType | None = None
 
     def tensor(self, dtype: DType) -> tuple[str, int]:
@@ -436,13 +462,17 @@ class KernelBuilder:
         self.params.append(kind)
         return ("p", len(self.params) - 1)
 
-    def step(self, op: str, *args: tuple[str, int], immediates: Sequence[Immediate] = ()) -> tuple[str, int]:
+    def step(
+        self, op: str, *args: tuple[str, int], immediates: Sequence[Immediate] = ()
+    ) -> tuple[str, int]:
         self.steps.append((op, args, tuple(immediates)))
         return ("v", len(self.steps) - 1)
 
     def build(self, output: DType) -> Kernel:
         base = {"t": 0, "p": len(self.tensors), "v": len(self.tensors) + len(self.params)}
-        steps = tuple(Step(op, tuple(base[k] + n for k, n in args), imm) for op, args, imm in self.steps)
+        steps = tuple(
+            Step(op, tuple(base[k] + n for k, n in args), imm) for op, args, imm in self.steps
+        )
         return Kernel(tuple(self.tensors), tuple(self.params), steps, output, self.table)
 
 

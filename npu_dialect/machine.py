@@ -1,4 +1,6 @@
-"""The architectural state of one core: its memories, and how an instruction's operand names a part of them."""
+"""The architectural state of one core: its memories, and how an instruction's operand names a part
+of them.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ Array = npt.NDArray[Any]
 class Operand:
     """A strided block of one memory: what an instruction reads or writes.
 
-    `address` is in bytes; `dims` in elements, at most five; `strides` in bytes, one per dimension (0 repeats an
-    element, a negative one walks backwards).
+    `address` is in bytes; `dims` in elements, at most five; `strides` in bytes, one per dimension
+    (0 repeats an element, a negative one walks backwards).
     """
 
     space: str
@@ -52,7 +54,9 @@ class Operand:
 
     @cached_property
     def interval(self) -> tuple[int, int]:
-        """The half-open range of byte addresses that encloses every element; (address, address) when empty."""
+        """The half-open range of byte addresses that encloses every element; (address, address)
+        when empty.
+        """
         if self.elements == 0:
             return (self.address, self.address)
         low = high = self.address
@@ -63,7 +67,9 @@ class Operand:
 
     @cached_property
     def runs(self) -> tuple[int, int]:
-        """(number of runs, bytes in each) of consecutive addresses, after merging dimensions that are dense."""
+        """(number of runs, bytes in each) of consecutive addresses, after merging dimensions that
+        are dense.
+        """
         dims = sorted((abs(s), d) for d, s in zip(self.dims, self.strides, strict=True) if d > 1)
         run = self.dtype.itemsize
         count = 1
@@ -100,23 +106,25 @@ KEPT_BYTES = 64 << 20
 HostFunction = Callable[[Sequence[Array]], Sequence[Array]]
 
 
-class MemoryFault(RuntimeError):
+class MemoryFaultError(RuntimeError):
     """An operand that reaches outside its memory."""
 
 
 @dataclass
 class Machine:
-    """The state that instructions execute on. `dram_size` bounds the simulated part of the external memory."""
+    """The state that instructions execute on. `dram_size` bounds the simulated part of the external
+    memory.
+    """
 
     target: Target
     dram_size: int
     kernels: Sequence[Kernel] = ()
-    host_functions: Mapping[int, HostFunction] = field(default_factory=lambda: {})
+    host_functions: Mapping[int, HostFunction] = field(default_factory=dict[int, HostFunction])
     memories: dict[str, npt.NDArray[np.uint8]] = field(init=False)
-    kept: dict[object, object] = field(init=False, default_factory=lambda: {})
+    kept: dict[object, object] = field(init=False, default_factory=dict[object, object])
     """Values derived from the content of memory (converted weights), by that content."""
     _kept_bytes: int = field(init=False, default=0)
-    _views: dict[Operand, Array] = field(init=False, default_factory=lambda: {})
+    _views: dict[Operand, Array] = field(init=False, default_factory=dict[Operand, Array])
 
     def __post_init__(self) -> None:
         sizes = {s: self.target.memories[s].size for s in SPACES}
@@ -125,7 +133,9 @@ class Machine:
         self.memories = {s: np.full(n, 0xA5, np.uint8) for s, n in sizes.items()}
 
     def view(self, operand: Operand) -> Array:
-        """The operand as an array over the memory itself: reading and writing it reads and writes the machine."""
+        """The operand as an array over the memory itself: reading and writing it reads and writes
+        the machine.
+        """
         view = self._views.get(operand)
         if view is None:
             view = self._views[operand] = self._make_view(operand)
@@ -143,8 +153,9 @@ class Machine:
         memory = self.memories[operand.space]
         low, high = operand.interval
         if low < 0 or high > memory.size:
-            raise MemoryFault(
-                f"an operand must lie in {operand.space} [0, {memory.size:#x}), found [{low:#x}, {high:#x})"
+            raise MemoryFaultError(
+                f"an operand must lie in {operand.space} [0, {memory.size:#x}), "
+                f"found [{low:#x}, {high:#x})"
             )
         return np.ndarray(
             operand.dims, operand.dtype.numpy, memory.data, operand.address, operand.strides

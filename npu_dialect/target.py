@@ -1,7 +1,9 @@
-"""The target: one frozen description of a machine, which passes, instruction limits, cost model and simulator all read.
+"""The target: one frozen description of a machine, which passes, instruction limits, cost model and
+simulator all read.
 
-A target is a TOML file (`targets/edge256.toml` is the commented example); adding a machine of a known array kind is
-adding a file. Units: bytes, cycles of the machine's clock, picojoules, watts, volts, hertz.
+A target is a TOML file (`targets/edge256.toml` is the commented example); adding a machine of a
+known array kind is adding a file. Units: bytes, cycles of the machine's clock, picojoules, watts,
+volts, hertz.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
 ENGINES = ("dma", "mxu", "vpu", "host", "io")
-"""The in-order engines of one core, in the order of their codes. A program names them as (core, engine)."""
+"""The in-order engines of one core, in the order of their codes. A program names them as (core,
+engine).
+"""
 
 SPACES = ("dram", "spm", "acc")
 """The memories, in the order of their codes."""
@@ -29,7 +33,9 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True)
 class Memory:
-    """One memory: `ports` gives the bytes per cycle that each engine can move through its own port."""
+    """One memory: `ports` gives the bytes per cycle that each engine can move through its own
+    port.
+    """
 
     size: int
     latency: int
@@ -45,7 +51,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Array:
-    """The matrix/convolution array. `macs` gives (positions, output channels, input channels) multiplied a cycle."""
+    """The matrix/convolution array. `macs` gives (positions, output channels, input channels)
+    multiplied a cycle.
+    """
 
     kind: str
     macs: Mapping[str, tuple[int, int, int]]
@@ -69,7 +77,9 @@ class Array:
 
 @dataclass(frozen=True)
 class Vector:
-    """The vector unit: `lanes` by value type (i32, i64, f32), `cycles` and `pj` by cost class of micro-operation."""
+    """The vector unit: `lanes` by value type (i32, i64, f32), `cycles` and `pj` by cost class of
+    micro-operation.
+    """
 
     lanes: Mapping[str, int]
     startup: int
@@ -122,7 +132,9 @@ class Power:
     """What energy needs beside the per-action tables."""
 
     clock: float
-    """Watts of the clock tree and control while any engine is busy, at the nominal operating point."""
+    """Watts of the clock tree and control while any engine is busy, at the nominal operating
+    point.
+    """
     clock_gating: bool
     power_gating: bool
     operating_points: tuple[OperatingPoint, ...]
@@ -130,7 +142,9 @@ class Power:
 
 @dataclass(frozen=True)
 class Target:
-    """A machine. `digest` is the SHA-256 of its file, recorded in every program that is compiled for it."""
+    """A machine. `digest` is the SHA-256 of its file, recorded in every program that is compiled
+    for it.
+    """
 
     name: str
     description: str
@@ -176,7 +190,9 @@ def target_text(name: str | Path) -> str:
 
 
 def parse_target(text: str, where: str) -> Target:
-    """The target that the text of a target file describes; `where` names the text in errors (TargetError)."""
+    """The target that the text of a target file describes; `where` names the text in errors
+    (TargetError).
+    """
     return _parse(text.encode(), where)
 
 

@@ -7,8 +7,9 @@ becomes
     %y = graph.group %x, %w ... {kind = "array", npu.memory = "spm", npu.estimate = 5210,
         npu.mapping = {rows = 8, cols = 32, channels = 16, reduction = 16, order = "weights_outer"}}
 
-The decisions are in the IR, so that they can be read, replayed and pinned: a group that has a mapping already keeps it.
-Every other decision is by search with the cost functions that the simulator uses (passes/mapping/).
+The decisions are in the IR, so that they can be read, replayed and pinned: a group that has a
+mapping already keeps it. Every other decision is by search with the cost functions that the
+simulator uses (passes/mapping/).
 """
 
 from __future__ import annotations

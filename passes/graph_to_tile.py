@@ -1,8 +1,8 @@
 """graph-to-tile: every group becomes a loop nest over buffers, as its mapping says.
 
     func.func @main(%x: tensor<1x32x32x16x!q>) -> tensor<1x32x32x16x!q> {
-      %y = graph.group %x, %w {kind = "array", npu.memory = "dram", npu.mapping = {rows = 8, ...}} { ... }
-      return %y
+      %y = graph.group %x, %w {kind = "array", npu.memory = "dram", npu.mapping = {rows = 8, ...}} {
+      ... } return %y
     }
 
 becomes
@@ -17,8 +17,9 @@ becomes
       }
     }
 
-Results become trailing arguments. Tensors between groups get a `tile.alloc` at the level of the function, in spm where
-`npu.memory` says so. What the host runs becomes a private function of graph operations.
+Results become trailing arguments. Tensors between groups get a `tile.alloc` at the level of the
+function, in spm where `npu.memory` says so. What the host runs becomes a private function of graph
+operations.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class FunctionLowering:
         self.source.erase(safe_erase=False)
 
     def _bind(self) -> list[tuple[SSAValue, SSAValue]]:
-        """Gives inputs and outputs their memory; returns what must be copied to an output at the end."""
+        """Gives inputs and outputs their memory; returns what must be copied to an output at the
+        end.
+        """
         memory, args = self.low.memory, list(self.block.args)
         memory.update(zip(self.inputs, args, strict=False))
         copies: list[tuple[SSAValue, SSAValue]] = []
@@ -147,7 +150,9 @@ class FunctionLowering:
             )
 
     def _copy_out(self, value: SSAValue, place: SSAValue) -> None:
-        location = value.owner.location if isinstance(value.owner, Operation) else self._name_location()
+        location = (
+            value.owner.location if isinstance(value.owner, Operation) else self._name_location()
+        )
         source = self.low.buffer(value, location)
         Nest(self.low.builder, location).copy(source, place)
 
@@ -159,4 +164,3 @@ class FunctionLowering:
         attributes.update(self.source.attributes)
         attributes["npu.input_types"] = ArrayAttr([v.type for v in self.inputs])
         attributes["npu.output_types"] = ArrayAttr([v.type for v in self.outputs])
-

@@ -10,7 +10,9 @@ from npu_dialect.target import Target, TargetError, load_target
 
 
 def module_target(module: ModuleOp) -> Target:
-    """The target that the module names. Raises CompileError where it names none, or one that does not exist."""
+    """The target that the module names. Raises CompileError where it names none, or one that does
+    not exist.
+    """
     attribute = module.attributes.get("npu.target")
     if not isinstance(attribute, TargetAttr):
         raise error(

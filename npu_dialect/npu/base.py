@@ -169,7 +169,7 @@ class Instruction(IRDLOperation):
         super().__init__(properties=properties)
         self.location = location or UnknownLoc()
 
-    # --- what it touches --------------------------------------------------------------------------
+    # --- what it touches ----------------------------------------
 
     def operand_fields(self) -> Iterator[tuple[str, str, Operand]]:
         """(field, role, operand) of every operand that is present, in field order."""
@@ -204,7 +204,7 @@ class Instruction(IRDLOperation):
     def wait_list(self) -> tuple[Wait, ...]:
         return () if self.waits is None else WAITS.value(self.waits)
 
-    # --- what it means ----------------------------------------------------------------------------
+    # --- what it means ----------------------------------------
 
     @abstractmethod
     def execute(self, machine: Machine, values: Values) -> None:
@@ -216,7 +216,7 @@ class Instruction(IRDLOperation):
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> Cost:
         """What it costs on `target`."""
 
-    # --- fields -----------------------------------------------------------------------------------
+    # --- fields ----------------------------------------
 
     def values(self) -> Values:
         """Every field that is present, as Python values."""
@@ -261,7 +261,7 @@ class Instruction(IRDLOperation):
             properties=properties, attributes=self.attributes, location=self.location
         )
 
-    # --- assembly ---------------------------------------------------------------------------------
+    # --- assembly ----------------------------------------
 
     def print(self, printer: Printer) -> None:
         table = field_table(type(self))
@@ -291,7 +291,7 @@ class Instruction(IRDLOperation):
         attributes = parser.parse_optional_attr_dict()
         return cls.create(properties=properties, attributes=attributes)
 
-    # --- encoding ---------------------------------------------------------------------------------
+    # --- encoding ----------------------------------------
 
     def encode(self) -> bytes:
         """The instruction as it lies in a program, without its opcode: whole 32-bit words."""

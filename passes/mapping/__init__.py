@@ -1,1 +1,3 @@
-"""The mapper: how a fused group is cut into tiles, judged by the cost functions that the simulator uses."""
+"""The mapper: how a fused group is cut into tiles, judged by the cost functions that the simulator
+uses.
+"""

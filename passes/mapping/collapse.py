@@ -10,7 +10,9 @@ Dims = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Collapsed:
-    """`dims` of the whole, and the same dimensions as each operand has them (1 where it broadcasts or is reduced)."""
+    """`dims` of the whole, and the same dimensions as each operand has them (1 where it broadcasts
+    or is reduced).
+    """
 
     dims: Dims
     operands: tuple[Dims, ...]

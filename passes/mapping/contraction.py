@@ -18,10 +18,12 @@ Order = Literal["weights_outer", "rows_outer"]
 
 @dataclass(frozen=True)
 class Contraction:
-    """One convolution or matrix product, in elements. A matrix product has its rows as `oh`, one column, one tap.
+    """One convolution or matrix product, in elements. A matrix product has its rows as `oh`, one
+    column, one tap.
 
-    `groups` independent contractions of `ic` -> `oc` channels each (`depthwise`: one channel each, `oc` channels in
-    all, and `groups` is 1); `batch` repeats with other activations, and with other weights where `batched_weights`.
+    `groups` independent contractions of `ic` -> `oc` channels each (`depthwise`: one channel each,
+    `oc` channels in all, and `groups` is 1); `batch` repeats with other activations, and with other
+    weights where `batched_weights`.
     """
 
     oh: int
@@ -54,15 +56,19 @@ class Contraction:
     def may_split_reduction(self) -> bool:
         """Whether input channels may be split over instructions without changing a bit.
 
-        Integer sums wrap, so any order is the same; float sums must ascend over (kh, kw, ic), which only a contraction
-        with one tap keeps.
+        Integer sums wrap, so any order is the same; float sums must ascend over (kh, kw, ic), which
+        only a contraction with one tap keeps.
         """
-        return not self.depthwise and (not self.x_type.startswith(("f", "bf")) or self.kh * self.kw == 1)
+        return not self.depthwise and (
+            not self.x_type.startswith(("f", "bf")) or self.kh * self.kw == 1
+        )
 
 
 @dataclass(frozen=True)
 class ContractionMapping:
-    """Extents of a tile: output rows, columns and channels, and input channels; and which loop is outermost."""
+    """Extents of a tile: output rows, columns and channels, and input channels; and which loop is
+    outermost.
+    """
 
     rows: int
     cols: int
@@ -201,7 +207,11 @@ def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     x = 0.0 if p.x_resident else _dram_cycles(target, size.x, x_run)
     w = 0.0 if p.w_resident else _dram_cycles(target, size.w + size.params, size.w)
     out = 0.0 if p.out_resident else _dram_cycles(target, size.out, out_run)
-    residual = 0.0 if p.residual_resident or not p.residual_type else _dram_cycles(target, size.residual, out_run)
+    residual = (
+        0.0
+        if p.residual_resident or not p.residual_type
+        else _dram_cycles(target, size.residual, out_run)
+    )
     tiles = n.outer * n.channels * n.spatial
     moved = x * _input_loads(p, m, n) + w * _weight_loads(p, m, n) + (out + residual) * tiles
     return Estimate(_compute(target, p, m, n), moved, x + out)
@@ -218,7 +228,13 @@ def _compute(target: Target, p: Contraction, m: ContractionMapping, n: Trips) ->
 
 
 def _tile_cycles(
-    target: Target, p: Contraction, m: ContractionMapping, n: Trips, rows: int, cols: int, channels: int
+    target: Target,
+    p: Contraction,
+    m: ContractionMapping,
+    n: Trips,
+    rows: int,
+    cols: int,
+    channels: int,
 ) -> int:
     size = tile_bytes(p, rows, cols, channels, m.reduction)
     partial = size.acc if n.reduction > 1 else 0
@@ -241,7 +257,9 @@ def _tile_cycles(
 
 
 def mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
-    """The mappings worth considering, those without a split of the reduction or the columns first."""
+    """The mappings worth considering, those without a split of the reduction or the columns
+    first.
+    """
     for channels in _channel_candidates(target, p):
         for rows in candidates(p.oh):
             yield ContractionMapping(rows, p.ow, channels, p.ic, "weights_outer")
@@ -250,7 +268,9 @@ def mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
 
 
 def _channel_candidates(target: Target, p: Contraction) -> list[int]:
-    """Tiles of output channels; a grouped convolution keeps its groups whole, so that no tile crosses into the next."""
+    """Tiles of output channels; a grouped convolution keeps its groups whole, so that no tile
+    crosses into the next.
+    """
     if p.groups > 1:
         return [p.oc]
     step = 16 if p.depthwise else target.array.macs[p.x_type][1]
@@ -278,7 +298,9 @@ def fits(target: Target, p: Contraction, m: ContractionMapping, capacity: int) -
 
 
 @lru_cache(4096)
-def search(target: Target, p: Contraction, capacity: int) -> tuple[ContractionMapping, Estimate] | None:
+def search(
+    target: Target, p: Contraction, capacity: int
+) -> tuple[ContractionMapping, Estimate] | None:
     """The mapping of least estimated cycles whose buffers fit; None when none does."""
     for family in (mappings, narrow_mappings):
         found = [m for m in family(target, p) if fits(target, p, m, capacity)]

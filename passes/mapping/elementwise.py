@@ -14,7 +14,9 @@ from npu_dialect.target import Target
 
 @dataclass(frozen=True)
 class Stream:
-    """A tensor that a vector group reads or writes: extents (1 where it broadcasts or is reduced), bytes an element."""
+    """A tensor that a vector group reads or writes: extents (1 where it broadcasts or is reduced),
+    bytes an element.
+    """
 
     dims: tuple[int, ...]
     itemsize: int
@@ -23,7 +25,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """Elementwise work over `dims`, tiled along one of them; `whole` dimensions may not be cut (they are reduced)."""
+    """Elementwise work over `dims`, tiled along one of them; `whole` dimensions may not be cut
+    (they are reduced).
+    """
 
     dims: tuple[int, ...]
     inputs: tuple[Stream, ...]
@@ -37,13 +41,17 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class ElementwiseMapping:
-    """Dimensions before `axis` are looped over one by one, `axis` in steps of `chunk`, those after it are whole."""
+    """Dimensions before `axis` are looped over one by one, `axis` in steps of `chunk`, those after
+    it are whole.
+    """
 
     axis: int
     chunk: int
 
 
-def tile_dims(dims: tuple[int, ...], m: ElementwiseMapping, whole: tuple[int, ...]) -> tuple[int, ...]:
+def tile_dims(
+    dims: tuple[int, ...], m: ElementwiseMapping, whole: tuple[int, ...]
+) -> tuple[int, ...]:
     """Extents of a tile of a tensor of extents `dims`."""
     return tuple(
         d if a > m.axis or a in whole else min(d, m.chunk if a == m.axis else 1)
@@ -91,7 +99,9 @@ def estimate(target: Target, p: Elementwise, m: ElementwiseMapping) -> Estimate:
 
 
 @lru_cache(4096)
-def search(target: Target, p: Elementwise, capacity: int) -> tuple[ElementwiseMapping, Estimate] | None:
+def search(
+    target: Target, p: Elementwise, capacity: int
+) -> tuple[ElementwiseMapping, Estimate] | None:
     """The mapping of least estimated cycles whose buffers fit; None when none does."""
     best: tuple[float, int, ElementwiseMapping, Estimate] | None = None
     for axis in range(max(1, len(p.dims))):
@@ -191,7 +201,9 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
 
 
 @lru_cache(4096)
-def search_pooling(target: Target, p: Pooling, capacity: int) -> tuple[PoolingMapping, Estimate] | None:
+def search_pooling(
+    target: Target, p: Pooling, capacity: int
+) -> tuple[PoolingMapping, Estimate] | None:
     """The mapping of least estimated cycles whose buffers fit; None when none does."""
     found = [
         m

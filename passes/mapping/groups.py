@@ -1,4 +1,6 @@
-"""What a fused group asks of the machine, read off its IR: the problem that the mapper solves and the lowering emits."""
+"""What a fused group asks of the machine, read off its IR: the problem that the mapper solves and
+the lowering emits.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,8 @@ class Group:
         """The tensors that the group reads and that are not constants, each once."""
         return list(dict.fromkeys(v for v in self.op.operands if not is_constant(v)))
 
-    # --- numbers of the kernel --------------------------------------------------------------------------------
+    # --- numbers of the kernel
+    # --------------------------------------------------------------------------------
 
     @property
     def param_rows(self) -> int:
@@ -129,12 +132,15 @@ class Group:
         return tuple(int(v) for v in values(self.anchor.properties[name]))  # type: ignore[arg-type]
 
 
-# --- problems -------------------------------------------------------------------------------------------------------
+# --- problems ----------------------------------------
+# ------------------
 
 
 @dataclass(frozen=True)
 class Matrices:
-    """A matrix product as loops over batches: `x` is [batch..., M, K], `w` is [batch..., K, N], aligned in rank."""
+    """A matrix product as loops over batches: `x` is [batch..., M, K], `w` is [batch..., K, N],
+    aligned in rank.
+    """
 
     batch: tuple[int, ...]
     x_batch: tuple[int, ...]
@@ -158,23 +164,25 @@ def matrices(group: Group) -> Matrices:
 
 
 def contraction(group: Group, resident: Resident, out_resident: bool) -> Contraction:
-    """The mapper's problem for an array group; `resident` tells which tensors lie in the scratchpad."""
+    """The mapper's problem for an array group; `resident` tells which tensors lie in the
+    scratchpad.
+    """
     anchor = group.anchor
     assert anchor is not None
     x, w = (group.outer(v) for v in anchor.operands[:2])
-    common: dict[str, Any] = dict(
-        x_type=dtype_of(x).name,
-        w_type=dtype_of(w).name,
-        out_type=dtype_of(group.result).name,
-        residual_type=dtype_of(group.tensors[0]).name if group.tensors else None,
-        param_rows=group.param_rows,
-        table_bytes=group.table_bytes,
-        kernel_costs=group.plan.kernel.costs(),
-        x_resident=resident(root(x)),
-        w_resident=not is_constant(w) and resident(root(w)),
-        residual_resident=bool(group.tensors) and resident(root(group.tensors[0])),
-        out_resident=out_resident,
-    )
+    common: dict[str, Any] = {
+        "x_type": dtype_of(x).name,
+        "w_type": dtype_of(w).name,
+        "out_type": dtype_of(group.result).name,
+        "residual_type": dtype_of(group.tensors[0]).name if group.tensors else None,
+        "param_rows": group.param_rows,
+        "table_bytes": group.table_bytes,
+        "kernel_costs": group.plan.kernel.costs(),
+        "x_resident": resident(root(x)),
+        "w_resident": not is_constant(w) and resident(root(w)),
+        "residual_resident": bool(group.tensors) and resident(root(group.tensors[0])),
+        "out_resident": out_resident,
+    }
     if anchor.name == "graph.matmul":
         loops = matrices(group)
         return Contraction(
@@ -211,7 +219,9 @@ def _convolution(group: Group, x: SSAValue, w: SSAValue, common: dict[str, Any])
 
 @dataclass(frozen=True)
 class Streams:
-    """The collapsed view of a vector group: operand extents by tensor, and which dimensions are reduced."""
+    """The collapsed view of a vector group: operand extents by tensor, and which dimensions are
+    reduced.
+    """
 
     shape: Collapsed
     inputs: tuple[SSAValue, ...]
@@ -219,7 +229,9 @@ class Streams:
 
 
 def streams(group: Group) -> Streams:
-    """The tensors of a vector group (no pooling) with as few dimensions as possible; the output is the last operand."""
+    """The tensors of a vector group (no pooling) with as few dimensions as possible; the output is
+    the last operand.
+    """
     keep_last = group.param_rows > 0
     out = shape_of(group.result)
     if group.anchor is None:
@@ -263,9 +275,11 @@ def pooling(group: Group, resident: Resident, out_resident: bool) -> Pooling:
     size, strides, dilations = (group.setting(n) for n in ("kernel", "strides", "dilations"))
     return Pooling(
         oh=oh, ow=ow, channels=channels, ih=ih, iw=iw, batch=n,
-        size=(size[0], size[1]), strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]),
+        size=(size[0], size[1]), strides=(strides[0], strides[1]),
+        dilations=(dilations[0], dilations[1]),
         x_bytes=dtype_of(x).itemsize, out_bytes=dtype_of(group.result).itemsize,
-        param_rows=group.param_rows, table_bytes=group.table_bytes, kernel_costs=group.plan.kernel.costs(),
+        param_rows=group.param_rows, table_bytes=group.table_bytes,
+        kernel_costs=group.plan.kernel.costs(),
         value_type=_value_type([dtype_of(x), dtype_of(group.result)]),
         x_resident=resident(root(x)), out_resident=out_resident,
     )  # fmt: skip
@@ -274,4 +288,3 @@ def pooling(group: Group, resident: Resident, out_resident: bool) -> Pooling:
 def _value_type(types: Sequence[DType]) -> str:
     kinds = {widened(t) for t in types}
     return next(k for k in ("i64", "f32", "i32") if k in kinds)
-

@@ -1,9 +1,11 @@
-"""The plan of a function: which tensors stay in the scratchpad, and how every group is cut with what is left.
+"""The plan of a function: which tensors stay in the scratchpad, and how every group is cut with
+what is left.
 
-Groups are taken in program order. A group's result stays in the scratchpad when the group, mapped into what the live
-tensors leave, is estimated to be no slower than with its result in dram (a later load counted). Where a group then
-does not fit, the largest tensor that is live across it goes to dram and planning starts again; that ends, since there
-are only so many tensors. At last the offsets themselves are tried, with the lifetimes that tile-allocate will see.
+Groups are taken in program order. A group's result stays in the scratchpad when the group, mapped
+into what the live tensors leave, is estimated to be no slower than with its result in dram (a later
+load counted). Where a group then does not fit, the largest tensor that is live across it goes to
+dram and planning starts again; that ends, since there are only so many tensors. At last the offsets
+themselves are tried, with the lifetimes that tile-allocate will see.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Step:
 
     group: Group
     mapping: AnyMapping | None = None
-    buffers: list[Buffer] = field(default_factory=lambda: [])
+    buffers: list[Buffer] = field(default_factory=list)
     cycles: float = 0.0
 
 
@@ -62,7 +64,7 @@ class Plan:
     resident: set[SSAValue]
 
 
-class NoRoom(Exception):
+class NoRoomError(Exception):
     """A group whose buffers do not fit beside what is live; `step` numbers it."""
 
     def __init__(self, step: int):
@@ -117,7 +119,7 @@ class Planner:
                 plan = self._attempt()
                 self._check_offsets(plan)
                 return plan
-            except NoRoom as full:
+            except NoRoomError as full:
                 self._spill(full.step)
 
     def _attempt(self) -> Plan:
@@ -143,10 +145,12 @@ class Planner:
                 resident.update(t.value for t in results)
                 return here
         if away is None:
-            raise NoRoom(number)
+            raise NoRoomError(number)
         return away
 
-    def _try(self, group: Group, resident: set[SSAValue], out_resident: bool, room: int) -> Step | None:
+    def _try(
+        self, group: Group, resident: set[SSAValue], out_resident: bool, room: int
+    ) -> Step | None:
         if room < 0:
             return None
         p = problem(group, resident, out_resident)
@@ -163,7 +167,7 @@ class Planner:
         return Step(group, mapping, buffers_of(p, mapping), estimate.cycles)
 
     def _check_offsets(self, plan: Plan) -> None:
-        """Raises NoRoom where the offsets do not come out although the sums do."""
+        """Raises NoRoomError where the offsets do not come out although the sums do."""
         items: list[allocation.Buffer] = []
         for value in plan.resident:
             t = self.tensors[value]
@@ -176,7 +180,7 @@ class Planner:
             allocation.allocate(items, self.capacity)
         except allocation.Overflow:
             peak = max(range(len(plan.steps)), key=lambda n: self._live(plan.resident, n))
-            raise NoRoom(peak) from None
+            raise NoRoomError(peak) from None
 
     @staticmethod
     def _item(number: int, lower: int, upper: int, size: int) -> allocation.Buffer:
@@ -199,13 +203,15 @@ class Planner:
             Code.CAPACITY,
             "the smallest tile of an operation must fit the scratchpad",
             found=f"no mapping of {group.name} within {self.capacity} bytes",
-            remedy="a target with more scratchpad, a smaller dtype, or placing the operation on the host",
+            remedy="a target with more scratchpad, a smaller dtype, or placing it on the host",
             source=group.op,
         )
 
 
 def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:
-    """Every tensor that a group writes. One may stay unless the host, the caller or the program's end needs it."""
+    """Every tensor that a group writes. One may stay unless the host, the caller or the program's
+    end needs it.
+    """
     number = {group.op: n for n, group in enumerate(groups)}
     found: dict[SSAValue, Tensor] = {}
     for group in groups:
@@ -225,4 +231,3 @@ def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:
         if tensor is not None:
             tensor.may_stay = False
     return found
-

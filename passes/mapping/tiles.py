@@ -47,7 +47,8 @@ def trips(extent: int, tile: int) -> int:
 
 
 def candidates(extent: int, step: int = 1) -> list[int]:
-    """Tile sizes worth trying, greatest first: the extent cut into 1, 2, 3, ... nearly equal parts, in multiples of `step`.
+    """Tile sizes worth trying, greatest first: the extent cut into 1, 2, 3, ... nearly equal parts,
+    in multiples of `step`.
 
     Beyond eight parts their number grows by a quarter each time, down to tiles of one step.
     """

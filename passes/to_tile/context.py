@@ -31,10 +31,12 @@ class Lowering:
 
     target: Target
     builder: Builder
-    memory: dict[SSAValue, SSAValue] = field(default_factory=lambda: {})
-    constants: dict[BlobAttr, SSAValue] = field(default_factory=lambda: {})
+    memory: dict[SSAValue, SSAValue] = field(default_factory=dict)
+    constants: dict[BlobAttr, SSAValue] = field(default_factory=dict)
 
-    def buffer(self, value: SSAValue, location: LocationAttr, shape: Sequence[int] | None = None) -> SSAValue:
+    def buffer(
+        self, value: SSAValue, location: LocationAttr, shape: Sequence[int] | None = None
+    ) -> SSAValue:
         """The memory of a tensor, in its own shape or in another one of as many elements."""
         base = root(value)
         if base not in self.memory:
@@ -54,7 +56,9 @@ class Lowering:
         """A constant in dram; equal ones share their memory."""
         assert isinstance(blob, BlobAttr)
         if blob not in self.constants:
-            self.constants[blob] = self.builder.insert(tile.ConstantOp(blob, location=location)).result
+            self.constants[blob] = self.builder.insert(
+                tile.ConstantOp(blob, location=location)
+            ).result
         return self.constants[blob]
 
     def data(self, array: npt.NDArray[np.generic], location: LocationAttr) -> SSAValue:
@@ -77,7 +81,9 @@ class Lowering:
 
 @dataclass
 class Nest:
-    """A point inside a loop nest: a builder and the location that every operation of the nest carries."""
+    """A point inside a loop nest: a builder and the location that every operation of the nest
+    carries.
+    """
 
     builder: Builder
     location: LocationAttr
@@ -115,9 +121,13 @@ class Nest:
             return buffer
         return self.builder.insert(tile.ReshapeOp(buffer, shape, location=self.location)).result
 
-    def local(self, view: SSAValue, depth: int, label: str, space: str = "spm", dtype: DType | None = None) -> SSAValue:
+    def local(
+        self, view: SSAValue, depth: int, label: str, space: str = "spm", dtype: DType | None = None
+    ) -> SSAValue:
         """A tile buffer of the extents of `view`."""
-        op = tile.AllocOp.of(view, space, dtype=dtype, depth=depth, label=label, location=self.location)
+        op = tile.AllocOp.of(
+            view, space, dtype=dtype, depth=depth, label=label, location=self.location
+        )
         return self.builder.insert(op).result
 
     def load(self, view: SSAValue, depth: int, label: str) -> SSAValue:
@@ -129,7 +139,8 @@ class Nest:
         return buffer
 
     def copy(self, source: SSAValue, destination: SSAValue) -> None:
-        """A copy that is complete when the next operation starts, as far as the program's meaning goes.
+        """A copy that is complete when the next operation starts, as far as the program's meaning
+        goes.
 
         What really overlaps is decided by the schedule, from the memory that operations touch.
         """
@@ -137,7 +148,9 @@ class Nest:
         self.builder.insert(tile.WaitOp(token.results[0], location=self.location))
 
     def target_of(self, view: SSAValue, depth: int, label: str) -> SSAValue:
-        """Where to compute what shall end in `view`: there where it lies in the scratchpad, else in a tile buffer."""
+        """Where to compute what shall end in `view`: there where it lies in the scratchpad, else in
+        a tile buffer.
+        """
         return view if space_of(view) == "spm" else self.local(view, depth, label)
 
     def store(self, computed: SSAValue, view: SSAValue) -> None:

@@ -1,7 +1,8 @@
 """Array groups: convolutions and matrix products with their output stage, as one loop nest.
 
-With the order `weights_outer` the loops are groups, output channels, batch, rows, columns; with `rows_outer` batch,
-groups, rows, columns, output channels. Loops of one trip are left out. The reduction is innermost.
+With the order `weights_outer` the loops are groups, output channels, batch, rows, columns; with
+`rows_outer` batch, groups, rows, columns, output channels. Loops of one trip are left out. The
+reduction is innermost.
 
 Weights lie in dram as [OC, KH, KW, IC], so that a tile of output channels is one contiguous piece.
 """
@@ -65,7 +66,8 @@ class ContractionLowering:
     def _resident(self, value: SSAValue) -> bool:
         return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
 
-    # --- operands ---------------------------------------------------------------------------------------------
+    # --- operands
+    # ---------------------------------------------------------------------------------------------
 
     def _prepare(self, resident: bool) -> None:
         low, group = self.low, self.group
@@ -86,7 +88,9 @@ class ContractionLowering:
         if group.tensors:
             self.residual = low.buffer(group.tensors[0], self.location, out_shape)
         plan = group.plan
-        self.params = None if plan.params is None else low.data(plan.params.view(np.int32), self.location)
+        self.params = (
+            None if plan.params is None else low.data(plan.params.view(np.int32), self.location)
+        )
         self.table = None if plan.table is None else low.data(plan.table, self.location)
         self.packed = low.data(self._packed(), self.location) if is_constant(self.w) else None
 
@@ -99,12 +103,17 @@ class ContractionLowering:
         owner = cast(OpResult, root(self.w)).op
         array = cast(BlobAttr, owner.properties["value"]).data.array.reshape(shape_of(self.w))
         if self.is_matmul:
-            return array.reshape(array.shape[-2:]).T if array.size == self.p.ic * self.p.oc else np.swapaxes(array, -1, -2)
+            return (
+                array.reshape(array.shape[-2:]).T
+                if array.size == self.p.ic * self.p.oc
+                else np.swapaxes(array, -1, -2)
+            )
         if self.p.depthwise:
             return array[:, :, 0, :].transpose(2, 0, 1)
         return array.transpose(3, 0, 1, 2)
 
-    # --- the nest ---------------------------------------------------------------------------------------------
+    # --- the nest
+    # ---------------------------------------------------------------------------------------------
 
     def emit(self) -> None:
         """Writes the nest."""
@@ -147,7 +156,8 @@ class ContractionLowering:
             found.append(index)
         return nest, tuple(found)
 
-    # --- loads ------------------------------------------------------------------------------------------------
+    # --- loads ----------------------------------------
+    # ------------
 
     def _channels(self, at: Loops, offset_by_group: bool = True) -> Span:
         """The output channels of a tile."""
@@ -177,7 +187,9 @@ class ContractionLowering:
         if self.is_matmul:
             batch = self._batch_spans(at, self.matrices.w_batch) if self.p.batched_weights else []
             view = nest.view(self.packed, [*batch, channels, reduction])
-            matrix = self._matrix(nest, nest.load(view, depth, "weights"), channels.size, reduction.size)
+            matrix = self._matrix(
+                nest, nest.load(view, depth, "weights"), channels.size, reduction.size
+            )
             return nest.transpose(matrix, (1, 0))
         if self.p.depthwise:
             view = nest.view(self.packed, [channels, self.p.kh, self.p.kw])
@@ -187,9 +199,13 @@ class ContractionLowering:
 
     def _dynamic_weights(self, nest: Nest, at: Loops, reduction: Span, depth: int) -> SSAValue:
         shape = (*self.matrices.w_batch, self.matrices.k, self.matrices.n)
-        buffer = Lowering.reshaped(self._low_at(nest), self.low.memory[root(self.w)], shape, self.location)
+        buffer = Lowering.reshaped(
+            self._low_at(nest), self.low.memory[root(self.w)], shape, self.location
+        )
         channels = along(self.m.channels, at.channels, self.m.channels)
-        view = nest.view(buffer, [*self._batch_spans(at, self.matrices.w_batch), reduction, channels])
+        view = nest.view(
+            buffer, [*self._batch_spans(at, self.matrices.w_batch), reduction, channels]
+        )
         return self._matrix(nest, nest.load(view, depth, "weights"), reduction.size, channels.size)
 
     def _low_at(self, nest: Nest) -> Lowering:
@@ -211,14 +227,18 @@ class ContractionLowering:
         (sh, sw), (dh, dw) = self.p.strides, self.p.dilations
         rows = input_extent(self.m.rows, self.p.kh, sh, dh)
         cols = input_extent(self.m.cols, self.p.kw, sw, dw)
-        return along(rows, at.rows, self.m.rows * sh, -top), along(cols, at.cols, self.m.cols * sw, -left)
+        return along(rows, at.rows, self.m.rows * sh, -top), along(
+            cols, at.cols, self.m.cols * sw, -left
+        )
 
     def _load_x(self, nest: Nest, at: Loops) -> SSAValue:
         depth = self.depth.get("x", 1)
         if self.is_matmul:
             rows = along(self.m.rows, at.rows, self.m.rows)
             inner = along(self.m.reduction, at.reduction, self.m.reduction)
-            view = nest.view(self.x_buffer, [*self._batch_spans(at, self.matrices.x_batch), rows, inner])
+            view = nest.view(
+                self.x_buffer, [*self._batch_spans(at, self.matrices.x_batch), rows, inner]
+            )
             return self._matrix(nest, nest.load(view, depth, "x"), rows.size, inner.size)
         rows, cols = self._windows(at)
         channels = self._input_channels(at)
@@ -245,14 +265,17 @@ class ContractionLowering:
             return buffer
         return self._matrix(nest, buffer, self.m.rows, self.m.channels)
 
-    # --- one tile ---------------------------------------------------------------------------------------------
+    # --- one tile
+    # ---------------------------------------------------------------------------------------------
 
     def _tile(self, nest: Nest, at: Loops, fixed: Weights, x: SSAValue | None) -> None:
         spans = self._output_spans(at)
         place = nest.view(self.out_buffer, spans)
         residual = None
         if self.residual is not None:
-            loaded = nest.load(nest.view(self.residual, spans), self.depth.get("residual", 1), "residual")
+            loaded = nest.load(
+                nest.view(self.residual, spans), self.depth.get("residual", 1), "residual"
+            )
             residual = self._as_result(nest, loaded)
         computed = nest.target_of(place, self.depth.get("out", 1), "out")
         out = self._as_result(nest, computed)
@@ -269,24 +292,26 @@ class ContractionLowering:
         nest.store(computed, place)
 
     def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
-        common: dict[str, Any] = dict(
-            out=more.out,
-            kernel=self.group.plan.kernel,
-            params=more.fixed.params,
-            table=more.fixed.table,
-            residual=more.residual,
-            acc=more.acc,
-            reduction=[] if at.reduction is None else [at.reduction],
-            x_zero=self.group.zero(self.x),
-            w_zero=self.group.zero(self.w),
-            location=self.location,
-        )
+        common: dict[str, Any] = {
+            "out": more.out,
+            "kernel": self.group.plan.kernel,
+            "params": more.fixed.params,
+            "table": more.fixed.table,
+            "residual": more.residual,
+            "acc": more.acc,
+            "reduction": [] if at.reduction is None else [at.reduction],
+            "x_zero": self.group.zero(self.x),
+            "w_zero": self.group.zero(self.w),
+            "location": self.location,
+        }
         if self.is_matmul:
             nest.insert(tile.MatmulOp(x, w, **common))
             return
         cls = tile.DepthwiseConv2DOp if self.p.depthwise else tile.Conv2DOp
         windows = self._windows(at)
-        nest.insert(cls(x, w, windows, strides=self.p.strides, dilations=self.p.dilations, **common))
+        nest.insert(
+            cls(x, w, windows, strides=self.p.strides, dilations=self.p.dilations, **common)
+        )
 
 
 @dataclass

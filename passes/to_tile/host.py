@@ -12,7 +12,9 @@ from npu_dialect.passes.to_tile.context import Lowering
 
 
 class HostLowering:
-    """One task of the host: `host` for what the accelerator lacks, `io` for conversions at the boundary."""
+    """One task of the host: `host` for what the accelerator lacks, `io` for conversions at the
+    boundary.
+    """
 
     def __init__(self, low: Lowering, group: Group, module: ModuleOp, number: int):
         self.low, self.group, self.module = low, group, module
@@ -42,5 +44,7 @@ class HostLowering:
                 block.add_op(ReturnOp(*(values[v] for v in op.operands)))
             else:
                 block.add_op(op.clone(values))
-        types = FunctionType.from_lists(list(source.arg_types), [r.type for r in self.group.op.results])
+        types = FunctionType.from_lists(
+            list(source.arg_types), [r.type for r in self.group.op.results]
+        )
         return FuncOp(self.name, types, Region(block), visibility="private")

@@ -37,7 +37,9 @@ class MoveLowering:
         lower(self)
 
     def _refuse(self, rule: str) -> Exception:
-        return error(Code.NOT_LOWERABLE, rule, source=self.group.op, remedy="placing it on the host")
+        return error(
+            Code.NOT_LOWERABLE, rule, source=self.group.op, remedy="placing it on the host"
+        )
 
     def source(self, number: int, shape: Sequence[int] | None = None) -> SSAValue:
         """The memory of an operand, in its own shape or another."""
@@ -63,7 +65,9 @@ def _transpose(m: MoveLowering) -> None:
     m.nest.copy(moved, m.result([dims[p] for p in permutation]))
 
 
-def merge_permutation(shape: Sequence[int], permutation: Sequence[int]) -> tuple[list[int], list[int]]:
+def merge_permutation(
+    shape: Sequence[int], permutation: Sequence[int]
+) -> tuple[list[int], list[int]]:
     """The same transposition with dimensions of 1 dropped and those that stay neighbours merged."""
     order = [p for p in permutation if shape[p] != 1]
     runs: list[list[int]] = []
@@ -114,7 +118,9 @@ def _pad(m: MoveLowering) -> None:
 
 def _broadcast(m: MoveLowering) -> None:
     shape = shape_of(m.op.results[0])
-    source = m.source(0, (1,) * (len(shape) - len(shape_of(m.op.operands[0]))) + shape_of(m.op.operands[0]))
+    source = m.source(
+        0, (1,) * (len(shape) - len(shape_of(m.op.operands[0]))) + shape_of(m.op.operands[0])
+    )
     wide = tile.BroadcastOp(source, shape, location=m.location)
     m.nest.insert(wide)
     m.nest.copy(wide.result, m.result())

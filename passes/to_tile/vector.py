@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import IntegerAttr
+from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import tile
 from npu_dialect.graph.base import shape_of
@@ -64,7 +64,9 @@ class VectorLowering:
         self._tile(nest, indices, params, table)
 
     def _spans(self, dims: Sequence[int], indices: Sequence[Index]) -> list[Span]:
-        """The part of a tensor that a tile needs: all of a dimension it broadcasts along, or that is reduced."""
+        """The part of a tensor that a tile needs: all of a dimension it broadcasts along, or that
+        is reduced.
+        """
         sizes = mapper.tile_dims(tuple(dims), self.m, self.p.whole)
         spans: list[Span] = []
         for axis, (extent, size) in enumerate(zip(dims, sizes, strict=True)):
@@ -77,7 +79,9 @@ class VectorLowering:
     ) -> None:
         shapes = self.streams.shape.operands
         loaded = [
-            nest.load(nest.view(b, self._spans(dims, indices)), self.depth.get(f"in{i}", 1), f"in{i}")
+            nest.load(
+                nest.view(b, self._spans(dims, indices)), self.depth.get(f"in{i}", 1), f"in{i}"
+            )
             for i, (b, dims) in enumerate(zip(self.inputs, shapes, strict=False))
         ]
         spans = self._spans(shapes[-1], indices)
@@ -89,26 +93,42 @@ class VectorLowering:
         nest.store(out, place)
 
     def _compute(
-        self, nest: Nest, loaded: list[SSAValue], out: SSAValue, params: SSAValue | None, table: SSAValue | None
+        self,
+        nest: Nest,
+        loaded: list[SSAValue],
+        out: SSAValue,
+        params: SSAValue | None,
+        table: SSAValue | None,
     ) -> None:
         anchor = self.group.anchor
         kernel = self.group.plan.kernel
         if anchor is None:
-            op = tile.VectorOp(loaded, out, kernel, params=params, table=table, location=self.location)
+            op = tile.VectorOp(
+                loaded, out, kernel, params=params, table=table, location=self.location
+            )
             nest.insert(op)
             return
         zero = self.group.zero(anchor.operands[0]) if anchor.name == "graph.reduce_sum" else 0
         nest.insert(
             tile.ReduceOp(
-                loaded[0], out, REDUCTIONS[anchor.name], self.p.whole, x_zero=zero,
-                kernel=kernel if kernel.steps else None, params=params, table=table, location=self.location,
-            )  # fmt: skip
+                loaded[0],
+                out,
+                REDUCTIONS[anchor.name],
+                self.p.whole,
+                x_zero=zero,
+                kernel=kernel if kernel.steps else None,
+                params=params,
+                table=table,
+                location=self.location,
+            )
         )
 
 
 @dataclass
 class Fixed:
-    """The kernel's parameters and table: constants of the function, loaded once for a whole nest."""
+    """The kernel's parameters and table: constants of the function, loaded once for a whole
+    nest.
+    """
 
     params: SSAValue | None
     table: SSAValue | None
@@ -143,7 +163,9 @@ class PoolingLowering:
         self.anchor = anchor
         low.allocate_result(group, group.result, resident)
         self.fixed = Fixed.of(low, group)
-        self.x = low.buffer(group.outer(anchor.operands[0]), self.location, shape_of(anchor.operands[0]))
+        self.x = low.buffer(
+            group.outer(anchor.operands[0]), self.location, shape_of(anchor.operands[0])
+        )
         self.out = low.buffer(group.result, self.location, shape_of(anchor.results[0]))
 
     def _resident(self, value: SSAValue) -> bool:
@@ -165,7 +187,7 @@ class PoolingLowering:
         out = nest.target_of(place, self.depth.get("out", 1), "out")
         if params is not None:
             params = nest.view(params, [self.p.param_rows, channels])
-        self._compute(nest, loaded, out, windows, params, table)
+        self._compute(nest, loaded, out, windows, (params, table))
         nest.store(out, place)
 
     def _windows(self, y: Index) -> list[Span]:
@@ -180,21 +202,28 @@ class PoolingLowering:
         x: SSAValue,
         out: SSAValue,
         windows: list[Span],
-        params: SSAValue | None,
-        table: SSAValue | None,
+        fixed: tuple[SSAValue | None, SSAValue | None],
     ) -> None:
         kind = POOLS[self.anchor.name]
         kernel = self.group.plan.kernel
-        include = self.anchor.properties.get("count_include_pad")
         op = tile.Pool2DOp(
-            x, out, kind, self.p.size, windows, strides=self.p.strides, dilations=self.p.dilations,
-            count_include_pad=include is not None and bool(cast(object, include)) and _flag(include),
+            x,
+            out,
+            kind,
+            self.p.size,
+            windows,
+            strides=self.p.strides,
+            dilations=self.p.dilations,
+            count_include_pad=_is_set(self.anchor.properties.get("count_include_pad")),
             x_zero=self.group.zero(self.anchor.operands[0]) if kind == "sum" else 0,
-            kernel=kernel if kernel.steps else None, params=params, table=table, location=self.location,
-        )  # fmt: skip
+            kernel=kernel if kernel.steps else None,
+            params=fixed[0],
+            table=fixed[1],
+            location=self.location,
+        )
         nest.insert(op)
 
 
-def _flag(attribute: object) -> bool:
-    value = getattr(attribute, "value", None)
-    return bool(getattr(value, "data", value))
+def _is_set(attribute: Attribute | None) -> bool:
+    """Whether a flag is present and not 0."""
+    return isinstance(attribute, IntegerAttr) and attribute.value.data != 0

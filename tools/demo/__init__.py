@@ -1,1 +1,3 @@
-"""The demonstration: a small network trained on real images, quantized, compiled, simulated and compared."""
+"""The demonstration: a small network trained on real images, quantized, compiled, simulated and
+compared.
+"""

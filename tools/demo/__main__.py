@@ -1,4 +1,6 @@
-"""make demo: train a CNN on handwritten digits, quantize it, compile it for an NPU, run every test image, compare."""
+"""make demo: train a CNN on handwritten digits, quantize it, compile it for an NPU, run every test
+image, compare.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ def compile_model(path: Path, target: str, folder: Path) -> Program:
 
 
 def simulate(program: Program, images: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Run]:
-    """Logits of all images, and the run of the last one (time and energy do not depend on the data)."""
+    """Logits of all images, and the run of the last one (time and energy do not depend on the
+    data).
+    """
     import numpy as np
 
     from npu_dialect.runtime.simulator import Session

@@ -1,7 +1,8 @@
-"""A small CNN for scikit-learn's handwritten digits: data, training, export to ONNX, quantization by onnxruntime.
+"""A small CNN for scikit-learn's handwritten digits: data, training, export to ONNX, quantization
+by onnxruntime.
 
-The data set is the test part of the UCI "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998),
-1,797 images of 8 x 8 pixels with values 0..16, which scikit-learn ships.
+The data set is the test part of the UCI "Optical Recognition of Handwritten Digits" (E. Alpaydin,
+C. Kaynak, 1998), 1,797 images of 8 x 8 pixels with values 0..16, which scikit-learn ships.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def export(net: Any, path: Path) -> None:
 
 
 def quantize(source: Path, path: Path, digits: Digits) -> None:
-    """onnxruntime's static quantization of `source`: QDQ form, u8 activations, s8 weights per channel."""
+    """onnxruntime's static quantization of `source`: QDQ form, u8 activations, s8 weights per
+    channel.
+    """
     from onnxruntime import quantization as q  # type: ignore[import-untyped]
 
     class Reader(q.CalibrationDataReader):
@@ -142,7 +145,9 @@ def quantize(source: Path, path: Path, digits: Digits) -> None:
 
 
 def run_onnxruntime(path: Path, images: Images, optimize: bool = False) -> npt.NDArray[np.float32]:
-    """Logits [N, 10] by onnxruntime, one image per call; graph optimizations off unless asked for."""
+    """Logits [N, 10] by onnxruntime, one image per call; graph optimizations off unless asked
+    for.
+    """
     import onnxruntime as ort  # type: ignore[import-untyped]
 
     options = ort.SessionOptions()
