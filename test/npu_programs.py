@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from npu_dialect import dtypes
-from npu_dialect.dtypes import DType
+from npu_dialect.dtypes import DType, i8, i32
 from npu_dialect.kernel import Kernel, KernelBuilder
 from npu_dialect.machine import Machine, Operand
 from npu_dialect.npu import encoding
-from npu_dialect.npu.arrays import MatmulOp
+from npu_dialect.npu.arrays import Conv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction, Wait
 from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
 from npu_dialect.npu.structure import RepeatOp
-from npu_dialect.npu.vectors import VectorOp
+from npu_dialect.npu.vectors import Pool2DOp, VectorOp
 from npu_dialect.runtime.program import (
     Binding,
     Constant,
@@ -105,11 +105,15 @@ def kernel_of(dtype: DType, *steps: tuple[str, tuple[int | float, ...]], output:
     return builder.build(output)
 
 
-def machine(target: str = "edge256", dram: int = 1 << 16, kernels: Sequence[Kernel] = ()) -> Machine:
+def machine(
+    target: str = "edge256", dram: int = 1 << 16, kernels: Sequence[Kernel] = ()
+) -> Machine:
     return Machine(load_target(target), dram, kernels)
 
 
-def place(machine: Machine, address: int, array: np.ndarray[Any, Any], space: str = "spm") -> Operand:
+def place(
+    machine: Machine, address: int, array: np.ndarray[Any, Any], space: str = "spm"
+) -> Operand:
     """Writes an array to memory; its operand."""
     operand = dense(space, address, dtypes.BY_NUMPY[array.dtype], array.shape)
     np.copyto(machine.view(operand), array)
@@ -148,3 +152,53 @@ def reference_conv(
                 products = (x[r, c].astype(np.int64) - x_zero) @ (w[i, j].astype(np.int64) - w_zero)
                 sums[row, column] += products
     return sums
+
+
+X = np.random.default_rng(0).integers(-128, 128, (8, 8, 4)).astype(np.int8)
+W = np.random.default_rng(1).integers(-128, 128, (3, 3, 4, 8)).astype(np.int8)
+
+
+def convolve_and_pool() -> Program:
+    """Weights and image from dram, a convolution, a sum over 2 x 2 windows, the result to dram."""
+    weights, image = dense("spm", 0, i8, [3, 3, 4, 8]), dense("spm", 1024, i8, [8, 8, 4])
+    sums, pooled = dense("spm", 2048, i32, [8, 8, 8]), dense("spm", 8192, i32, [4, 4, 8])
+    given, result = dense("dram", 4096, i8, [8, 8, 4]), dense("dram", 8192, i32, [4, 4, 8])
+    ops = [
+        copy(dense("dram", 0, i8, [3, 3, 4, 8]), weights),
+        copy(given, image),
+        Conv2DOp(
+            input=image,
+            weights=weights,
+            output=sums,
+            kernel=0,
+            accumulate=0,
+            strides=(1, 1),
+            dilations=(1, 1),
+            pads=(1, 1),
+            x_zero=3,
+            w_zero=0,
+            waits=waits(dma=2),
+        ),
+        Pool2DOp(
+            input=sums,
+            output=pooled,
+            kind="sum",
+            size=(2, 2),
+            strides=(2, 2),
+            dilations=(1, 1),
+            pads=(0, 0, 0, 0),
+            x_zero=0,
+            count_include_pad=0,
+            waits=waits(mxu=1),
+        ),
+        copy(pooled, result, waits=waits(vpu=1)),
+    ]
+    return program(
+        ops,
+        inputs={"image": given},
+        outputs={"sums": result},
+        constants={0: W},
+        kernels=[kernel_of(i32, output=i32)],
+        layers=["conv", "conv", "conv", "pool", "pool"],
+        tensors=[TensorRecord(2, binding("conv", sums))],
+    )

@@ -68,7 +68,13 @@ def test_a_fill_writes_the_bits_of_one_element(value: float):
 
 
 def windows(**changes: Any) -> dict[str, Any]:
-    return {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0), "x_zero": 0, "w_zero": 0} | changes
+    return {
+        "strides": (1, 1),
+        "dilations": (1, 1),
+        "pads": (0, 0),
+        "x_zero": 0,
+        "w_zero": 0,
+    } | changes
 
 
 @pytest.mark.parametrize(

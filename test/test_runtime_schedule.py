@@ -75,9 +75,7 @@ def test_a_wait_for_another_core_counts_that_core():
 
 def test_a_repeat_is_served_trip_by_trip():
     copies = RepeatOp(2, [on("dma", address_steps=(8,))])
-    sums = RepeatOp(
-        2, [on("mxu", waits=waits(dma=1), address_steps=(0, 0, 0), wait_steps=(1,))]
-    )
+    sums = RepeatOp(2, [on("mxu", waits=waits(dma=1), address_steps=(0, 0, 0), wait_steps=(1,))])
     found = plan(copies, sums)
     assert [i for i, _ in found.program.executed] == [0, 0, 1, 1]
     assert list(found.order("dma-late")) == [0, 2, 1, 3]

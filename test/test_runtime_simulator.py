@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from npu_programs import (
-    binding,
+    W,
+    X,
+    convolve_and_pool,
     copy,
     dense,
     fill,
@@ -18,65 +20,15 @@ from npu_programs import (
 )
 
 from npu_dialect.diagnostics import CompileError
-from npu_dialect.dtypes import f32, i8, i32
+from npu_dialect.dtypes import f32, i8
 from npu_dialect.machine import Operand
-from npu_dialect.npu.arrays import Conv2DOp
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.structure import RepeatOp
-from npu_dialect.npu.vectors import Pool2DOp, VectorOp
-from npu_dialect.runtime.program import HostCode, Program, TensorRecord
+from npu_dialect.npu.vectors import VectorOp
+from npu_dialect.runtime.program import HostCode, Program
 from npu_dialect.runtime.schedule import POLICIES
 from npu_dialect.runtime.simulator import Session, Step, simulate
-
-X = np.random.default_rng(0).integers(-128, 128, (8, 8, 4)).astype(np.int8)
-W = np.random.default_rng(1).integers(-128, 128, (3, 3, 4, 8)).astype(np.int8)
-
-
-def convolve_and_pool() -> Program:
-    """Weights and image from dram, a convolution, a sum over windows of 2 x 2, the result to dram."""
-    weights, image = dense("spm", 0, i8, [3, 3, 4, 8]), dense("spm", 1024, i8, [8, 8, 4])
-    sums, pooled = dense("spm", 2048, i32, [8, 8, 8]), dense("spm", 8192, i32, [4, 4, 8])
-    given, result = dense("dram", 4096, i8, [8, 8, 4]), dense("dram", 8192, i32, [4, 4, 8])
-    ops = [
-        copy(dense("dram", 0, i8, [3, 3, 4, 8]), weights),
-        copy(given, image),
-        Conv2DOp(
-            input=image,
-            weights=weights,
-            output=sums,
-            kernel=0,
-            accumulate=0,
-            strides=(1, 1),
-            dilations=(1, 1),
-            pads=(1, 1),
-            x_zero=3,
-            w_zero=0,
-            waits=waits(dma=2),
-        ),
-        Pool2DOp(
-            input=sums,
-            output=pooled,
-            kind="sum",
-            size=(2, 2),
-            strides=(2, 2),
-            dilations=(1, 1),
-            pads=(0, 0, 0, 0),
-            x_zero=0,
-            count_include_pad=0,
-            waits=waits(mxu=1),
-        ),
-        copy(pooled, result, waits=waits(vpu=1)),
-    ]
-    return program(
-        ops,
-        inputs={"image": given},
-        outputs={"sums": result},
-        constants={0: W},
-        kernels=[kernel_of(i32, output=i32)],
-        layers=["conv", "conv", "conv", "pool", "pool"],
-        tensors=[TensorRecord(2, binding("conv", sums))],
-    )
 
 
 def expected(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -262,5 +214,5 @@ def test_a_fault_names_the_instruction_and_its_layer(observed: bool):
         simulate(made, {}, tensors=observed)
     assert str(raised.value) == (
         "error[NPU0505]: conv2: instruction 1 (npu.dma_fill) must be executable; found "
-        "MemoryFault: an operand must lie in spm [0, 0x80000), found [0x40000000, 0x40000004)"
+        "MemoryFaultError: an operand must lie in spm [0, 0x80000), found [0x40000000, 0x40000004)"
     )

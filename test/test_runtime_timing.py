@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -136,7 +137,9 @@ def test_io_takes_no_time_of_the_makespan_and_is_reported_apart():
     assert found.timing.start.tolist() == [0, 0]
     assert [row.name for row in found.layers] == ["conv"]
     assert found.cycles == 34 + 500
-    assert [(row.name, dict(row.busy), row.cycles) for row in found.io] == [("image", {"io": 2160}, 0)]
+    assert [(row.name, dict(row.busy), row.cycles) for row in found.io] == [
+        ("image", {"io": 2160}, 0)
+    ]
 
 
 ENGINES = ("dma", "mxu", "vpu")
@@ -165,7 +168,7 @@ def test_the_critical_path_covers_the_makespan_exactly(
     found = times(*schedule)
     edges = [(s.begin, s.end) for s in found.critical]
     assert sum(e - b for b, e in edges) == found.makespan
-    assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(edges))
 
 
 @settings(max_examples=50, deadline=None)

@@ -36,14 +36,20 @@ class ArrayInstruction(Instruction):
     params = opt_prop_def(OperandField("read", ("spm",)))
     """[rows, channels] 4-byte words for the kernel."""
     residual = opt_prop_def(OperandField("read", ("spm",)))
+    """Shaped like the output."""
     table = opt_prop_def(OperandField("read", ("spm",)))
+    """256 entries for the kernel's look-ups."""
     partial = opt_prop_def(OperandField("update", ("acc",)))
+    """Sums that come in or stay; shaped like the output."""
     output = opt_prop_def(OperandField("write", ("spm",)))
     accumulate = prop_def(Int(1))
+    """Whether the sums start from `partial`."""
     kernel = opt_prop_def(Int(16))
+    """Number of the kernel."""
     x_zero = prop_def(Int(17, signed=True))
     """Subtracted from every input element; padding is zero after that."""
     w_zero = prop_def(Int(17, signed=True))
+    """Subtracted from every weight."""
 
     def verify_(self) -> None:
         values = self.values()

@@ -21,7 +21,12 @@ class HostOp(Instruction):
     """Runs host function number `function` of the program on whole arrays in dram.
 
     `place` is the queue: `host` for operations that the accelerator lacks, `io` for conversions of
-    the program's inputs and outputs. `macs` and `elements` are the work, for the cost.
+    the program's inputs and outputs.
+
+    ```
+    npu.host place = host, function = 0, inputs = [<dram, 0x0, f32, [10], [4]>],
+             outputs = [<dram, 0x40, f32, [10], [4]>], macs = 0, elements = 10
+    ```
     """
 
     name = "npu.host"
@@ -33,6 +38,7 @@ class HostOp(Instruction):
     inputs = prop_def(OperandsField("read", ("dram",)))
     outputs = prop_def(OperandsField("write", ("dram",)))
     macs = prop_def(Int(48))
+    """Multiply-accumulates of the task, for its cost; `elements`: its other operations."""
     elements = prop_def(Int(48))
 
     @property

@@ -32,6 +32,7 @@ class VectorInstruction(Instruction):
     table = opt_prop_def(OperandField("read", ("spm",)))
     output = prop_def(OperandField("write", ("spm",)))
     kernel = opt_prop_def(Int(16))
+    """Number of the kernel; without one the result is stored as it is."""
 
     def finish(self, machine: Machine, values: Values, tensors: Sequence[Array]) -> None:
         """Applies the kernel, where there is one, and stores."""
@@ -98,6 +99,11 @@ class ReduceOp(VectorInstruction):
     row-major ascending.
 
     Integer sums are int32 (wrapping), of elements minus `x_zero`; float sums are f32.
+
+    ```
+    npu.reduce input = <spm, 0x0, i8, [49, 64], [64, 1]>, kind = sum, x_zero = -3, axes = 1,
+               output = <spm, 0x1000, i32, [1, 64], [256, 4]>
+    ```
     """
 
     name = "npu.reduce"
@@ -133,8 +139,11 @@ class Pool2DOp(VectorInstruction):
     """Pools one tile: input [H, W, C], output [OH, OW, C]; `avg` divides an f32 sum by its count of
     elements.
 
-    Padding takes part as the least value (max) or as zero (sum, avg); avg counts it where
-    `count_include_pad` is set.
+    Padding takes part as the least value (max) or as zero (sum, avg).
+
+    ```
+    npu.pool2d input = <spm, 0x0, i8, [4, 32, 16], [512, 16, 1]>, kind = max, size = [2, 2], ...
+    ```
     """
 
     name = "npu.pool2d"
@@ -143,12 +152,15 @@ class Pool2DOp(VectorInstruction):
     input = prop_def(OperandField("read", ("spm",)))
     kind = prop_def(Choice(POOLS))
     size = prop_def(Ints(2, 12))
+    """Rows and columns of the window; so for strides and dilations."""
     strides = prop_def(Ints(2, 12))
     dilations = prop_def(Ints(2, 8))
     pads = prop_def(Ints(4, 12))
     """Rows above, columns to the left, rows below, columns to the right."""
     x_zero = prop_def(Int(17, signed=True))
+    """Subtracted from every element that `sum` adds; padding is zero after that."""
     count_include_pad = prop_def(Int(1))
+    """Whether `avg` divides by the whole window or by its elements within the input."""
 
     def execute(self, machine: Machine, values: Values) -> None:
         rows, columns, _ = values["output"].dims
