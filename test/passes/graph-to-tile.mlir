@@ -1,0 +1,25 @@
+// RUN: npu-opt %s -p "graph-to-tile" | filecheck %s
+
+// Rows in two tiles: a loop that loads, computes and stores. The last tile is clamped by its window.
+
+builtin.module attributes {npu.target = #npu.target<"edge256">} {
+  func.func @main(%x: tensor<6x4xi32>, %y: tensor<1x4xi32>) -> tensor<6x4xi32> {
+    %z = graph.group %x, %y {kind = "vector", npu.memory = "dram", npu.mapping = {axis = 0 : i64, chunk = 4 : i64}} {
+    ^bb0(%a: tensor<6x4xi32>, %b: tensor<1x4xi32>):
+      %0 = graph.add %a, %b : (tensor<6x4xi32>, tensor<1x4xi32>) -> tensor<6x4xi32>
+      graph.yield %0 : tensor<6x4xi32>
+    } : (tensor<6x4xi32>, tensor<1x4xi32>) -> tensor<6x4xi32>
+    func.return %z : tensor<6x4xi32>
+  }
+}
+
+// CHECK: func.func @main(%{{.*}}: memref<6x4xi32, "dram">, %{{.*}}: memref<1x4xi32, "dram">, %{{.*}}: memref<6x4xi32, "dram">)
+// CHECK: tile.for %{{.*}} to 1 {
+// CHECK-NEXT: tile.for %{{.*}} to 2 {
+// CHECK-NEXT: tile.view %{{.*}}[%{{.*}} * 4 : 4, 0 : 4]
+// CHECK-NEXT: tile.alloc like
+// CHECK-NEXT: tile.copy
+// CHECK-NEXT: tile.wait
+// CHECK: tile.vector ins(
+// CHECK-NEXT: tile.copy
+// CHECK-NEXT: tile.wait
