@@ -35,8 +35,12 @@ DIALECTS = {
 """Where the dialect object of each name is."""
 
 PASSES = (
+    "graph-canonicalize",
+    "graph-channels-last",
+    "graph-decompose",
     "graph-fold-constants",
     "graph-fold-qdq",
+    "graph-fuse-batch-norm",
     "graph-group",
     "graph-map",
     "graph-place",
@@ -55,6 +59,14 @@ LEVELS = ("graph", "tile", "npu")
 
 PIPELINES: dict[str, tuple[Step, ...]] = {
     "graph": (
+        Step("graph-canonicalize", "leaves less for every later pass"),
+        Step("graph-fold-constants", "weights must be constants before they are fused or quantized"),
+        Step("graph-fuse-batch-norm", "before quantization, which fixes the weights"),
+        Step("graph-fold-qdq", "before layout, which must not stand between quantize and dequantize"),
+        Step("graph-channels-last", "cancels the transpositions that the frontends insert"),
+        Step("graph-decompose", "what has no instruction becomes what has, before placement"),
+        Step("graph-fold-constants", "layout and decomposition leave constants behind"),
+        Step("graph-canonicalize", "and operations that no longer do anything"),
         Step("graph-place", "after every rewrite that may change what an engine can do"),
         Step("graph-group", "joins neighbours on one engine, so it needs their placement"),
     ),
