@@ -43,7 +43,8 @@ def split(model: ModelProto, inputs: list[Array]) -> tuple[dict[str, Array], dic
     given = dict(zip(names, inputs, strict=True))
     known = {n: x for n, x in given.items() if x.dtype == np.int64 and x.ndim <= 1}
     known = known if len(given) > 1 else {}
-    known |= {n: x for n, x in given.items() if n == "size"}
+    if "window" in model.graph.name:  # the length of the result
+        known = given
     return known, {n: x for n, x in given.items() if n not in known}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -52,6 +53,13 @@ def is_quantized(value: SSAValue) -> bool:
     return isinstance(element_of(value), QuantType)
 
 
+def is_small(result: SSAValue | TensorType[Any], operands: Sequence[Array]) -> bool:
+    """True if a result is small enough to be folded into a constant."""
+    found = type_of(result) if isinstance(result, SSAValue) else result
+    size = dtypes.of(found.get_element_type()).itemsize * prod(found.get_shape())
+    return size <= max([MAX_FOLDED_BYTES, *(array.nbytes for array in operands)])
+
+
 class Builder:
     """Appends graph ops to a block on behalf of one node at a time.
 
@@ -80,6 +88,10 @@ class Builder:
         op = graph.ConstantOp(array, graph.tensor_type(array.shape, plain))
         op.location = self.location
         return op.results[0]
+
+    def reserve(self, *shape: int, itemsize: int = 8) -> None:
+        """Refuse to make an absurdly large constant, before it is made."""
+        tensors.check_shape(shape, itemsize, str(self.location), tensors.MAX_MADE)
 
     def scalar(self, value: float, like: SSAValue) -> SSAValue:
         """A 0-d constant of the element type of `like`."""
@@ -136,9 +148,7 @@ class Builder:
         arrays = [self.array(value) for value in op.operands]
         known = [array for array in arrays if array is not None]
         result = op.results[0]
-        size = dtype_of(result).itemsize * int(np.prod(shape_of(result), dtype=object))
-        limit = max([MAX_FOLDED_BYTES, *(array.nbytes for array in known)])
-        if len(known) != len(arrays) or size > limit:
+        if len(known) != len(arrays) or not is_small(result, known):
             return None
         value = op.evaluate(*known)[0]
         element = element_of(result)

@@ -15,7 +15,7 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx import tensors
-from npu_dialect.frontends.onnx.builder import Builder, dtype_of, shape_of
+from npu_dialect.frontends.onnx.builder import Builder, dtype_of, is_small, shape_of
 from npu_dialect.frontends.onnx.errors import refuse
 from npu_dialect.frontends.onnx.model import ONNX_DOMAINS, node_source
 
@@ -65,7 +65,9 @@ def emit(
     source = node_source(node)
     known = {name: array for name in operands if (array := b.array(operands[name])) is not None}
     if len(known) == len(operands) and _is_deterministic(node):
-        return _evaluate(b, model, known)
+        static = [_static(value.type) for value in _infer(model, known)]
+        if all(found is None or is_small(found, list(known.values())) for found in static):
+            return _evaluate(b, model, known)
     types = _result_types(model, known, declared, source)
     payload = model.SerializeToString(deterministic=True)
     domain = node.domain or "ai.onnx"

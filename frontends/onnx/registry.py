@@ -122,14 +122,15 @@ def bind(
 
 def _inputs(row: Importer, source: str, inputs: Sequence[Any]) -> list[Any]:
     parameters = row.inputs
-    if parameters and parameters[-1].kind == inspect.Parameter.VAR_POSITIONAL:
-        return list(inputs)
+    variadic = bool(parameters) and parameters[-1].kind == inspect.Parameter.VAR_POSITIONAL
+    most = len(inputs) if variadic else len(parameters)
     required = sum(p.default is inspect.Parameter.empty for p in parameters)
-    given = list(inputs) + [None] * (len(parameters) - len(inputs))
-    if len(given) > len(parameters) or any(value is None for value in given[:required]):
+    given = list(inputs) + [None] * (most - len(inputs))
+    needed = given if variadic else given[:required]
+    if not required <= len(given) <= most or any(value is None for value in needed):
         raise refuse(
             Code.MODEL_MALFORMED, source,
-            f"{row.op_type} takes {required} to {len(parameters)} inputs",
+            f"{row.op_type} takes {required} to {'any number of' if variadic else most} inputs",
             f"{sum(value is not None for value in inputs)}",
         )  # fmt: skip
     return given

@@ -22,6 +22,9 @@ Array = NDArray[Any]
 MAX_BYTES = 1 << 34
 """No tensor may be larger: 16 GiB, more than the address space of any target."""
 
+MAX_MADE = 1 << 30
+"""No constant that is worked out here (a range, a triangle, a mask) may be larger."""
+
 _DTYPES: dict[int, DType] = {
     TensorProto.FLOAT: dtypes.f32,
     TensorProto.UINT8: dtypes.u8,
@@ -67,13 +70,13 @@ def code_of(dtype: DType) -> int:
     return _CODES[dtype]
 
 
-def check_shape(shape: Sequence[int], itemsize: int, source: str) -> None:
-    """Refuse negative and absurd dimensions."""
-    if any(size < 0 for size in shape) or prod(shape) * itemsize > MAX_BYTES:
+def check_shape(shape: Sequence[int], itemsize: int, source: str, limit: int = MAX_BYTES) -> None:
+    """Refuse negative and absurd dimensions; `limit` is in bytes."""
+    if any(size < 0 for size in shape) or prod(shape) * itemsize > limit:
         raise refuse(
             Code.MODEL_MALFORMED,
             source,
-            f"every dimension must be at least 0 and a tensor at most {MAX_BYTES >> 30} GiB",
+            f"every dimension must be at least 0 and a tensor at most {limit >> 30} GiB",
             "x".join(map(str, shape)),
         )
 

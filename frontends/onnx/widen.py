@@ -20,7 +20,7 @@ from npu_dialect import dtypes, graph
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx import registry
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of, element_of, is_quantized
-from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.registry import Importer
 from npu_dialect.graph.quant import QuantType
 
@@ -66,11 +66,16 @@ def call(
 def _call(
     b: Builder, row: Importer, inputs: Sequence[Any], attributes: Mapping[str, Any]
 ) -> Sequence[SSAValue]:
-    """What an op of the dialect refuses (ValueError) is not expressible."""
+    """What an op of the dialect refuses (ValueError) is not expressible.
+
+    Numbers that do not fit (a 2^60 for an i32) and shapes of too few dimensions are misfits.
+    """
     try:
         found: SSAValue | Sequence[SSAValue] = row.function(b, *inputs, **attributes)
     except ValueError as error:
         raise NotExpressible(str(error)) from None
+    except (ArithmeticError, IndexError) as error:
+        raise Misfit(str(error)) from None
     return [found] if isinstance(found, SSAValue) else found
 
 

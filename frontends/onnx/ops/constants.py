@@ -74,7 +74,7 @@ def arange(
     exact = float if np.issubdtype(first.dtype, np.floating) else int
     count = -((exact(first) - exact(last)) // exact(step))
     size = max(int(count), 0) if np.isfinite(count) else -1
-    tensors.check_shape((size,), first.itemsize, str(b.location))
+    b.reserve(size)
     return b.constant((first + np.arange(size, dtype=first.dtype) * step).astype(first.dtype))
 
 
@@ -82,5 +82,6 @@ def arange(
 def eye_like(b: Builder, x: SSAValue, *, dtype: int | None, k: int) -> SSAValue:
     """Ones on the k-th diagonal of a matrix of the shape of `x`."""
     rows, columns = shape_of(x)
+    b.reserve(rows, columns)
     kind = tensors.dtype_of(dtype, str(b.location)) if dtype else common.dtype_of(x)
     return b.constant(np.eye(rows, columns, k, dtype=kind.numpy))

@@ -202,6 +202,8 @@ def trilu(b: Builder, x: SSAValue, k: SSAValue | None = None, *, upper: int) -> 
 
     diagonal = int(b.known(k, "k").reshape(())) if k is not None else 0
     rows, columns = shape_of(x)[-2:]
+    b.reserve(rows, columns, itemsize=1)
+    diagonal = max(-rows, min(diagonal, columns))
     keep = np.triu(np.ones((rows, columns), np.bool_), diagonal)
     if not upper:
         keep = np.tril(np.ones((rows, columns), np.bool_), diagonal)

@@ -90,6 +90,7 @@ def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int | None) -> list
     if prod(w.kernel) > MAX_TAPS or is_quantized(x):
         raise NotExpressible(f"windows of {prod(w.kernel)} elements")
     shape, dtype = shape_of(x), dtype_of(x)
+    b.reserve(*shape)
     lowest = -np.inf if dtype.is_float else dtype.low
     low, high = (0, 0, *w.low), (0, 0, *w.high)
     padded = common.pad(b, x, low, high, lowest)

@@ -139,6 +139,7 @@ def arg_extreme(b: Builder, operation: type[Any], x: SSAValue, axis: int, last: 
     """The first (or last) position along `axis` of the extreme value, i32, keepdims."""
     hit = b.emit(graph.EqOp(x, b.emit(operation(x, (axis,)))))
     size, rank = shape_of(x)[axis], len(shape_of(x))
+    b.reserve(size)
     miss = b.constant(np.array(-1 if last else size, np.int32))
     positions = common.where(b, hit, common.iota(b, size, rank, axis), miss)
     pick = graph.ReduceMaxOp if last else graph.ReduceMinOp

@@ -55,6 +55,7 @@ def one_hot(
 ) -> SSAValue:
     """Compare with 0, 1, ... along a new axis; negative indices count from the end."""
     size = int(b.known(depth, "depth").reshape(-1)[0])
+    b.reserve(size)
     rank = len(shape_of(indices)) + 1
     place = common.normalize_axis(axis, rank)
     shape = [*shape_of(indices)[:place], 1, *shape_of(indices)[place:]]
@@ -76,6 +77,7 @@ def cumulative_sum(
     rank = len(shape_of(x))
     place = common.normalize_axis(b.ints(axis, "axis")[0], rank)
     size = shape_of(x)[place]
+    b.reserve(size, size)
     triangle = np.triu(np.ones((size, size), np.float32), 1 if exclusive else 0)
     order = [k for k in range(rank) if k != place] + [place]
     last = common.transpose(b, x, order)

@@ -203,10 +203,10 @@ def _factors(
     if scales is not None and shape_of(scales) != (0,):
         found = [float(s) for s in b.known(scales, "scales").reshape(-1)]
     elif sizes is not None:
-        found = [s / n for s, n in zip(b.ints(sizes, "sizes"), shape, strict=False)]
+        found = [s / max(n, 1) for s, n in zip(b.ints(sizes, "sizes"), shape, strict=False)]
     else:
         found = []
-    if len(found) != len(shape) or any(f < 1 or f != int(f) for f in found):
+    if len(found) != len(shape) or any(f < 1 or f % 1 != 0 for f in found):
         raise NotExpressible(f"Resize by the factors {found}")
     return tuple(int(f) for f in found)
 
