@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 from npu_dialect.cost import Cost, energy_pj
 from npu_dialect.runtime import energy, layers, timing
@@ -123,20 +122,13 @@ class Profile:
         return Facts(self.program, self.target, self.plan, self.costs, self.timing)
 
 
-_profiles: WeakKeyDictionary[Program, Profile] = WeakKeyDictionary()
-
-
 def of(program: Program) -> Profile:
-    """The profile of a program, computed at the first call. Raises CompileError (NPU0604) on
-    deadlock.
-    """
-    found = _profiles.get(program)
-    if found is None:
-        found = _profiles[program] = _make(program)
-    return found
+    """The profile of a program, computed once. Raises CompileError (NPU0604) on deadlock."""
+    return program.profile
 
 
-def _make(program: Program) -> Profile:
+def compute(program: Program) -> Profile:
+    """Costs, times and energy of a program; `of` keeps them."""
     plan = Plan.of(program)
     by_static = [op.cost(program.machine, program.kernels) for op, _ in program.static]
     costs = [by_static[number] for number, _ in program.executed]

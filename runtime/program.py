@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from npu_dialect.npu.disassemble import disassemble
 from npu_dialect.npu.structure import RepeatOp
 from npu_dialect.ports import Port
 from npu_dialect.target import Target, TargetError, parse_target
+
+if TYPE_CHECKING:
+    from npu_dialect.runtime.profile import Profile
 
 Array = npt.NDArray[Any]
 
@@ -277,6 +280,13 @@ class Program:
             trips=trips,
             instruction=op,
         )
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Time and energy by layer and engine. Raises CompileError (NPU0604) on deadlock."""
+        from npu_dialect.runtime import profile
+
+        return profile.compute(self)
 
     @property
     def placement(self) -> list[PlacedOp]:
