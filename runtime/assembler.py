@@ -5,8 +5,7 @@ Beside properties, the assembler reads these attributes:
 
     npu.placements  on npu.program: dictionaries {source, op, engine, rule, reason} of strings
     npu.metadata    on npu.program: a dictionary of strings, kept in the program as it is
-    npu.layer       on an instruction: the name of its layer (a fused group); else its sources,
-                    joined by " + "
+    npu.layer       on an instruction: the name of its layer; else the first of its sources
     npu.tensors     on an instruction: `#npu.binding`s of the model's tensors that are complete
                     once it has run
 """
@@ -160,7 +159,7 @@ def _debug_record(op: Instruction) -> DebugRecord:
             remedy="a location or the attribute npu.layer",
             source=op.name,
         )
-    return DebugRecord(" + ".join(sources), sources)
+    return DebugRecord(sources[0], sources)
 
 
 def _tensor_records(ops: Sequence[Instruction]) -> Iterator[TensorRecord]:
@@ -197,7 +196,7 @@ def to_module(program: Program) -> ModuleOp:
 
 def _annotate(op: Instruction, record: DebugRecord) -> None:
     op.location = _location(record.sources)
-    if record.layer != " + ".join(record.sources):
+    if record.layer != record.sources[0]:
         op.attributes[LAYER] = StringAttr(record.layer)
 
 

@@ -78,13 +78,14 @@ class Facts:
 
 
 def rows(facts: Facts, members: Iterable[int], static_pj: float = 0.0) -> list[Layer]:
-    """One row per layer that owns some of `members`, in order of first appearance."""
+    """One row per layer that owns some of `members`, in the order in which they end."""
     debug, executed = facts.program.debug, facts.program.executed
     owned: dict[str, list[int]] = {}
     for i in members:
         owned.setdefault(debug[executed[i][0]].layer, []).append(i)
     critical = _critical_by_layer(facts)
-    return [_row(facts, name, ins, critical, static_pj) for name, ins in owned.items()]
+    found = [_row(facts, name, ins, critical, static_pj) for name, ins in owned.items()]
+    return sorted(found, key=lambda layer: layer.end)
 
 
 def _critical_by_layer(facts: Facts) -> dict[str, dict[str, int]]:

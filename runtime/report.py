@@ -52,16 +52,9 @@ def layers(run: Run) -> Table:
     return [LAYER_COLUMNS, *map(_layer, run.layers)]
 
 
-def short_name(layer: Layer, width: int = 48) -> str:
-    """The layer's name; beyond `width`, its first source and a count of the others."""
-    if len(layer.name) <= width or len(layer.sources) < 2:
-        return layer.name
-    return f"{layer.sources[0]} + {len(layer.sources) - 1} more"
-
-
 def _layer(layer: Layer) -> list[str]:
     return [
-        short_name(layer),
+        layer.name,
         " ".join(layer.engines),
         f"{layer.cycles:,}",
         f"{layer.share:.1%}",
@@ -86,7 +79,7 @@ def engines(run: Run) -> Table:
 def io(run: Run) -> Table:
     """One row per input or output that is converted, outside the totals."""
     rows = [
-        [short_name(row), f"{sum(row.busy.values()):,}", f"{row.dram_bytes:,}"] for row in run.io
+        [row.name, f"{sum(row.busy.values()):,}", f"{row.dram_bytes:,}"] for row in run.io
     ]
     return [["input or output", "host cycles", "dram B"], *rows]
 

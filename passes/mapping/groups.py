@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import LocationAttr, StringAttr
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance
@@ -74,6 +74,11 @@ class Group:
     def name(self) -> str:
         """The source that the group is called by in reports and labels."""
         return provenance.sources(self.anchor or self.body[0])[0]
+
+    @cached_property
+    def location(self) -> LocationAttr:
+        """All sources of the group, the one it is called by first."""
+        return provenance.fuse(self.anchor or self.body[0], self.op)
 
     @cached_property
     def anchor(self) -> Operation | None:

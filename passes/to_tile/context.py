@@ -73,7 +73,7 @@ class Lowering:
                 dtype_of(value),
                 "spm" if resident else "dram",
                 label=group.name,
-                location=group.op.location,
+                location=group.location,
             )
             self.memory[value] = self.builder.insert(alloc).result
         return self.memory[value]

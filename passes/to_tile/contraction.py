@@ -59,7 +59,7 @@ class ContractionLowering:
         self.p: Contraction = contraction(group, self._resident, resident)
         self.n = mapper.loop_trips(self.p, mapping)
         self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
-        self.location = group.op.location
+        self.location = group.location
         self.is_matmul = anchor.name == "graph.matmul"
         self._prepare(resident)
 

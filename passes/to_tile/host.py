@@ -23,7 +23,7 @@ class HostLowering:
     def emit(self) -> None:
         """Writes the function and the call."""
         low, group = self.low, self.group
-        location = group.op.location
+        location = group.location
         outs = [low.buffer(v, location) for v in self._results()]
         ins = [low.buffer(v, location) for v in group.op.operands]
         self.module.body.block.add_op(self._function())

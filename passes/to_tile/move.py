@@ -22,7 +22,7 @@ class MoveLowering:
 
     def __init__(self, low: Lowering, group: Group, resident: bool):
         self.low, self.group = low, group
-        self.location = group.op.location
+        self.location = group.location
         self.op = group.body[0]
         self.nest = Nest(low.builder, self.location)
         self.out = low.allocate_result(group, group.result, resident)

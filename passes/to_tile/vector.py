@@ -33,7 +33,7 @@ class VectorLowering:
 
     def __init__(self, low: Lowering, group: Group, mapping: ElementwiseMapping, resident: bool):
         self.low, self.group, self.m = low, group, mapping
-        self.location = group.op.location
+        self.location = group.location
         self.p = elementwise(group, self._resident, resident)
         self.streams = streams(group)
         self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
@@ -136,7 +136,7 @@ class Fixed:
     @staticmethod
     def of(low: Lowering, group: Group) -> Fixed:
         """The constants in dram."""
-        plan, location = group.plan, group.op.location
+        plan, location = group.plan, group.location
         return Fixed(
             None if plan.params is None else low.data(plan.params.view(np.int32), location),
             None if plan.table is None else low.data(plan.table, location),
@@ -155,7 +155,7 @@ class PoolingLowering:
 
     def __init__(self, low: Lowering, group: Group, mapping: PoolingMapping, resident: bool):
         self.low, self.group, self.m = low, group, mapping
-        self.location = group.op.location
+        self.location = group.location
         self.p = pooling(group, self._resident, resident)
         self.depth = {b.label: b.depth for b in mapper.pooling_buffers(self.p, mapping)}
         anchor = group.anchor
