@@ -7,17 +7,16 @@ no two that live at the same time overlap:
     b: [1, 4) 32 bytes  ->   b: 64
     c: [3, 5) 64 bytes       c: 0
 
-Several greedy orders come first; where none fits the capacity, an improvement of orders and then an
-exact search (`allocation_search`), both bounded in steps and not in seconds, so that the result is
-the same on every machine.
+Several greedy placements come first; where none fits the capacity, an improvement of orders and
+then an exact search (`allocation_search`), both bounded in steps and not in seconds, so that the
+result is the same on every machine.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from npu_dialect.passes.allocation_search import Instance, search
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[
     if bound > capacity:
         raise Overflow(capacity, bound, bound, live_at(buffers, moment), proven=True)
     placement = _Placement(buffers)
-    best = min(
-        (placement.place(order) for order in _greedy_orders(placement)), key=_height(placement)
-    )
+    best = _greedy(placement, bound)
     proven = False
     if placement.height(best) > capacity and effort > 0:
         best, proven = _improve(placement, best, capacity, effort)
@@ -153,6 +151,24 @@ class _Placement:
         offsets[sequence] = low
         return offsets
 
+    def stack(self, ranks: Floats) -> Ints:
+        """Offsets from the bottom up: the buffer with the lowest floor next, of equals the first in
+        rank.
+        """
+        offsets = np.zeros(self.count, np.int64)
+        floor = np.zeros(self.count, np.int64)
+        left = np.arange(self.count)
+        while left.size:
+            lowest = left[floor[left] == floor[left].min()]
+            number = int(lowest[np.argmin(ranks[lowest])])
+            offsets[number] = floor[number]
+            left = left[left != number]
+            meet = (self.lower[left] < self.upper[number]) & (self.upper[left] > self.lower[number])
+            raised = left[meet]
+            top = floor[number] + self.size[number]
+            floor[raised] = np.maximum(floor[raised], top + -top % self.alignment[raised])
+        return offsets
+
 
 def _first_gap(low: Ints, high: Ints, size: int, alignment: int) -> int:
     """The lowest aligned offset at which `size` bytes avoid all of the intervals [low, high)."""
@@ -168,26 +184,49 @@ def _first_gap(low: Ints, high: Ints, size: int, alignment: int) -> int:
     return int(candidates[at] if fits[at] else candidates[-1])
 
 
-def _height(placement: _Placement) -> Callable[[Ints], int]:
-    return lambda offsets: placement.height(offsets)
+def _greedy(placement: _Placement, bound: int) -> Ints:
+    """The lowest of the greedy placements; the first one that is as low as can be."""
+    best: Ints | None = None
+    for offsets in _placements(placement):
+        if best is None or placement.height(offsets) < placement.height(best):
+            best = offsets
+        if placement.height(best) <= bound:
+            break
+    assert best is not None
+    return best
 
 
-def _greedy_orders(placement: _Placement) -> Iterator[list[int]]:
-    """Orders that are known to work well: by size, by lifetime x size, by how much each is in the
-    way.
+def _placements(placement: _Placement) -> Iterator[Ints]:
+    orders = list(_orders(placement))
+    for order in orders:
+        yield placement.stack(_ranks(order))
+    for order in orders:
+        yield placement.place(order.tolist())
+
+
+def _orders(placement: _Placement) -> Iterator[Ints]:
+    """Orders that work well: by how much each is in the way, by lifetime, by lifetime x size, by
+    size.
     """
-    span = placement.upper - placement.lower
-    size = placement.size
-    keys: list[tuple[Any, ...]] = [
-        (-size, -span),
-        (-span * size, -size),
-        (-span, -size),
-        (-_pressure(placement), -size),
-        (placement.lower, -size),
+    span, size = placement.upper - placement.lower, placement.size
+    pressure = _pressure(placement)
+    keys: list[tuple[Ints, ...]] = [
+        (-pressure, -span, -size),
+        (-pressure, -span * size, -span),
+        (-span, -size, placement.lower),
+        (-span * size, -pressure, -span),
+        (-size, -span, placement.lower),
     ]
     number = np.arange(placement.count)
-    for major, minor in keys:
-        yield np.lexsort((number, minor, major)).tolist()
+    for first, second, third in keys:
+        yield np.lexsort((number, third, second, first))
+
+
+def _ranks(order: Ints) -> Floats:
+    """The place of each buffer in an order."""
+    ranks = np.empty(order.size)
+    ranks[order] = np.arange(order.size)
+    return ranks
 
 
 def _pressure(placement: _Placement) -> Ints:
@@ -213,47 +252,51 @@ def _improve(placement: _Placement, start: Ints, capacity: int, effort: int) -> 
     """The best offsets that the searches find, and whether it is proven that none fit."""
     if placement.count > SMALL:
         return start, False
-    best = _climb(placement, start, capacity, 150 * effort)
+    best = _climb(placement, start, capacity, 400 * effort)
     if placement.height(best) <= capacity:
         return best, False
     instance = Instance(
         placement.lower, placement.upper, placement.size, placement.alignment, capacity
     )
-    result = search(instance, 60_000 * effort)
+    result = search(instance, 40_000 * effort)
     if result.offsets is not None:
         return np.array(result.offsets, np.int64), False
     return best, result.exhausted
 
 
 def _climb(placement: _Placement, start: Ints, capacity: int, steps: int) -> Ints:
-    """Hill climbing on orders: a buffer at the top, or one in its way, goes earlier; kept where no
-    worse.
-    """
+    """Hill climbing on ranks: a buffer that reaches over the capacity, or one beside it, moves."""
     chance = random.Random(placement.count)
-    best, order = start, np.lexsort((placement.size, start)).tolist()
-    peak = placement.height(start)
+    ranks = min(map(_ranks, _orders(placement)), key=lambda r: placement.height(placement.stack(r)))
+    offsets = placement.stack(ranks)
+    peak = placement.height(offsets)
+    best = start
     for _ in range(steps):
-        trial = _promoted(placement, order, best, chance)
-        offsets = placement.place(trial)
-        height = placement.height(offsets)
+        trial = _moved(placement, ranks, offsets, capacity, chance)
+        found = placement.stack(trial)
+        height = placement.height(found)
         if height <= peak:
-            best, order, peak = offsets, trial, height
-        if peak <= capacity:
+            ranks, offsets, peak = trial, found, height
+        if height < placement.height(best):
+            best = found
+        if height <= capacity:
             break
     return best
 
 
-def _promoted(
-    placement: _Placement, order: list[int], offsets: Ints, chance: random.Random
-) -> list[int]:
-    """The order with one buffer that touches the top, or lives beside one, moved forward."""
-    tops = np.flatnonzero(offsets + placement.size == placement.height(offsets))
-    top = int(tops[chance.randrange(tops.size)])
+def _moved(
+    placement: _Placement, ranks: Floats, offsets: Ints, capacity: int, chance: random.Random
+) -> Floats:
+    """Ranks with a buffer at the top, or one that lives beside it, brought forward or exchanged."""
+    over = np.flatnonzero(offsets + placement.size > capacity)
+    top = int(over[chance.randrange(over.size)])
     meet = (placement.lower < placement.upper[top]) & (placement.upper > placement.lower[top])
-    candidates = np.flatnonzero(meet)
-    pick = top if chance.random() < 0.4 else int(candidates[chance.randrange(candidates.size)])
-    trial = list(order)
-    at = trial.index(pick)
-    trial.pop(at)
-    trial.insert(chance.randrange(at + 1), pick)
+    beside = np.flatnonzero(meet)
+    pick = top if chance.random() < 0.5 else int(beside[chance.randrange(beside.size)])
+    trial = ranks.copy()
+    if chance.random() < 0.7:
+        trial[pick] -= chance.random() * placement.count / 2
+    else:
+        other = int(beside[chance.randrange(beside.size)])
+        trial[pick], trial[other] = ranks[other], ranks[pick]
     return trial

@@ -67,19 +67,37 @@ class Result:
 
 
 def search(instance: Instance, steps: int) -> Result:
-    """Offsets below the capacity, looked for in at most `steps` steps."""
-    used = 0
-    share = max(1, steps // 40)
+    """Offsets below the capacity, looked for in at most `steps` steps.
+
+    The search restarts often, each time with another preference. Buffers that took part in dead
+    ends weigh more the next time and are placed earlier, since a bad choice near the root costs a
+    whole subtree.
+    """
+    preferences = [rank / max(1, instance.count) for rank in _preferences(instance)]
+    chance = np.random.default_rng(0)
+    blame = np.zeros(instance.count)
+    used = attempt = 0
     while used < steps:
-        for rank in _preferences(instance):
-            result = _Search(instance, rank).run(min(share, steps - used))
-            used += result.steps
-            if result.offsets is not None or result.exhausted:
-                return Result(result.offsets, result.exhausted, used)
-            if used >= steps:
-                break
-        share *= 3
+        key = preferences[attempt % len(preferences)] - chance.uniform(0, 2, instance.count) * (
+            blame / max(1.0, float(blame.max()))
+        )
+        if attempt >= len(preferences):
+            key += chance.uniform(0, 0.3, instance.count)
+        budget = int(60 * 1.3 ** (attempt % 12))
+        result = _Search(instance, _rank(key), blame).run(min(budget, steps - used))
+        used += result.steps
+        if result.offsets is not None or result.exhausted:
+            return Result(result.offsets, result.exhausted, used)
+        blame *= 0.97
+        attempt += 1
     return Result(None, False, used)
+
+
+def _rank(key: NDArray[np.float64]) -> Ints:
+    """The place of each entry in ascending order."""
+    rank = np.empty(key.size, np.int64)
+    rank[np.argsort(key, kind="stable")] = np.arange(key.size)
+    return rank
 
 
 def _preferences(instance: Instance) -> Iterator[Ints]:
@@ -113,11 +131,10 @@ class _Level:
 
 
 class _Search:
-    """Depth-first search with one rank of preference."""
+    """Depth-first search with one rank of preference; buffers at dead ends get `blame`."""
 
-    def __init__(self, instance: Instance, rank: Ints) -> None:
-        self.instance = instance
-        self.rank = rank
+    def __init__(self, instance: Instance, rank: Ints, blame: NDArray[np.float64]) -> None:
+        self.instance, self.rank, self.blame = instance, rank, blame
         self.offsets = [0] * instance.count
 
     def run(self, steps: int) -> Result:
@@ -177,4 +194,8 @@ class _Search:
         heights = np.cumsum(instance.load[:, order], axis=1)
         heights += start[order]
         heights[~instance.live[:, order]] = 0
-        return bool(heights.max() <= instance.capacity)
+        over = heights.max(1) > instance.capacity
+        if not over.any():
+            return True
+        self.blame += instance.live[over].any(0) & left
+        return False
