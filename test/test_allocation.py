@@ -29,7 +29,7 @@ def check(items: list[Buffer], offsets: dict[int, int], capacity: int) -> None:
     for b in items:
         start = offsets[b.id]
         assert start % b.alignment == 0
-        assert 0 <= start and start + b.size <= capacity
+        assert start >= 0 and start + b.size <= capacity
         for c in items:
             if b.id < c.id and b.lower < c.upper and c.lower < b.upper and b.size and c.size:
                 other = offsets[c.id]
