@@ -28,13 +28,21 @@ from dataclasses import dataclass
 
 from xdsl.builder import Builder, InsertPoint
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, FunctionType, LocationAttr, ModuleOp
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    FunctionType,
+    LocationAttr,
+    ModuleOp,
+    StringAttr,
+)
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.graph_map import mapping_of, stays
 from npu_dialect.passes.mapping.contraction import ContractionMapping
@@ -48,6 +56,25 @@ from npu_dialect.passes.to_tile.move import MoveLowering
 from npu_dialect.passes.to_tile.vector import PoolingLowering, VectorLowering
 from npu_dialect.target import Target
 from npu_dialect.tile.syntax import memref
+
+
+def placements(function: FuncOp) -> ArrayAttr[DictionaryAttr]:
+    """Where every operation of the graph runs, and why; it is lost in loop nests otherwise."""
+    rows: list[DictionaryAttr] = []
+    for op in function.walk():
+        placement = op.attributes.get(PLACEMENT)
+        counts = op.name not in ("graph.group", "graph.constant")
+        if counts and isinstance(placement, PlacementAttr):
+            data = placement.data
+            fields = {
+                "source": ", ".join(provenance.sources(op)),
+                "op": op.name,
+                "engine": data.engine,
+                "rule": data.rule,
+                "reason": data.reason,
+            }
+            rows.append(DictionaryAttr({k: StringAttr(v) for k, v in fields.items()}))
+    return ArrayAttr(rows)
 
 
 @dataclass(frozen=True)
@@ -162,5 +189,6 @@ class FunctionLowering:
     def _keep_attributes(self) -> None:
         attributes = self.function.attributes
         attributes.update(self.source.attributes)
+        attributes["npu.placements"] = placements(self.source)
         attributes["npu.input_types"] = ArrayAttr([v.type for v in self.inputs])
         attributes["npu.output_types"] = ArrayAttr([v.type for v in self.outputs])

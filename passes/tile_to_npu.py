@@ -42,6 +42,7 @@ from npu_dialect.npu.fields import integer
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.passes.schedule import schedule
 from npu_dialect.passes.targets import module_target
+from npu_dialect.passes.tensor_taps import TensorTaps
 from npu_dialect.passes.tile_allocate import (
     DramLayout,
     aligned,
@@ -55,6 +56,9 @@ from npu_dialect.tile import AllocOp, ConstantOp
 from npu_dialect.tile.events import Event
 from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
 from npu_dialect.tile.walk import walk
+
+CARRIED = ("npu.placements", "npu.metadata")
+"""Attributes of the function that the program keeps."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,17 @@ def _lower(
     selector = Selector(Addresses(layout), functions)
     instructions: list[Instruction] = []
 
+    taps = TensorTaps(selector.addresses)
+
     def visit(event: Event) -> None:
-        instructions.extend(selector.select(event))
+        selected = selector.select(event)
+        taps.note(event, selected)
+        instructions.extend(selected)
 
     walk(function, visit)
     if scheduled:
         instructions = schedule(instructions, target, list(selector.kernels))
+    taps.attach(instructions)
     return _program(function, layout, selector, instructions, module)
 
 
@@ -147,6 +156,7 @@ def _program(
             "kernels": ArrayAttr([KernelAttr(k) for k in selector.kernels]),
             "host_functions": ArrayAttr([StringAttr(f) for f in selector.host_functions]),
         },
+        attributes={n: a for n, a in function.attributes.items() if n in CARRIED},
         regions=[Region(Block(instructions))],
         location=function.location,
     )

@@ -1,0 +1,73 @@
+"""Which instruction completes which tensor of the model: for comparing levels tensor by tensor.
+
+The tensors between loop nests are the buffers of the function itself and its arguments; a tensor is
+called by the last source of the operation that writes it, as at the other levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from xdsl.dialects.builtin import ArrayAttr, StringAttr, TensorType
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import BlockArgument, SSAValue, TypeAttribute
+
+from npu_dialect import provenance
+from npu_dialect.npu.attributes import BindingAttr, OperandAttr
+from npu_dialect.npu.base import Instruction
+from npu_dialect.passes.tile_instructions import Addresses, flattened
+from npu_dialect.tile.descriptor import BufferKey, dense
+from npu_dialect.tile.events import Event
+from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
+
+TENSORS = "npu.tensors"
+
+
+@dataclass
+class TensorTaps:
+    """Collects, while a function is walked, the instructions that write each tensor."""
+
+    addresses: Addresses
+    writers: dict[str, tuple[BindingAttr, set[Instruction]]] = field(
+        default_factory=dict[str, tuple[BindingAttr, set[Instruction]]]
+    )
+
+    def note(self, event: Event, instructions: Iterable[Instruction]) -> None:
+        """Records what the instructions of an event write."""
+        instructions = list(instructions)
+        for written in event.writes if instructions else ():
+            key = written.buffer
+            owner = key.owner
+            value = owner if isinstance(owner, BlockArgument) else owner.results[0]
+            names = provenance.sources(event.op)
+            if names and (value is owner or isinstance(value.owner.parent_op(), FuncOp)):  # type: ignore[union-attr]
+                self._add(names[-1], key, value, instructions)
+
+    def _add(
+        self, name: str, key: BufferKey, value: SSAValue, instructions: list[Instruction]
+    ) -> None:
+        binding = self._binding(name, key, value)
+        before = self.writers.get(name)
+        same = before is not None and before[0] == binding
+        writers = before[1] if before is not None and same else set[Instruction]()
+        self.writers[name] = (binding, writers.union(instructions))
+
+    def _binding(self, name: str, key: BufferKey, value: SSAValue) -> BindingAttr:
+        whole = dense(key, space_of(value), dtype_of(value), shape_of(value))
+        operand = self.addresses.operand(whole)
+        if len(operand.dims) > 5:
+            operand = flattened(operand)
+        kind = TensorType(memref_of(value).element_type, shape_of(value))
+        return BindingAttr(StringAttr(name), OperandAttr(operand), cast(TypeAttribute, kind))
+
+    def attach(self, instructions: Sequence[Instruction]) -> None:
+        """Marks, in the final order, the last writer of each tensor."""
+        position = {op: n for n, op in enumerate(instructions)}
+        found: dict[Instruction, list[Any]] = {}
+        for binding, writers in self.writers.values():
+            last = max(writers, key=position.__getitem__)
+            found.setdefault(last, []).append(binding)
+        for op, bindings in found.items():
+            op.attributes[TENSORS] = ArrayAttr(bindings)
