@@ -13,8 +13,6 @@ from npu_dialect.frontends.onnx.registry import Importer
 assert importer, "importing it fills the table"
 ROWS = [row for rows in registry.TABLE.values() for row in rows if not row.domain]
 
-TRAINING_OUTPUTS_ONLY: set[str] = set()
-
 
 def versions(row: Importer) -> list[int]:
     """The operator sets in which the row is used and its schema changed."""

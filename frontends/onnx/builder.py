@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import LocationAttr, TensorType, UnknownLoc
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
-from npu_dialect import dtypes, graph
+from npu_dialect import dtypes, graph, provenance
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.errors import NotExpressible
@@ -75,6 +75,11 @@ class Builder:
         self.outputs: Sequence[str] = ()
         """The current node's output names, "" for one that nobody wants."""
 
+    @property
+    def source(self) -> str:
+        """The current node's name, for messages."""
+        return next(iter(provenance.sources(self.location)), "")
+
     def wants(self, index: int) -> bool:
         """True if the current node's output `index` is used."""
         return index < len(self.outputs) and self.outputs[index] != ""
@@ -91,7 +96,7 @@ class Builder:
 
     def reserve(self, *shape: int, itemsize: int = 8) -> None:
         """Refuse to make an absurdly large constant, before it is made."""
-        tensors.check_shape(shape, itemsize, str(self.location), tensors.MAX_MADE)
+        tensors.check_shape(shape, itemsize, self.source, tensors.MAX_MADE)
 
     def scalar(self, value: float, like: SSAValue) -> SSAValue:
         """A 0-d constant of the element type of `like`."""
@@ -140,7 +145,7 @@ class Builder:
     def _check(self, op: Operation) -> None:
         for result in op.results:
             itemsize = dtype_of(result).itemsize
-            tensors.check_shape(shape_of(result), itemsize, str(self.location))
+            tensors.check_shape(shape_of(result), itemsize, self.source)
 
     def _fold(self, op: graph.GraphOp) -> SSAValue | None:
         if isinstance(op, NEVER_FOLDED) or not op.operands:

@@ -119,8 +119,7 @@ class Importer:
 
     def _node(self, node: NodeProto, scope: Scope, frame: Frame) -> None:
         node = functions.resolve(node, frame.attributes)
-        source = node_source(node)
-        location = frame.location or provenance.name_location(source)
+        location = frame.location or provenance.name_location(node_source(node))
         self.builder.location = location
         frame = replace(frame, location=location) if frame.depth else frame
         for name, value in zip(node.output, self._results(node, scope, frame), strict=False):
@@ -141,7 +140,7 @@ class Importer:
         except NotExpressible as why:
             reason = str(why)
         except Misfit as why:
-            raise opaque.misfit(node, str(why)) from None
+            raise opaque.misfit(self.builder.source, node, str(why)) from None
         body = functions.of_schema(node, values, frame.version(node))
         if body is not None:
             return self._inline(body, node, values, frame)
@@ -153,8 +152,7 @@ class Importer:
         if row is None:
             raise NotExpressible(f"graph has no equivalent of {node.op_type}")
         self.builder.opset, self.builder.outputs = version, list(node.output)
-        source = node_source(node)
-        results = widen.call(self.builder, row, node, source, version, values)
+        results = widen.call(self.builder, row, node, version, values)
         if any(name for name in node.output[len(results) :]):
             raise NotExpressible(f"{node.op_type} with {len(node.output)} outputs")
         return results

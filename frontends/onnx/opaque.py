@@ -17,7 +17,7 @@ from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of, is_small, shape_of
 from npu_dialect.frontends.onnx.errors import refuse
-from npu_dialect.frontends.onnx.model import ONNX_DOMAINS, node_source
+from npu_dialect.frontends.onnx.model import ONNX_DOMAINS
 
 IR_VERSION = 10
 MAX_HINT = 1024
@@ -62,13 +62,12 @@ def emit(
 ) -> Sequence[SSAValue]:
     """The results of a node as an opaque op, or as constants when its operands are."""
     model = _model(node, operands, opsets)
-    source = node_source(node)
     known = {name: array for name in operands if (array := b.array(operands[name])) is not None}
     if len(known) == len(operands) and _is_deterministic(node):
-        static = [_static(value.type) for value in _infer(model, known)]
+        static = [_static(value.type) for value in _infer(model, known, b.source)]
         if all(found is None or is_small(found, list(known.values())) for found in static):
             return _evaluate(b, model, known)
-    types = _result_types(model, known, declared, source)
+    types = _result_types(model, known, declared, b.source)
     payload = model.SerializeToString(deterministic=True)
     domain = node.domain or "ai.onnx"
     values = list(operands.values())
@@ -119,24 +118,24 @@ def _evaluate(
         results: Sequence[Any] = evaluator.run(names, dict(arrays))
         found = {n: np.asarray(r) for n, r in zip(names, results, strict=True)}
     except Exception as error:
-        raise misfit(model.graph.node[0], str(error)) from None
+        raise misfit(b.source, model.graph.node[0], str(error)) from None
     for array in found.values():
         if array.dtype not in dtypes.BY_NUMPY:
-            raise misfit(model.graph.node[0], f"a result of type {array.dtype}")
+            raise misfit(b.source, model.graph.node[0], f"a result of type {array.dtype}")
     return [b.constant(found.get(name, np.zeros(0))) for name in model.graph.node[0].output]
 
 
-def misfit(node: NodeProto, found: str) -> CompileError:
+def misfit(source: str, node: NodeProto, found: str) -> CompileError:
     """The error of a node whose inputs and attributes contradict each other."""
     rule = f"the inputs and attributes of {node.op_type} must fit together"
-    return refuse(Code.SHAPE_MISMATCH, node_source(node), rule, found)
+    return refuse(Code.SHAPE_MISMATCH, source, rule, found)
 
 
 def _result_types(
     model: ModelProto, known: Mapping[str, np.ndarray], declared: Types, source: str
 ) -> list[TensorType]:
     """The static types of a model's outputs, by inference or else as declared."""
-    found = {value.name: value.type for value in _infer(model, known)}
+    found = {value.name: value.type for value in _infer(model, known, source)}
     types: list[TensorType] = []
     for output in model.graph.output:
         static = _static(found.get(output.name, TypeProto()))
@@ -155,7 +154,9 @@ def _result_types(
     return types
 
 
-def _infer(model: ModelProto, known: Mapping[str, np.ndarray]) -> Sequence[ValueInfoProto]:
+def _infer(
+    model: ModelProto, known: Mapping[str, np.ndarray], source: str
+) -> Sequence[ValueInfoProto]:
     hinted = ModelProto()
     hinted.CopyFrom(model)
     for name, array in known.items():
@@ -166,7 +167,7 @@ def _infer(model: ModelProto, known: Mapping[str, np.ndarray]) -> Sequence[Value
             hinted, check_type=True, strict_mode=True, data_prop=True
         )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise misfit(model.graph.node[0], str(error)) from None
+        raise misfit(source, model.graph.node[0], str(error)) from None
     return result.graph.output
 
 

@@ -38,14 +38,13 @@ def call(
     b: Builder,
     row: Importer,
     node: NodeProto,
-    source: str,
     version: int,
     values: Sequence[SSAValue | None],
 ) -> Sequence[SSAValue]:
     """The results of an importer on a node; NotExpressible if no type works."""
     if not row.storage:
         values = [plain(b, value) for value in values]
-    inputs, attributes = registry.bind(row, node, source, version, values)
+    inputs, attributes = registry.bind(row, node, b.source, version, values)
     try:
         return _call(b, row, inputs, attributes)
     except NotExpressible:

@@ -34,7 +34,7 @@ def constant(
     value_strings: Sequence[str] | None = None,
 ) -> SSAValue:
     """A constant stated by one of the attributes."""
-    source = str(b.location)
+    source = b.source
     if value is not None:
         return b.constant(tensors.array_of(value, source))
     if sparse_value is not None:
@@ -52,9 +52,9 @@ def constant_of_shape(b: Builder, shape: SSAValue, *, value: TensorProto | None)
     """A broadcast of the value, folded unless it is large."""
     array: Any = np.zeros(1, np.float32)
     if value is not None:
-        array = tensors.array_of(value, str(b.location))
+        array = tensors.array_of(value, b.source)
     wanted = b.ints(shape, "the shape")
-    tensors.check_shape(wanted, array.itemsize, str(b.location))
+    tensors.check_shape(wanted, array.itemsize, b.source)
     return common.broadcast(b, b.constant(array.reshape(())), wanted)
 
 
@@ -83,5 +83,5 @@ def eye_like(b: Builder, x: SSAValue, *, dtype: int | None, k: int) -> SSAValue:
     """Ones on the k-th diagonal of a matrix of the shape of `x`."""
     rows, columns = shape_of(x)
     b.reserve(rows, columns)
-    kind = tensors.dtype_of(dtype, str(b.location)) if dtype else common.dtype_of(x)
+    kind = tensors.dtype_of(dtype, b.source) if dtype else common.dtype_of(x)
     return b.constant(np.eye(rows, columns, k, dtype=kind.numpy))

@@ -290,7 +290,7 @@ def cast(b: Builder, x: SSAValue, *, to: int, saturate: int, round_mode: str = "
     del saturate, round_mode
     if to == TensorProto.UNDEFINED:
         raise Misfit("a cast to no type")
-    return common.cast(b, x, tensors.dtype_of(to, str(b.location)))
+    return common.cast(b, x, tensors.dtype_of(to, b.source))
 
 
 @op("CastLike")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from npu_dialect import graph
 from npu_dialect.frontends.onnx.builder import is_quantized
 from npu_dialect.frontends.onnx.ops import common
@@ -198,7 +200,6 @@ def _repeated(b: Builder, x: SSAValue, axis: int, count: int) -> SSAValue:
 @op("Trilu", storage=True)
 def trilu(b: Builder, x: SSAValue, k: SSAValue | None = None, *, upper: int) -> SSAValue:
     """Zeros below (or above) the k-th diagonal of the last two dimensions."""
-    import numpy as np
 
     diagonal = int(b.known(k, "k").reshape(())) if k is not None else 0
     rows, columns = shape_of(x)[-2:]

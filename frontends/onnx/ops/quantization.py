@@ -89,7 +89,7 @@ def quantize_linear(
     del saturate
     storage = dtype_of(zero) if zero is not None else dtypes.u8
     if zero is None and output_dtype:
-        storage = tensors.dtype_of(output_dtype, str(b.location))
+        storage = tensors.dtype_of(output_dtype, b.source)
     if precision not in (0, tensors.code_of(dtypes.f32)) and dtype_of(x) is not dtypes.f32:
         raise NotExpressible("division in a stated precision")
     real = common.cast(b, x, dtypes.f32)
@@ -136,7 +136,7 @@ def dequantize_linear(
         real = _dequantize(b, x, scale, zero, axis, block_size)
     wanted = dtype_of(scale)
     if output_dtype:
-        wanted = tensors.dtype_of(output_dtype, str(b.location))
+        wanted = tensors.dtype_of(output_dtype, b.source)
     return common.cast(b, real, wanted)
 
 
