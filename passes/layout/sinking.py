@@ -7,7 +7,7 @@ import math
 from xdsl.ir import Operation, SSAValue
 from xdsl.pattern_rewriter import PatternRewriter
 
-from npu_dialect import graph
+from npu_dialect import graph, provenance
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes import kernels
@@ -31,35 +31,43 @@ def sink(op: Operation, rewriter: PatternRewriter) -> None:
     if moved is None or len(shape_of(op.results[0])) != len(shape_of(moved.result)):
         return
     order = values(moved.permutation)
-    pulled = _meets_inverse(op, order)
-    parts = [_before(v, order, pulled) for v in across]
+    undone = _all_undo(op, order)
+    parts = [_before(v, order, pull=bool(undone)) for v in across]
     known = [p for p in parts if p is not None]
     if len(known) < len(parts):
         return
     new = PERMUTED[type(op)](op, order, [value for value, _ in known])
-    if new is not None:
-        made = [made for _, made in known if made is not None]
+    if new is None:
+        return
+    made = [made for _, made in known if made is not None]
+    if undone:
+        provenance.carry(op, [*made, new])
+        rewriter.insert([*made, new])
+        for user in undone:
+            replace(rewriter, user, value=new.results[0])
+    else:
         back = graph.TransposeOp(new.results[0], order, location=moved.location)
         replace(rewriter, op, *made, new, back)
 
 
-def _meets_inverse(op: Operation, order: Order) -> bool:
-    """Whether all that uses the result undoes the transposition."""
-    users = [use.operation for use in op.results[0].uses]
+def _all_undo(op: Operation, order: Order) -> list[Operation]:
+    """What uses the result, where all of it undoes the transposition; else nothing."""
+    users = list(dict.fromkeys(use.operation for use in op.results[0].uses))
     undo = inverse(order)
-    return bool(users) and all(
-        isinstance(u, graph.TransposeOp) and values(u.permutation) == undo for u in users
-    )
+    undone = [
+        u for u in users if isinstance(u, graph.TransposeOp) and values(u.permutation) == undo
+    ]
+    return list[Operation](undone) if len(undone) == len(users) else []
 
 
 Before = tuple[SSAValue, Operation | None]
 
 
-def _before(value: SSAValue, order: Order, pulled: bool) -> Before | None:
+def _before(value: SSAValue, order: Order, pull: bool) -> Before | None:
     """The tensor whose transposition `value` is, and the operation to make it, if any.
 
-    None where that would be another transposition of data, unless it is `pulled` up because one
-    below goes away.
+    None where that would be another transposition of data, unless `pull` says that those below go
+    away for it.
     """
     owner, shape = value.owner, shape_of(value)
     if isinstance(owner, graph.TransposeOp) and values(owner.permutation) == tuple(order):
@@ -72,7 +80,7 @@ def _before(value: SSAValue, order: Order, pulled: bool) -> Before | None:
         return _made(constant_like(value, _undone(array.reshape(full), order)))
     if is_view_transpose(full, inverse(order)):
         return _view(value, scatter(full, order))
-    if pulled and len(shape) == len(order):
+    if pull and len(shape) == len(order):
         return _made(graph.TransposeOp(value, inverse(order), location=location_of(value)))
     return None
 
