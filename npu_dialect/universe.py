@@ -59,14 +59,6 @@ LEVELS = ("graph", "tile", "npu")
 
 PIPELINES: dict[str, tuple[Step, ...]] = {
     "graph": (
-        Step("graph-canonicalize", "leaves less for every later pass"),
-        Step("graph-fold-constants", "weights must be constants before they are fused or quantized"),
-        Step("graph-fuse-batch-norm", "before quantization, which fixes the weights"),
-        Step("graph-fold-qdq", "before layout, which must not stand between quantize and dequantize"),
-        Step("graph-channels-last", "cancels the transpositions that the frontends insert"),
-        Step("graph-decompose", "what has no instruction becomes what has, before placement"),
-        Step("graph-fold-constants", "layout and decomposition leave constants behind"),
-        Step("graph-canonicalize", "and operations that no longer do anything"),
         Step("graph-canonicalize", "fewer operations for all that follows"),
         Step("graph-fold-constants", "shapes and weights become known"),
         Step("graph-channels-last", "brings what is around a convolution next to it"),
