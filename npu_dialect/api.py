@@ -31,16 +31,25 @@ DEFAULT_TARGET = "edge256"
 
 
 def load(
-    source: Any, target: str | Path | None = None, *, shapes: Shapes | None = None
+    source: Any,
+    target: str | Path | None = None,
+    *,
+    shapes: Shapes | None = None,
+    overrides: str | Path | None = None,
 ) -> ModuleOp:
     """The module of a model, carrying its target.
 
     `source` is the path of an `.onnx` or `.mlir` file, an `onnx.ModelProto`, or a module already.
     `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
-    `shapes` binds the symbolic dimensions of inputs, by input name. Raises CompileError for what
-    is malformed.
+    `shapes` binds the symbolic dimensions of inputs, by input name. `overrides` is a file of
+    decisions to take instead of the compiler's (`npu_dialect.overrides`). Raises CompileError for
+    what is malformed.
     """
     module = _load(source, shapes)
+    if overrides is not None:
+        from npu_dialect.overrides import apply
+
+        apply(module, overrides)
     if target is not None:
         set_target(module, target)
     return module
@@ -142,10 +151,11 @@ def compile(  # the name that users look for
     target: str | Path | None = None,
     *,
     shapes: Shapes | None = None,
+    overrides: str | Path | None = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> Program:
     """Load, lower and assemble in one step; the target is edge256 unless stated."""
-    module = load(source, target, shapes=shapes)
+    module = load(source, target, shapes=shapes, overrides=overrides)
     lower(module, options=options)
     return assemble(module)
 

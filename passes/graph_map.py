@@ -23,6 +23,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation
 from xdsl.passes import ModulePass
 
+from npu_dialect import overrides
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
 from npu_dialect.passes.mapping.groups import POOLS, Group
@@ -41,7 +42,7 @@ def _attribute(value: int | str) -> Attribute:
 
 def mapping_of(group: Group) -> AnyMapping | None:
     """The mapping that a group's IR states, or None."""
-    attribute = group.op.attributes.get("npu.mapping")
+    attribute = group.op.attributes.get("npu.mapping") or overrides.pins(group.op).get("mapping")
     if not isinstance(attribute, DictionaryAttr):
         return None
     values = {name: _value(a) for name, a in attribute.data.items()}

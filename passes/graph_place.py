@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from npu_dialect import graph
+from npu_dialect import graph, overrides
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.kernels import constant_of
@@ -49,6 +49,7 @@ DEQUANTIZE = PlacementAttr.of(
     "dequantize-output",
     "an output becomes real numbers at the boundary: no float vector unit",
 )
+PINNED = PlacementAttr.of("host", "override", "the overrides file places it on the host")
 AMONG_HOST = PlacementAttr.of(
     "host", "moves-among-host", "data that moves between operations of the host stays there"
 )
@@ -70,7 +71,8 @@ class GraphPlacePass(ModulePass):
 def _place_block(block: Block, target: Target) -> None:
     ops = [op for op in block.ops if _needs_place(op)]
     for op in ops:
-        op.attributes[PLACEMENT] = place(op, target)
+        pinned = overrides.pins(op).get("engine") == StringAttr("host")
+        op.attributes[PLACEMENT] = PINNED if pinned else place(op, target)
     if not has_float_lanes(target):
         _place_boundary(ops)
     _keep_moves_on_host(ops)

@@ -61,6 +61,11 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         default=[],
         help="bind the shape of a model input with symbolic dimensions; may be repeated",
     )
+    parser.add_argument(
+        "--overrides",
+        metavar="FILE",
+        help="decisions to take from a TOML file: engine, memory and mapping by operation",
+    )
 
 
 def add_driver_options(parser: Parser) -> None:
@@ -105,6 +110,14 @@ def driver_options(args: argparse.Namespace, progress: Any = None) -> Any:
         reproducer=Path(args.reproducer),
         progress=progress,
     )
+
+
+def load_model(args: argparse.Namespace, model: str, target: str | None) -> Any:
+    """The module of a model, with the options of `add_model_options`."""
+    from npu_dialect import api
+
+    shapes = parse_shapes(args.shape)
+    return api.load(model, target, shapes=shapes, overrides=args.overrides)
 
 
 def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:

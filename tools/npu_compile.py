@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
     from npu_dialect import api
 
     with collect() as records, common.progress("npu-compile") as progress:
-        module = api.load(args.model, args.target, shapes=common.parse_shapes(args.shape))
+        module = common.load_model(args, args.model, args.target)
         passes = _lower(args, module, progress)
         program = None if args.emit else api.assemble(module)
     if program is None:

@@ -121,7 +121,7 @@ def _load(args: argparse.Namespace, source: str, line: int) -> ModuleOp:
     from npu_dialect import api, text
 
     if args.input.endswith(".onnx"):
-        return api.load(args.input, shapes=common.parse_shapes(args.shape))
+        return common.load_model(args, args.input, None)
     if args.input == "-":
         return text.parse(source, "<stdin>", line=line)
     with text.side_data(args.input):

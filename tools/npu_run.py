@@ -46,6 +46,7 @@ def _parser() -> common.Parser:
     add("--level", choices=("graph", "tile", "npu"), default="npu", help="default: npu")
     add("--model", metavar="FILE", help="the model of a .npu, for --level and --compare")
     common.add_model_options(parser)
+    add("--dump", metavar="FILE", help="write the tensors between layers at --level to this .npz")
     add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
     add("--seed", type=int, metavar="N", help="choose the order of execution at random")
     add("--trace", metavar="FILE", help="write what each engine did when")
@@ -59,6 +60,8 @@ def _run(args: argparse.Namespace) -> int:
     _check(args)
     if args.compare:
         return _compare(args)
+    if args.dump:
+        _dump(args)
     if args.level != "npu":
         return _run_level(args)
     program = _program(args)
@@ -96,9 +99,9 @@ def _program(args: argparse.Namespace) -> Program:
     if _is_program(args.program):
         return Program.load(args.program)
     with common.progress("npu-compile") as progress:
-        options = api.Options(progress=progress)
-        shapes = common.parse_shapes(args.shape)
-        return api.compile(args.program, args.target, shapes=shapes, options=options)
+        module = common.load_model(args, args.program, args.target)
+        api.lower(module, options=api.Options(progress=progress))
+        return api.assemble(module)
 
 
 def _inputs(args: argparse.Namespace, ports: Sequence[Port]) -> Inputs:
@@ -122,10 +125,28 @@ def _simulate(args: argparse.Namespace, program: Program) -> int:
     return 0
 
 
+def _dump(args: argparse.Namespace) -> None:
+    """Write the tensors of a level by the names of the model's nodes."""
+    from npu_dialect import api, files, levels, taps
+    from npu_dialect.ports import bind
+    from npu_dialect.runtime import simulator
+
+    if args.level == "npu" and _is_program(args.program):
+        program = _program(args)
+        inputs = bind(program.inputs, _inputs(args, program.inputs))
+        tensors = dict(simulator.simulate(program, list(inputs), tensors=True).tensors)
+    else:
+        module = common.load_model(args, _model(args), _target(args))
+        inputs = bind(levels.inputs_of(module), _inputs(args, levels.inputs_of(module)))
+        api.lower(module, args.level)
+        tensors = taps.level(args.level, module, inputs)
+    files.write_npz(args.dump, tensors)
+
+
 def _run_level(args: argparse.Namespace) -> int:
     from npu_dialect import api, levels
 
-    module = api.load(_model(args), _target(args), shapes=common.parse_shapes(args.shape))
+    module = common.load_model(args, _model(args), _target(args))
     inputs = _inputs(args, levels.inputs_of(module))
     with common.progress("npu-run") as progress:
         level: Level = args.level
@@ -153,7 +174,7 @@ def _compare(args: argparse.Namespace) -> int:
     from npu_dialect.tools import tables
 
     program = _program(args) if _is_program(args.program) else None
-    module = api.load(_model(args), _target(args), shapes=common.parse_shapes(args.shape))
+    module = common.load_model(args, _model(args), _target(args))
     inputs = _inputs(args, levels.inputs_of(module))
     with common.progress("npu-run --compare") as progress:
         result = compare.compare(

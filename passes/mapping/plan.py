@@ -14,8 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
+from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
 from npu_dialect.passes.mapping import contraction as conv
@@ -136,12 +138,14 @@ class Planner:
     def _map(self, group: Group, number: int, resident: set[SSAValue], room: int) -> Step:
         away = self._try(group, resident, False, room)
         results = [self.tensors[v] for v in group.op.results]
+        wanted = overrides.pins(group.op).get("memory")
         stays = all(t.may_stay and t.value not in self.banned for t in results)
-        if stays:
+        if stays and wanted != StringAttr("dram"):
             size = sum(aligned(t.size) for t in results)
             here = self._try(group, resident, True, room - size)
             reload = sum(t.size for t in results) / self.target.memories["dram"].ports["dma"]
-            if here is not None and (away is None or here.cycles <= away.cycles + reload):
+            cheaper = away is None or wanted is not None
+            if here is not None and (cheaper or here.cycles <= away.cycles + reload):
                 resident.update(t.value for t in results)
                 return here
         if away is None:
