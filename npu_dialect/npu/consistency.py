@@ -44,7 +44,7 @@ def mistakes(
         yield f"must call one of the {functions} host functions, found {values['function']}"
 
 
-# --- kernels --------------------------------------------------------------------------------------
+# --- kernels ----------------------------------------
 
 
 def _kernel_mistakes(
@@ -103,7 +103,7 @@ def _table_mistakes(kernel: Kernel, table: Operand | None) -> Iterator[str]:
         yield f"must have a table of 256 x {kernel.table}, found {table.dtype} {list(table.dims)}"
 
 
-# --- shapes ---------------------------------------------------------------------------------------
+# --- shapes ----------------------------------------
 
 
 def _result(values: Values) -> Operand:

@@ -87,7 +87,7 @@ class Ordering:
         other = self.names.get((wait.core, wait.engine), -1)
         return Stuck(index, wait, available, self.queue.count(other))
 
-    # --- races ------------------------------------------------------------------------------------
+    # --- races ----------------------------------------
 
     def races(self) -> Iterator[Race]:
         """Pairs of instructions of different engines that touch a byte, one writing it, in no
@@ -179,7 +179,7 @@ def _pairs(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
         at = stop
 
 
-# --- blocks as bytes ------------------------------------------------------------------------------
+# --- blocks as bytes ----------------------------------------
 
 
 def byte_view(memory: Flags, operand: Operand, base: int = 0) -> Flags:

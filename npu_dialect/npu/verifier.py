@@ -116,7 +116,7 @@ class _Proof:
         name = self.image.instructions[index].name
         return Finding(code, index, f"{name}: {rule}", found, self.source(index))
 
-    # --- fields -----------------------------------------------------------------------------------
+    # --- fields ----------------------------------------
 
     def fields(self) -> Iterator[Finding]:
         """Fields that do not fit, operands that lie outside their memory."""
@@ -147,7 +147,7 @@ class _Proof:
             if wrong := out_of_bounds(operand, self.sizes):
                 yield Finding(Code.PROOF_BOUNDS, -1, wrong, "", name)
 
-    # --- bytes ------------------------------------------------------------------------------------
+    # --- bytes ----------------------------------------
 
     def unwritten(self) -> Iterator[Finding]:
         """Reads of bytes that nothing wrote before; outputs that are not written."""
@@ -170,7 +170,7 @@ class _Proof:
                 rule = "an output must be written by the program"
                 yield Finding(Code.PROOF_UNWRITTEN, -1, rule, found, name)
 
-    # --- order ------------------------------------------------------------------------------------
+    # --- order ----------------------------------------
 
     def stuck(self, stuck: Stuck) -> Finding:
         wait = stuck.wait
