@@ -104,7 +104,10 @@ def measure(
     """
     command = [sys.executable, script, "--measure", model.name, "--models", str(args.models)]
     found = subprocess.run(
-        [*command, "--cache", str(args.cache), *extra], capture_output=True, text=True, env=os.environ | environment
+        [*command, "--cache", str(args.cache), *extra],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
     )
     row: Row = {"model": model.name, "target": model.target}
     for line in found.stdout.splitlines():

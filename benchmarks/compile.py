@@ -12,7 +12,6 @@ verification after every pass included.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -54,8 +53,9 @@ def measure(model: zoo.Model, path: Path) -> common.Row:
     """Import and compile one model in this process."""
     from npu_dialect import api
 
+    shapes = zoo.shapes(path)
     start = perf_counter()
-    module = api.load(path, model.target)
+    module = api.load(path, model.target, shapes=shapes)
     loaded = perf_counter()
     operations = sum(1 for _ in module.walk())
     runs = api.lower(module)

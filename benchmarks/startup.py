@@ -1,6 +1,6 @@
 """How long `npu-opt --help` takes, process start included.
 
-  python benchmarks/startup.py --runs 20
+python benchmarks/startup.py --runs 20
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def time_runs(arguments: tuple[str, ...], runs: int) -> list[float]:
     times: list[float] = []
     for _ in range(runs + 1):
         start = perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=common.ROOT)
+        subprocess.run(
+            [sys.executable, *arguments], check=True, capture_output=True, cwd=common.ROOT
+        )
         times.append(perf_counter() - start)
     return times[1:]
 

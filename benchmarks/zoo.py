@@ -127,13 +127,16 @@ def installed(package: str) -> str:
         return "none"
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes to bind: of the inputs that have symbolic dimensions, those of the first case."""
+    first = inputs(path, 1)[0]
+    symbolic = (port.name for port in _ports(path) if 0 in _dims(port))
+    return {name: first[name].shape for name in symbolic}
+
+
 def inputs(path: Path, count: int, seed: int = 0) -> list[dict[str, Array]]:
     """Inputs of a model by name: those stored beside it in an .npz, or else random ones."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    constants = {c.name for c in graph.initializer}
-    ports = [i for i in graph.input if i.name not in constants]
+    ports = _ports(path)
     stored = path.with_suffix(".npz")
     if stored.exists():
         return list(_stored_inputs(stored, [port.name for port in ports], count))
@@ -141,18 +144,37 @@ def inputs(path: Path, count: int, seed: int = 0) -> list[dict[str, Array]]:
     return [{port.name: _random(port, generator) for port in ports} for _ in range(count)]
 
 
+def _ports(path: Path) -> list[Any]:
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    constants = {c.name for c in graph.initializer}
+    return [port for port in graph.input if port.name not in constants]
+
+
+def _dims(port: Any) -> list[int]:
+    """The dimensions of an input, 0 where they are symbolic."""
+    return [d.dim_value for d in port.type.tensor_type.shape.dim]
+
+
 def _stored_inputs(path: Path, names: list[str], count: int) -> Iterator[dict[str, Array]]:
+    """The first cases, without those of other shapes than the first."""
+    first: dict[str, Array] = {}
     with np.load(path) as arrays:
         for case in range(count):
             keys = [f"case{case}/in{index}" for index in range(len(names))]
-            if all(key in arrays for key in keys):
-                yield {name: arrays[key] for name, key in zip(names, keys, strict=True)}
+            if not all(key in arrays for key in keys):
+                return
+            found = {name: arrays[key] for name, key in zip(names, keys, strict=True)}
+            first = first or found
+            if all(found[name].shape == first[name].shape for name in names):
+                yield found
 
 
 def _random(port: Any, generator: np.random.Generator) -> Array:
     from onnx import helper
 
-    shape = [max(1, d.dim_value) for d in port.type.tensor_type.shape.dim]
+    shape = [max(1, d) for d in _dims(port)]
     dtype = helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type)
     if dtype.kind == "f":
         return generator.standard_normal(shape).astype(dtype)
