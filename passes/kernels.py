@@ -153,7 +153,7 @@ class _Emitter:
 
     def plan(self) -> KernelPlan:
         """The kernel, whose last value is the result."""
-        last = self.values[self.result]
+        last = self.read(self.result)
         steps = self.builder.steps
         at_end = last == ("v", len(steps) - 1) if steps else last == ("t", 0)
         if not at_end:
