@@ -1,4 +1,5 @@
-"""The overrides file: decisions of the compiler that the user makes instead, by operation of the model.
+"""The overrides file: decisions of the compiler that the user makes instead, by operation of the
+model.
 
     ["conv1"]                     # the name of a node, as reports print it
     engine = "host"               # keep it off the accelerator
@@ -79,7 +80,7 @@ def _check_pins(name: str, pins: object, path: str) -> None:
             raise error(Code.OPTION, rule, found=f"{key} = {value}", source=path)
 
 
-def _items(pins: dict[Any, Any]) -> Iterable[tuple[str, Any]]:
+def _items(pins: Any) -> Iterable[tuple[str, Any]]:
     return ((str(key), value) for key, value in pins.items())
 
 

@@ -90,7 +90,7 @@ def test_a_merged_transposition_moves_the_same_elements(permutation: list[int], 
 
 def convolution(x: SSAValue, w: SSAValue, b: SSAValue, **window: object) -> list[graph.GraphOp]:
     sums = graph.Conv2DOp(x, w, b, **window)  # type: ignore[arg-type]
-    quantized = graph.RequantizeOp(sums.result, requant_f32(np.float32([0.003])), OUT)
+    quantized = graph.RequantizeOp(sums.result, requant_f32(0.003), OUT)
     return [sums, quantized, graph.ReluOp(quantized.result)]
 
 
@@ -143,7 +143,8 @@ def test_any_mapping_of_an_integer_convolution_gives_the_same_bits(
 @given(st.integers(1, 20), st.integers(1, 30), st.integers(1, 20), st.integers(0, 1 << 16))
 def test_any_split_of_a_float_product_gives_the_same_bits(m: int, k: int, n: int, seed: int):
     rng = np.random.default_rng(seed)
-    tile = ContractionMapping(*(int(rng.integers(1, e + 1)) for e in (m, 1, n, k)))
+    rows, channels, reduction = (int(rng.integers(1, e + 1)) for e in (m, n, k))
+    tile = ContractionMapping(rows, 1, channels, reduction)
     build = ModuleBuilder("mobile4k", ((m, k), f32), ((k, n), f32))
     y = build.group("product", "array", build.args, lambda a, b: [graph.MatmulOp(a, b)])
     assert isinstance(y.owner, graph.GroupOp)

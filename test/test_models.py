@@ -1,7 +1,8 @@
-"""Real models, compiled and simulated, against the outputs of onnxruntime that are stored with them.
+"""Real models, compiled and simulated, against the outputs of onnxruntime that are stored with
+them.
 
-fp32: rtol 1e-3, atol 1e-4 of the tensor's range. int8: at most one quantization step, on at most one
-in a hundred elements of all cases together, and the same argmax.
+fp32: rtol 1e-3, atol 1e-4 of the tensor's range. int8: at most one quantization step, on at most
+one in a hundred elements of all cases together, and the same argmax.
 """
 
 from __future__ import annotations

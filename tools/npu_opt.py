@@ -118,7 +118,7 @@ def _process(
 
 
 def _load(args: argparse.Namespace, source: str, line: int) -> ModuleOp:
-    from npu_dialect import api, text
+    from npu_dialect import text
 
     if args.input.endswith(".onnx"):
         return common.load_model(args, args.input, None)

@@ -170,7 +170,7 @@ def _target(args: argparse.Namespace) -> str | None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from npu_dialect import api, compare, levels
+    from npu_dialect import compare, levels
     from npu_dialect.tools import tables
 
     program = _program(args) if _is_program(args.program) else None
