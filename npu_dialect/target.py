@@ -38,13 +38,17 @@ class Memory:
     """
 
     size: int
+    """Bytes."""
     latency: int
+    """Cycles to the first byte."""
     burst: int
+    """Bytes of an access. Copies pay for whole accesses of dram, taken as 32 bytes at most."""
     read_pj: float
     """pJ per byte read."""
     write_pj: float
     """pJ per byte written."""
     ports: Mapping[str, float]
+    """Bytes per cycle, by engine."""
     leakage: float = 0.0
     """Watts while powered."""
 
@@ -56,15 +60,21 @@ class Array:
     """
 
     kind: str
+    """The name of a cost function: a row of `ARRAY_KINDS` in `npu_dialect/cost.py`."""
     macs: Mapping[str, tuple[int, int, int]]
+    """By storage type of the activations; a type that is missing is not multiplied."""
     depthwise_macs: Mapping[str, int]
+    """Multiply-accumulates a cycle of a depthwise convolution, by storage type."""
     fill: int
     """Cycles before the first result of an instruction leaves the array."""
     drain: int
     """Cycles after the last multiply-accumulate until the last result is stored."""
     input_buffer: int
+    """Bytes of activations that the array keeps; what is larger is streamed again."""
     weight_buffer: int
+    """Bytes of weights that the array keeps."""
     weight_types: tuple[str, ...]
+    """Storage types of weights."""
     output_stage: tuple[str, ...]
     """Patterns of the micro-operations that the output stage can do."""
     output_elements: int
@@ -72,7 +82,9 @@ class Array:
     output_micro_ops: int
     """Length of the output stage's pipeline: micro-operations that a kernel may have there."""
     mac_pj: Mapping[str, float]
+    """pJ per multiply-accumulate, by storage type of the activations."""
     leakage: float = 0.0
+    """Watts while powered."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +94,19 @@ class Vector:
     """
 
     lanes: Mapping[str, int]
+    """Elements a cycle, by value type; without a row the unit has no such values."""
     startup: int
+    """Cycles before the first element of an instruction."""
     micro_ops: tuple[str, ...]
+    """Patterns of the micro-operations that it can do."""
     storage: tuple[str, ...]
     """Storage types that it can load and store."""
     cycles: Mapping[str, float]
+    """Cycles of one micro-operation on all lanes."""
     pj: Mapping[str, float]
     """pJ per micro-operation and element."""
     leakage: float = 0.0
+    """Watts while powered."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +114,15 @@ class Dma:
     """The copy engine(s)."""
 
     channels: int
+    """Copies that run at the same time; declared, and one queue is used in this version."""
     startup: int
     """Cycles to decode and issue one descriptor."""
     max_rank: int
+    """Dimensions that a descriptor counts."""
     fill_bytes: int
     """Bytes a cycle when filling with a constant."""
     leakage: float = 0.0
+    """Watts while powered."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +130,11 @@ class Host:
     """The CPU that runs what the accelerator cannot, in cycles of the accelerator's clock."""
 
     macs_per_cycle: float
+    """Multiply-accumulates a cycle."""
     elements_per_cycle: float
+    """Elementwise operations a cycle."""
     bytes_per_cycle: float
+    """Bytes read or written a cycle."""
     call: int
     """Cycles to hand a task over and to take its result back."""
     power: float
@@ -136,8 +159,11 @@ class Power:
     point.
     """
     clock_gating: bool
+    """Whether the clock stops while no engine of the accelerator is busy."""
     power_gating: bool
+    """Whether idle units can be switched off; declared, and not used yet."""
     operating_points: tuple[OperatingPoint, ...]
+    """Declared, and not used yet: times and energies are those of `frequency`."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +174,13 @@ class Target:
 
     name: str
     description: str
+    """One line, for lists."""
     frequency: float
+    """Of the clock that all cycles count."""
     cores: int
+    """Copies of all engines. Leakage counts them; programs use the first one in this version."""
     acc_types: tuple[str, ...]
+    """Storage types of partial sums; declared, and not used yet."""
     memories: Mapping[str, Memory]
     array: Array
     vector: Vector
