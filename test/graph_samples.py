@@ -64,7 +64,9 @@ def numbers(rng: Rng, shape: tuple[int, ...], element: Attribute) -> Array:
     if dtype.is_float:
         normal = rng.normal(0, 4, shape).astype(np.float32)
         odd = rng.random(shape) < 0.1
-        return np.where(odd, rng.choice(SPECIAL, shape), normal).astype(dtype.numpy)
+        found = np.where(odd, rng.choice(SPECIAL, shape), normal)
+        with np.errstate(over="ignore"):
+            return found.astype(dtype.numpy)
     if dtype is dtypes.bool_:
         return rng.random(shape) < 0.5
     low, high = (quant.low, quant.high) if quant is not None else (dtype.low, dtype.high)
