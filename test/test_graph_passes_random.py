@@ -103,7 +103,8 @@ class Network(Sample):
         if min(shape_of(x)[2:]) < 2:
             return self.activation(x)
         cls = graph.MaxPool2DOp if self.rng.random() < 0.5 else graph.AvgPool2DOp
-        return self.turned(self.add(cls(self.turned(x, LAST), (2, 2), (2, 2))), FIRST)
+        pads = [int(self.rng.random() < 0.3)] * 4
+        return self.turned(self.add(cls(self.turned(x, LAST), (2, 2), (2, 2), pads)), FIRST)
 
     def joined(self, x: SSAValue) -> SSAValue:
         others = [v for v in self.pool if shape_of(v)[2:] == shape_of(x)[2:]]

@@ -8,7 +8,8 @@ the sum below 2**31 for all stored values. The outer recipe drops these bits, ti
 is off by at most 2**-bits steps, so it rounds as the real sum does except that near to a tie.
 
     quantize(dequantize(a) * dequantize(b))  ==>  requantize((a - zero) * (b - zero))
-    quantize(dequantize(a) * constant by channel)  ==>  requantize(a) by channel
+    quantize(dequantize(a) * constant by channel)      ==>  requantize(a) by channel
+    quantize(dequantize(a) * other constants)  ==>  requantize((a - zero) * fixed-point constants)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from npu_dialect.graph.quant import QuantType
 from npu_dialect.passes.qdq.common import (
     Array,
     fixed,
+    fixed_product,
     fraction_bits,
     known,
     last_dimension,
@@ -35,7 +37,7 @@ from npu_dialect.passes.qdq.common import (
     stored,
     whole,
 )
-from npu_dialect.passes.rewriting import Rules, replace
+from npu_dialect.passes.rewriting import Rules, location_of, replace
 
 
 @dataclass(frozen=True)
@@ -116,33 +118,59 @@ def _difference(source: SSAValue, location: LocationAttr) -> Operation:
 
 
 def scale(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
-    """A product with (or quotient by) constants that vary along the last dimension at most."""
+    """A product with, or quotient by, constants."""
     product, quant = op.x.owner, one_scale(op.result)
     if not isinstance(product, graph.MulOp | graph.DivOp) or quant is None:
         return
-    for value, factor in ((product.lhs, product.rhs), (product.rhs, product.lhs)):
-        if isinstance(product, graph.DivOp) and value is product.rhs:
-            continue
-        term, numbers = _term(value), known(factor)
-        if term is None or term.quant is None or numbers is None:
-            continue
-        row = last_dimension(numbers)
-        if row is None or shape_of(value) != shape_of(product.result):
-            continue
-        assert term.source is not None
-        multiplier = _factor(term.quant, row, product) / quant.scales
-        if np.isfinite(multiplier).all():
-            recipe = requant_f32(multiplier)
-            new = graph.RequantizeOp(term.source, recipe, quant, location=op.location)
-            replace(rewriter, op, new)
-            return
+    found = _scaled_term(product)
+    if found is None:
+        return
+    term, factors = found
+    assert term.quant is not None and term.source is not None
+    multiplier = _multiplier(term.quant, factors, product) / quant.scales
+    if not np.isfinite(multiplier).all():
+        return
+    row = last_dimension(multiplier)
+    if row is not None and shape_of(term.source) == shape_of(product.result):
+        recipe = requant_f32(row)
+        new = graph.RequantizeOp(term.source, recipe, quant, location=op.location)
+        replace(rewriter, op, new)
+    else:
+        _scale_by_tensor(op, term, multiplier, quant, rewriter)
 
 
-def _factor(quant: QuantType, row: Array, product: Operation) -> Array:
+def _scaled_term(product: graph.MulOp | graph.DivOp) -> tuple[Term, Array] | None:
+    """The quantized operand and the constant one."""
+    pairs = [(product.lhs, product.rhs)]
+    if isinstance(product, graph.MulOp):
+        pairs.append((product.rhs, product.lhs))
+    for value, factor in pairs:
+        term, factors = _term(value), known(factor)
+        if term is not None and term.quant is not None and factors is not None:
+            return term, factors
+    return None
+
+
+def _scale_by_tensor(
+    op: graph.QuantizeOp,
+    term: Term,
+    multiplier: Array,
+    quant: QuantType,
+    rewriter: PatternRewriter,
+) -> None:
+    assert term.quant is not None and term.source is not None
+    inner = _difference(term.source, location_of(op.x))
+    product = fixed_product(inner, reach(term.quant), multiplier, quant, op)
+    if product is not None:
+        replace(rewriter, op, inner, *product)
+
+
+def _multiplier(quant: QuantType, factors: Array, product: Operation) -> Array:
+    """What the distance of a stored value from its zero point is multiplied by."""
     with np.errstate(all="ignore"):
         if isinstance(product, graph.DivOp):
-            return quant.scales / row.astype(np.float32)
-        return quant.scales * row.astype(np.float32)
+            return quant.scales / factors.astype(np.float32)
+        return quant.scales * factors.astype(np.float32)
 
 
 RULES: Rules = {graph.QuantizeOp: [scale, add, multiply]}

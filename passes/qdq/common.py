@@ -71,7 +71,7 @@ class Accumulator:
     sums: SSAValue
     """i32."""
     scales: Array
-    """f32, [1] or [channels]."""
+    """f32, [1] or [channels], or of the rank of the sums."""
 
 
 def accumulator(value: SSAValue) -> Accumulator | None:
@@ -84,7 +84,7 @@ def accumulator(value: SSAValue) -> Accumulator | None:
     if factor is None or dtype_of(sums) is not dtypes.i32 or quant_of(sums) is not None:
         return None
     scales = last_dimension(factor)
-    return None if scales is None else Accumulator(sums, scales)
+    return Accumulator(sums, factor if scales is None else scales)
 
 
 def scaled(sums: Operation, scales: Array) -> list[Operation]:
@@ -97,6 +97,9 @@ def scaled(sums: Operation, scales: Array) -> list[Operation]:
 
 FIXED_BITS = 20
 """Fractional bits of sums in fixed point, where the range allows as many."""
+
+COARSEST = 2.0**-9
+"""The greatest error, in steps of the result, that fixed-point multipliers may make."""
 
 LEAST_BITS = 10
 """With fewer fractional bits a sum would be too coarse, and stays in floats."""
@@ -122,6 +125,23 @@ def fixed(factor: float) -> RequantAttr:
     if abs(multiplier) == 2**31:
         multiplier, shift = multiplier // 2, shift - 1
     return requant_fixed(multiplier, shift)
+
+
+def fixed_product(
+    x: Operation, greatest: float, multiplier: Array, quant: QuantType, op: graph.QuantizeOp
+) -> list[Operation] | None:
+    """What `op` gives for x * multiplier (in steps of its result), with multipliers in fixed point.
+
+    `greatest` bounds the i32 values of `x`. None where the multipliers would be too coarse.
+    """
+    bits = fraction_bits(greatest * float(np.abs(multiplier).max(initial=0)))
+    if bits is None or greatest * 0.5 * 2.0**-bits > COARSEST:
+        return None
+    steps = np.rint(multiplier.astype(np.float64) * 2.0**bits).astype(np.int32)
+    factors = graph.ConstantOp(steps, location=x.location)
+    product = graph.MulOp(x, factors, location=x.location)
+    result = graph.RequantizeOp(product, whole(bits), quant, location=op.location)
+    return [factors, product, result]
 
 
 def whole(bits: int) -> RequantAttr:

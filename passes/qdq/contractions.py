@@ -18,13 +18,14 @@ from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import SSAValue
 from xdsl.pattern_rewriter import PatternRewriter
 
-from npu_dialect import graph, provenance
+from npu_dialect import functional, graph, provenance
 from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import requant_f32, values
 from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.reduction import ReduceOp
 from npu_dialect.passes.qdq.common import (
     accumulator,
+    fixed_product,
     known,
     one_scale,
     reach,
@@ -42,6 +43,14 @@ NEARLY_WHOLE = 1e-3
 GREATEST_SUM = 2**31
 """Sums below it in magnitude do not wrap."""
 
+LEAST_CHANGE = 0.01
+"""The part of a bias that may be taken off, so that its sum cannot wrap.
+
+Quantizers raise the scale of a channel of tiny weights until its bias just fits 32 bits; the
+products that are added to it then no longer do. In such a channel the bias outweighs the products a
+hundred times and more.
+"""
+
 
 def contract(op: graph.Conv2DOp | graph.MatmulOp, rewriter: PatternRewriter) -> None:
     """A convolution or matrix product of dequantized tensors."""
@@ -52,9 +61,10 @@ def contract(op: graph.Conv2DOp | graph.MatmulOp, rewriter: PatternRewriter) -> 
     bias = None
     if op.bias is not None:
         bias = _whole_bias(op, op.bias, scales)
+        bias = None if bias is None else _bias_within(op, bias, _greatest_sums(x, w))
         if bias is None:
             return
-    if _greatest_sum(x, w, bias) >= GREATEST_SUM:
+    elif _greatest_sums(x, w).max() >= GREATEST_SUM:
         return
     location = provenance.fuse(op, *map(location_of, op.operands[:2]))
     added = [] if bias is None else [_bias_constant(op, bias)]
@@ -114,19 +124,38 @@ def _stored_bias(bias: SSAValue, scales: Array) -> npt.NDArray[np.int32] | None:
     return array.astype(np.int32)
 
 
-def _greatest_sum(x: SSAValue, w: SSAValue, bias: Array | None) -> float:
-    """A bound of the magnitude of the sums."""
+def _greatest_sums(x: SSAValue, w: SSAValue) -> Array:
+    """A bound of the magnitude of the sums without bias, by output channel (or one for all)."""
     weights = type_of_stored(w)
     array = constant(w)
     if array is None:
         depth = math.prod(shape_of(w)[:-1])
-        total = float(depth * max(abs(weights.low - weights.high), 1))
+        total = np.array([depth * max(abs(weights.low - weights.high), 1)], np.float64)
     else:
         zero = np.asarray(weights.zero(), np.int64)
         distance = np.abs(array.astype(np.int64) - zero)
-        total = float(distance.sum(axis=tuple(range(max(array.ndim - 4, 0), array.ndim - 1))).max())
-    added = 0.0 if bias is None else float(np.abs(bias.astype(np.int64)).max(initial=0))
-    return total * reach(one(x)) + added
+        total = distance.sum(axis=tuple(range(max(array.ndim - 4, 0), array.ndim - 1)))
+    return total.astype(np.float64) * reach(one(x))
+
+
+def _bias_within(
+    op: graph.Conv2DOp | graph.MatmulOp, bias: npt.NDArray[np.int32], sums: Array
+) -> npt.NDArray[np.int32] | None:
+    """The bias, reduced where its sum might wrap; None where that would change too much."""
+    wide = bias.astype(np.float64)
+    room = GREATEST_SUM - 1 - sums
+    if np.any(room < (1 - LEAST_CHANGE) * np.minimum(np.abs(wide), GREATEST_SUM)):
+        return None
+    limited = np.clip(wide, -room, room)
+    changed = int(np.count_nonzero(limited != wide))
+    if changed:
+        remark(
+            Code.APPROXIMATION,
+            "a bias should leave room for the sum that it is added to in 32 bits",
+            found=f"{changed} channels in which it fills them, and is reduced by less than 1 %",
+            source=op,
+        )
+    return limited.astype(np.int32)
 
 
 def _bias_constant(
@@ -163,19 +192,34 @@ def requantize(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
     found, quant = accumulator(op.x), one_scale(op.result)
     if found is None or quant is None:
         return
-    recipe = requant_f32(found.scales / quant.scales)
-    replace(rewriter, op, graph.RequantizeOp(found.sums, recipe, quant, location=op.location))
+    multiplier = found.scales / quant.scales
+    if multiplier.ndim == 1:
+        recipe = requant_f32(multiplier)
+        replace(rewriter, op, graph.RequantizeOp(found.sums, recipe, quant, location=op.location))
+    elif isinstance(pool := found.sums.owner, graph.SumPool2DOp):
+        greatest = reach(one(pool.x)) * float(_count(pool.window["kernel"]))
+        product = fixed_product(pool, greatest, multiplier, quant, op)
+        if product is not None:
+            replace(rewriter, op, *product)
 
 
 def average(op: graph.AvgPool2DOp, rewriter: PatternRewriter) -> None:
-    """The mean of windows that all count the same: the sum, scaled by scale / count."""
+    """The mean of windows: the sum, scaled by scale / count."""
     source = _bytes(op.x)
-    padded = any(values(op.pads)) and not op.count_include_pad.value.data
-    if source is None or padded:
+    if source is None:
         return
-    window = op.window
-    sums = graph.SumPool2DOp(source, **window, location=op.location)
-    replace(rewriter, op, sums, *scaled(sums, one(source).scales / _count(window["kernel"])))
+    sums = graph.SumPool2DOp(source, **op.window, location=op.location)
+    counts = _count(op.window["kernel"])
+    if any(values(op.pads)) and not op.count_include_pad.value.data:
+        counts = _counts_inside(op)
+    replace(rewriter, op, sums, *scaled(sums, one(source).scales / counts))
+
+
+def _counts_inside(op: graph.AvgPool2DOp) -> Array:
+    """[1, OH, OW, 1]: the positions of each window that lie inside the input."""
+    _, height, width, _ = shape_of(op.x)
+    ones = np.ones((1, height, width, 1), np.int8)
+    return functional.sum_pool2d(ones, **op.window).astype(np.float32)
 
 
 def reduce(op: ReduceOp, rewriter: PatternRewriter) -> None:
