@@ -9,6 +9,7 @@ Weights lie in dram as [OC, KH, KW, IC], so that a tile of output channels is on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -198,15 +199,22 @@ class ContractionLowering:
         return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 3, 0))
 
     def _dynamic_weights(self, nest: Nest, at: Loops, reduction: Span, depth: int) -> SSAValue:
-        shape = (*self.matrices.w_batch, self.matrices.k, self.matrices.n)
-        buffer = Lowering.reshaped(
-            self._low_at(nest), self.low.memory[root(self.w)], shape, self.location
-        )
-        channels = along(self.m.channels, at.channels, self.m.channels)
-        view = nest.view(
-            buffer, [*self._batch_spans(at, self.matrices.w_batch), reduction, channels]
-        )
-        return self._matrix(nest, nest.load(view, depth, "weights"), reduction.size, channels.size)
+        """Weights that lie as the graph has them: [..., K, N], [KH, KW, IC, OC] or [KH, KW, C]."""
+        shape, batch = self._dynamic_shape(at)
+        low = self._low_at(nest)
+        buffer = low.reshaped(low.memory[root(self.w)], shape, self.location)
+        inner = [self._channels(at)] if self.p.depthwise else [reduction, self._channels(at)]
+        loaded = nest.load(nest.view(buffer, [*batch, *inner]), depth, "weights")
+        return self._matrix(nest, loaded, *(s.size for s in inner)) if self.is_matmul else loaded
+
+    def _dynamic_shape(self, at: Loops) -> tuple[tuple[int, ...], Sequence[Span | int]]:
+        """The extents of weights that are computed, and what a tile takes of the outer ones."""
+        if self.is_matmul:
+            m = self.matrices
+            return (*m.w_batch, m.k, m.n), self._batch_spans(at, m.w_batch)
+        taps = (self.p.kh, self.p.kw)
+        inner = (self.p.oc,) if self.p.depthwise else (self.p.ic, self.p.oc * self.p.groups)
+        return (*taps, *inner), taps
 
     def _low_at(self, nest: Nest) -> Lowering:
         """The lowering, writing at another point."""

@@ -1,0 +1,191 @@
+"""The tests that ship with onnx (onnx.backend.test), through the compiler and the simulator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from npu_dialect import api
+from npu_dialect.diagnostics import CompileError
+from npu_dialect.frontends.onnx import load
+from npu_dialect.pipeline import Options
+from npu_dialect.runtime.program import Placement, Program
+from npu_dialect.runtime.simulator import simulate
+
+Array = npt.NDArray[Any]
+
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
+QUIET = Options(reproducer=None)
+WORKING = ("dma", "mxu", "vpu")
+"""The engines whose instructions count as work of the accelerator."""
+
+BOUND: Mapping[str, Sequence[int]] = {
+    **dict.fromkeys(("Reshape", "Expand", "Tile", "Squeeze", "Unsqueeze", "Split", "TopK"), (1,)),
+    **dict.fromkeys(("CumSum", "CenterCropPad", "Trilu", "AffineGrid", "OneHot"), (1,)),
+    **dict.fromkeys(("ConstantOfShape", "HannWindow", "HammingWindow", "BlackmanWindow"), (0,)),
+    **{f"Reduce{kind}": (1,) for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2")},
+    **{f"Reduce{kind}": (1,) for kind in ("LogSum", "LogSumExp", "SumSquare")},
+    "Slice": (1, 2, 3, 4),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Resize": (3,),
+    "Col2Im": (1, 2),
+    "DFT": (1, 2),
+    "MaxUnpool": (2,),
+    "NonMaxSuppression": (2,),
+}
+"""Operands that the schema wants for a shape, axes, bounds or sizes: integers there are bound when
+the model is compiled.
+"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One test: a model, data sets of inputs and expected outputs, and its tolerance."""
+
+    name: str
+    model: ModelProto
+    sets: tuple[tuple[list[Any], list[Any]], ...]
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a test."""
+
+    name: str
+    error: str = ""
+    """Empty where it passed."""
+    is_defect: bool = False
+    """Whether it failed in another way than by a clear message."""
+    all_npu: bool = False
+    hosted: tuple[Placement, ...] = field(default=())
+
+
+@cache
+def tests() -> dict[str, Any]:
+    """The tests of every kind by name."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {test.name: test for kind in KINDS for test in load_model_tests(kind=kind)}
+
+
+def find(name: str) -> Suite | None:
+    """A test by name; None where this onnx has none."""
+    test = tests().get(name)
+    if test is None:
+        return None
+    if test.model is not None:
+        return Suite(name, test.model, tuple(test.data_sets), test.rtol, test.atol)
+    folder = Path(test.model_dir)
+    model = onnx.load(folder / "model.onnx")
+    return Suite(name, model, tuple(_data_sets(folder)), test.rtol, test.atol)
+
+
+def _data_sets(folder: Path) -> Iterator[tuple[list[Array], list[Array]]]:
+    for part in sorted(folder.glob("test_data_set_*")):
+        yield _tensors(part, "input"), _tensors(part, "output")
+
+
+def _tensors(folder: Path, what: str) -> list[Array]:
+    count = len(list(folder.glob(f"{what}_*.pb")))
+    return [_tensor(folder / f"{what}_{k}.pb") for k in range(count)]
+
+
+def _tensor(path: Path) -> Array:
+    return numpy_helper.to_array(TensorProto.FromString(path.read_bytes()))
+
+
+def array_of(value: Any) -> Array:
+    """A tensor as an array."""
+    return numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)
+
+
+def split(model: ModelProto, inputs: Sequence[Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The inputs that are bound when compiling, and the others, by name."""
+    initialized = {tensor.name for tensor in model.graph.initializer}
+    names = [v.name for v in model.graph.input if v.name not in initialized]
+    given = dict(zip(names, inputs, strict=False))
+    wanted = decided(model)
+    known = {n: x for n, x in given.items() if n in wanted and x.dtype.kind in "iu" and x.ndim < 2}
+    return known, {n: x for n, x in given.items() if n not in known}
+
+
+def decided(model: ModelProto) -> set[str]:
+    """The tensors that operands of `BOUND` are, or are computed from other than by their shape."""
+    found: set[str] = set()
+    for node in reversed(model.graph.node):
+        found.update(node.input[k] for k in BOUND.get(node.op_type, ()) if k < len(node.input))
+        if node.op_type not in ("Shape", "Size") and found.intersection(node.output):
+            found.update(node.input)
+    return found
+
+
+def compiled(model: ModelProto, known: Mapping[str, Array], given: Mapping[str, Array], target: str
+             ) -> Program:  # fmt: skip
+    """The program of a model for inputs of these shapes."""
+    module = load(model, {n: x.shape for n, x in given.items()}, known)
+    api.set_target(module, target)
+    api.lower(module, options=QUIET)
+    return api.assemble(module)
+
+
+def is_all_npu(program: Program) -> bool:
+    """Whether the accelerator does work and the host does none."""
+    engines = {op.engine for _, op in program.executed}
+    return bool(engines.intersection(WORKING)) and "host" not in engines
+
+
+def hosted(program: Program) -> tuple[Placement, ...]:
+    """What the host does."""
+    return tuple(p for p in program.placements if p.engine == "host")
+
+
+def check(found: Sequence[Array], expected: Sequence[Array], rtol: float, atol: float) -> None:
+    """Compares as the runner of onnx does. Raises AssertionError."""
+    assert len(found) == len(expected), f"{len(found)} outputs instead of {len(expected)}"
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype, f"{a.dtype} instead of {b.dtype}"
+        assert a.shape == b.shape, f"{a.shape} instead of {b.shape}"
+        wide = (a, b) if a.dtype.kind in "biufc" else (a.astype(np.float32), b.astype(np.float32))
+        np.testing.assert_allclose(*wide, rtol=rtol, atol=atol)
+
+
+def run(suite: Suite, target: str = "mobile4k", seed: int | None = None) -> Outcome:
+    """Compiles and simulates a test on all of its data."""
+    all_npu, host = True, dict[Placement, None]()
+    for inputs, outputs in suite.sets:
+        known, given = split(suite.model, [array_of(x) for x in inputs])
+        program = compiled(suite.model, known, given, target)
+        found = list(simulate(program, list(given.values()), seed).outputs.values())
+        check(found, [array_of(y) for y in outputs], suite.rtol, suite.atol)
+        all_npu &= is_all_npu(program)
+        host.update(dict.fromkeys(hosted(program)))
+    return Outcome(suite.name, all_npu=all_npu, hosted=tuple(host))
+
+
+def outcome(name: str, target: str = "mobile4k", seed: int | None = None) -> Outcome:
+    """What becomes of a test, whatever it is."""
+    suite = find(name)
+    if suite is None:
+        return Outcome(name, "this onnx has no such test")
+    try:
+        return run(suite, target, seed)
+    except CompileError as problem:
+        defect = "pass must not fail" in str(problem)
+        return Outcome(name, str(problem).splitlines()[0], defect)
+    except Exception as problem:  # one test that fails must not hide the others
+        text = " ".join(str(problem).split())
+        return Outcome(name, f"{type(problem).__name__}: {text}"[:300], True)
