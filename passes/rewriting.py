@@ -112,11 +112,6 @@ def splat(value: SSAValue) -> float | None:
     return float(first) if bool((array == first).all()) else None
 
 
-def owner_of(value: SSAValue) -> Operation | None:
-    """The operation whose result `value` is."""
-    return value.owner if isinstance(value.owner, Operation) else None
-
-
 def location_of(value: SSAValue) -> LocationAttr:
     """The location of the operation whose result `value` is; unknown for an argument."""
     return value.owner.location if isinstance(value.owner, Operation) else UnknownLoc()
@@ -131,11 +126,6 @@ def is_view_transpose(shape: Sequence[int], permutation: Sequence[int]) -> bool:
     """Whether a transposition keeps the order of the elements: only dimensions of 1 move."""
     moved = [p for p in permutation if shape[p] != 1]
     return moved == sorted(moved)
-
-
-def same_shape(a: SSAValue, b: SSAValue) -> bool:
-    """Whether two tensors have the same shape."""
-    return shape_of(a) == shape_of(b)
 
 
 def rebuild(op: Operation, operands: Sequence[SSAValue | Operation]) -> Operation | None:
