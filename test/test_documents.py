@@ -1,4 +1,5 @@
-"""The examples in the documents run as they are printed.
+"""The documents: their examples run as they are printed, their links lead somewhere, and the
+generated ones are current.
 
 ```python blocks of a document run in one namespace; in ```bash blocks the lines of our tools run.
 The folder has a small model.onnx (image f32[1, 3, 16, 16] -> logits f32[1, 10]) and its x.npy.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,12 @@ import pytest
 from harness import ROOT, TOOLS, run_in_process
 from onnx import TensorProto, helper, numpy_helper
 
-DOCUMENTS = [path for path in [ROOT / "README.md"] if path.exists()]
+from npu_dialect.tools.docs.pages import PAGES
+
+README = ROOT / "README.md"
+ADDING = ROOT / "docs" / "adding.md"
+
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture
@@ -54,9 +62,7 @@ def small_model() -> onnx.ModelProto:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 10])],
         [weights("w1", 8, 3, 3, 3), weights("b1", 8), weights("w2", 8, 10), weights("b2", 10)],
     )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:
@@ -64,14 +70,22 @@ def blocks(path: Path) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_the_examples_run(path: Path, folder: Path):
+def test_the_examples_of_the_readme_run(folder: Path):
     names: dict[str, Any] = {"x": image(), "np": np}
-    for language, text in blocks(path):
+    for language, text in blocks(README):
         if language == "python":
-            exec(compile(text, str(path), "exec"), names)
+            exec(compile(text, str(README), "exec"), names)
         if language == "bash":
             run_commands(text)
+
+
+def test_the_examples_of_how_to_add_run(tmp_path: Path):
+    # in a process of its own, since it adds rows to the tables of the compiler
+    code = "".join(text for language, text in blocks(ADDING) if language == "python")
+    (tmp_path / "adding.py").write_text(code)
+    command = [sys.executable, "-W", "error", "adding.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def run_commands(text: str) -> None:
@@ -81,3 +95,53 @@ def run_commands(text: str) -> None:
         if words and words[0] in TOOLS:
             run = run_in_process(words[0], words[1:])
             assert run.code == 0, f"{line}\n{run.err}"
+
+
+# Links and names
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_what_exists(path: Path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_blocks(path)):
+        file, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{path.name} links to {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{path.name} links to {link}"
+
+
+FOLDERS = ("npu_dialect", "passes", "frontends", "runtime", "tools", "test", "docs", "benchmarks")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(path: Path):
+    names = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", path.read_text())
+    missing = [name for name in names if not (ROOT / name).exists()]
+    assert [name for name in missing if re.sub("[_-]", " ", Path(name).stem) != EXAMPLE] == []
+
+
+EXAMPLE = "graph same operands"
+"""The pass that the guide adds."""
+
+
+def without_blocks(path: Path) -> str:
+    """A document without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as the common renderers of Markdown make them."""
+    heads = re.findall(r"^#+ (.*)$", without_blocks(path), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", head.lower()) for head in heads)
+    return {head.replace(" ", "-") for head in plain}
+
+
+# Generated pages
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_current(name: str):
+    written = (ROOT / "docs" / name).read_text()
+    assert written == PAGES[name](), "run: python -m npu_dialect.tools.docs"

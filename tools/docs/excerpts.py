@@ -156,8 +156,8 @@ TYPES = re.compile(r" : \(.*\) -> ")
 
 
 def shortened(line: str, hidden: Sequence[str] = ()) -> str:
-    """A line with `...` for what is `hidden`, for digests, long lists of scales and reasons, and for
-    the types of operands where the line is wide.
+    """A line with `...` for what is `hidden`, for digests, lists of scales and reasons, and for the
+    types of operands where the line is wide.
     """
     for text in hidden:
         line = line.replace(text, ELLIPSIS)

@@ -9,7 +9,7 @@ from importlib import import_module
 from inspect import cleandoc, getsource
 from itertools import pairwise
 from textwrap import dedent
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from npu_dialect import diagnostics, target, universe
 from npu_dialect.npu import manual
@@ -209,8 +209,7 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
-        return "<br>".join(_item(v) for v in items)
+        return "<br>".join(map(_item, cast(tuple[Any, ...], value)))
     if hasattr(value, "items"):
         return "<br>".join(f"{k}: {_item(v)}" for k, v in value.items())
     if isinstance(value, bool):
@@ -220,8 +219,7 @@ def _value(value: Any) -> str:
 
 def _item(value: Any) -> str:
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
-        return " x ".join(map(str, items))
+        return " x ".join(map(str, cast(tuple[Any, ...], value)))
     if isinstance(value, target.OperatingPoint):
         return f"{value.name}: {value.voltage} V, {value.frequency / 1e6:.0f} MHz"
     return str(value).replace("*", r"\*")
