@@ -9,7 +9,7 @@ becomes
 
 The decisions are in the IR, so that they can be read, replayed and pinned: a group that has a
 mapping already keeps it. Every other decision is by search with the cost functions that the
-simulator uses (passes/mapping/).
+simulator uses (passes/mapping/). A group of which not even the smallest tile fits goes to the host.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from xdsl.ir import Attribute, Operation
 from xdsl.passes import ModulePass
 
 from npu_dialect import overrides
+from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
 from npu_dialect.passes.mapping.groups import POOLS, Group
-from npu_dialect.passes.mapping.plan import AnyMapping, Planner
+from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, TooLargeError
 from npu_dialect.passes.targets import module_target
+from npu_dialect.target import Target
 
 
 def mapping_attribute(mapping: AnyMapping) -> DictionaryAttr:
@@ -73,7 +75,25 @@ class GraphMapPass(ModulePass):
         target = module_target(op)
         for function in op.body.block.ops:
             if isinstance(function, FuncOp) and not function.is_declaration:
-                _annotate(Planner(target, function.body.block, _pins(function)))
+                _annotate(_plan(target, function))
+
+
+def _plan(target: Target, function: FuncOp) -> Plan:
+    """The plan of a function; what no tile of fits the scratchpad goes to the host before."""
+    while True:
+        try:
+            return Planner(target, function.body.block, _pins(function)).run()
+        except TooLargeError as problem:
+            _to_host(problem.group, target)
+
+
+def _to_host(group: Group, target: Target) -> None:
+    size = target.memories["spm"].size
+    reason = f"The smallest tile of an operation must fit the scratchpad; found {size} bytes"
+    placement = PlacementAttr.of("host", "tile-fits", reason)
+    group.op.properties["kind"] = StringAttr("host")
+    for op in (group.op, *group.body):
+        op.attributes[PLACEMENT] = placement
 
 
 def _pins(function: FuncOp) -> dict[Operation, AnyMapping]:
@@ -82,8 +102,7 @@ def _pins(function: FuncOp) -> dict[Operation, AnyMapping]:
     return {op: mapping for op, mapping in found.items() if mapping is not None}
 
 
-def _annotate(planner: Planner) -> None:
-    plan = planner.run()
+def _annotate(plan: Plan) -> None:
     for step in plan.steps:
         attributes = step.group.op.attributes
         resident = any(v in plan.resident for v in step.group.op.results)

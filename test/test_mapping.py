@@ -20,7 +20,12 @@ from npu_dialect.passes.graph_map import GraphMapPass, mapping_attribute, stays
 from npu_dialect.passes.mapping import contraction, elementwise
 from npu_dialect.passes.mapping.collapse import collapse
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping
-from npu_dialect.passes.mapping.elementwise import Elementwise, ElementwiseMapping, Stream
+from npu_dialect.passes.mapping.elementwise import (
+    Elementwise,
+    ElementwiseMapping,
+    PoolingMapping,
+    Stream,
+)
 from npu_dialect.passes.mapping.tiles import candidates, split, spm_bytes
 from npu_dialect.passes.to_tile.move import merge_permutation
 from npu_dialect.target import load_target
@@ -111,6 +116,7 @@ def conv_cases(draw: st.DrawFn) -> tuple[dict[str, object], tuple[int, ...], Con
         draw(st.integers(1, oc)),
         draw(st.integers(1, ic)),
         draw(st.sampled_from(["weights_outer", "rows_outer"])),
+        draw(st.integers(1, 2)),
     )
     return window, (kh, kw, ic, oc), mapping
 
@@ -253,6 +259,47 @@ def test_a_tight_scratchpad_changes_no_bit(tmp_path: Path, spm: int):
     assert_levels_agree(build.module(build.result), [x])  # type: ignore[attr-defined]
 
 
-def test_a_scratchpad_too_small_for_any_tile_is_explained(tmp_path: Path):
-    with pytest.raises(CompileError, match="smallest tile of an operation must fit the scratchpad"):
-        residency(tight_target(tmp_path, 1_000))
+def test_what_no_tile_of_fits_the_scratchpad_runs_on_the_host(tmp_path: Path):
+    build = chain(tight_target(tmp_path, 256), 1)
+    module = build.module(build.result)  # type: ignore[attr-defined]
+    GraphMapPass().apply(NpuContext(), module)
+    group = next(op for op in module.walk() if isinstance(op, graph.GroupOp))
+    assert group.kind.data == "host"
+    assert_levels_agree(module, [integers(np.random.default_rng(1), 1, 16, 16, 16)])
+
+
+def test_a_pinned_mapping_too_large_for_the_scratchpad_is_an_error(tmp_path: Path):
+    build = chain(tight_target(tmp_path, 1_000), 1)
+    op = build.result.owner  # type: ignore[attr-defined]
+    op.attributes["npu.mapping"] = mapping_attribute(ContractionMapping(16, 16, 16, 16))
+    module = build.module(build.result)  # type: ignore[attr-defined]
+    with pytest.raises(CompileError, match="tiles of a mapping must fit the scratchpad"):
+        GraphMapPass().apply(NpuContext(), module)
+
+
+# --- operations that need the narrowest tiles or weights that are not known
+
+
+@few
+@given(st.booleans(), st.integers(0, 1 << 16))
+def test_convolutions_by_computed_weights_agree_at_every_level(depthwise: bool, seed: int):
+    rng = np.random.default_rng(seed)
+    groups, filters = (6, (3, 2, 1, 6)) if depthwise else (2, (3, 2, 3, 10))
+    build = ModuleBuilder("mobile4k", ((2, 7, 6, 6), f32), (filters, f32))
+    body = lambda x, w: [graph.Conv2DOp(x, w, groups=groups)]  # noqa: E731
+    y = build.group("conv", "array", build.args, body)
+    assert_levels_agree(build.module(y), [floats(rng, 2, 7, 6, 6), floats(rng, *filters)], seed)
+
+
+@few
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 5), st.integers(0, 1 << 16))
+def test_any_tiling_of_a_pool_gives_the_same_bits(rows: int, cols: int, channels: int, seed: int):
+    rng = np.random.default_rng(seed)
+    build = ModuleBuilder("mobile4k", ((2, 9, 11, 5), f32))
+    pool = lambda x: [graph.MaxPool2DOp(x, (3, 2), (2, 1), (1, 1, 0, 1), (2, 1))]  # noqa: E731
+    y = build.group("pool", "vector", build.args, pool)
+    _, oh, ow, _ = y.type.get_shape()  # type: ignore[attr-defined]
+    slots = int(rng.integers(1, 3))
+    mapping = PoolingMapping(min(rows, oh), min(cols, ow), channels, slots)
+    y.owner.attributes["npu.mapping"] = mapping_attribute(mapping)  # type: ignore[union-attr]
+    assert_levels_agree(build.module(y), [floats(rng, 2, 9, 11, 5)], seed)

@@ -124,6 +124,8 @@ def reshaped(source: Descriptor, before: Sequence[int], after: Sequence[int]) ->
 
     Raises ValueError where merged dimensions are not dense, or clamped ones cannot be split.
     """
+    if 0 in before:
+        return _like(source, after, dense_strides(after, source.dtype.itemsize), [0] * len(after))
     dims: list[int] = []
     strides: list[int] = []
     for old, new in _groups(before, after):

@@ -66,8 +66,8 @@ class Contraction:
 
 @dataclass(frozen=True)
 class ContractionMapping:
-    """Extents of a tile: output rows, columns and channels, and input channels; and which loop is
-    outermost.
+    """Extents of a tile: output rows, columns and channels, and input channels; which loop is
+    outermost; and the slots of what is transferred (with one, copies wait for the array).
     """
 
     rows: int
@@ -75,6 +75,7 @@ class ContractionMapping:
     channels: int
     reduction: int
     order: Order = "weights_outer"
+    slots: int = 2
 
 
 def input_extent(outputs: int, kernel: int, stride: int, dilation: int) -> int:
@@ -149,17 +150,17 @@ def buffers(p: Contraction, m: ContractionMapping) -> list[Buffer]:
     many = n.outer * n.channels * n.spatial > 1
     found: list[Buffer] = []
     if not p.x_resident:
-        found.append(Buffer("x", size.x, 2 if x_loads > 1 else 1))
+        found.append(Buffer("x", size.x, m.slots if x_loads > 1 else 1))
     if not p.w_resident:
-        found.append(Buffer("weights", size.w, 2 if w_loads > 1 else 1))
+        found.append(Buffer("weights", size.w, m.slots if w_loads > 1 else 1))
     if p.param_rows:
-        found.append(Buffer("params", size.params, 2 if w_loads > 1 else 1))
+        found.append(Buffer("params", size.params, m.slots if w_loads > 1 else 1))
     if p.table_bytes:
         found.append(Buffer("table", p.table_bytes, 1))
     if p.residual_type and not p.residual_resident:
-        found.append(Buffer("residual", size.residual, 2 if many else 1))
+        found.append(Buffer("residual", size.residual, m.slots if many else 1))
     if not p.out_resident:
-        found.append(Buffer("out", size.out, 2 if many else 1, loaded=False))
+        found.append(Buffer("out", size.out, m.slots if many else 1, loaded=False))
     if n.reduction > 1:
         found.append(Buffer("acc", size.acc, 1, "acc", loaded=False))
     return found
@@ -214,7 +215,7 @@ def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     )
     tiles = n.outer * n.channels * n.spatial
     moved = x * _input_loads(p, m, n) + w * _weight_loads(p, m, n) + (out + residual) * tiles
-    return Estimate(_compute(target, p, m, n), moved, x + out)
+    return Estimate(_compute(target, p, m, n), moved, x + out if m.slots > 1 else moved)
 
 
 def _compute(target: Target, p: Contraction, m: ContractionMapping, n: Trips) -> int:
@@ -280,13 +281,22 @@ def _channel_candidates(target: Target, p: Contraction) -> list[int]:
 def narrow_mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
     """The mappings for what does not fit otherwise: single rows, split columns, split reduction."""
     block = target.array.macs[p.x_type][1]
-    narrow = {p.oc} if p.groups > 1 else {min(p.oc, b) for b in (block, 4 * block, 16 * block)}
+    return _narrow(p, (block, 4 * block, 16 * block), 2)
+
+
+def narrowest_mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
+    """The last resort: few channels, and nothing is transferred ahead of its use."""
+    return _narrow(p, (1, 4, target.array.macs[p.x_type][1]), 1)
+
+
+def _narrow(p: Contraction, channels: tuple[int, ...], slots: int) -> Iterator[ContractionMapping]:
+    narrow = {p.oc} if p.groups > 1 else {min(p.oc, b) for b in channels}
     reductions = candidates(p.ic, 16) if p.may_split_reduction and p.groups == 1 else [p.ic]
     for reduction in reductions:
         for cols in candidates(p.ow):
             for rows in sorted({1, min(4, p.oh), min(16, p.oh), min(64, p.oh)}):
-                for channels in sorted(narrow):
-                    yield ContractionMapping(rows, cols, channels, reduction, "weights_outer")
+                for oc in sorted(narrow):
+                    yield ContractionMapping(rows, cols, oc, reduction, "weights_outer", slots)
 
 
 def fits(target: Target, p: Contraction, m: ContractionMapping, capacity: int) -> bool:
@@ -302,7 +312,7 @@ def search(
     target: Target, p: Contraction, capacity: int
 ) -> tuple[ContractionMapping, Estimate] | None:
     """The mapping of least estimated cycles whose buffers fit; None when none does."""
-    for family in (mappings, narrow_mappings):
+    for family in (mappings, narrow_mappings, narrowest_mappings):
         found = [m for m in family(target, p) if fits(target, p, m, capacity)]
         if found:
             best = min(found, key=lambda m: _rank(target, p, m))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from math import prod
 
 from npu_dialect import cost
@@ -150,28 +152,31 @@ class Pooling:
 
 @dataclass(frozen=True)
 class PoolingMapping:
-    """Extents of a tile: output rows and channels."""
+    """Extents of a tile: output rows, columns and channels; and the slots of what is transferred."""
 
     rows: int
+    cols: int
     channels: int
+    slots: int = 2
 
 
 def pooling_bytes(p: Pooling, m: PoolingMapping) -> tuple[int, int]:
     """Bytes of a tile's input and output."""
     rows = input_extent(m.rows, p.size[0], p.strides[0], p.dilations[0])
-    columns = input_extent(p.ow, p.size[1], p.strides[1], p.dilations[1])
-    return rows * columns * m.channels * p.x_bytes, m.rows * p.ow * m.channels * p.out_bytes
+    columns = input_extent(m.cols, p.size[1], p.strides[1], p.dilations[1])
+    return rows * columns * m.channels * p.x_bytes, m.rows * m.cols * m.channels * p.out_bytes
 
 
 def pooling_tiles(p: Pooling, m: PoolingMapping) -> int:
     """Tiles of the whole nest."""
-    return p.batch * trips(p.oh, m.rows) * trips(p.channels, m.channels)
+    spatial = trips(p.oh, m.rows) * trips(p.ow, m.cols)
+    return p.batch * spatial * trips(p.channels, m.channels)
 
 
 def pooling_buffers(p: Pooling, m: PoolingMapping) -> list[Buffer]:
     """The buffers that the nest of this mapping allocates."""
     x, out = pooling_bytes(p, m)
-    depth = 2 if pooling_tiles(p, m) > 1 else 1
+    depth = m.slots if pooling_tiles(p, m) > 1 else 1
     found: list[Buffer] = []
     if not p.x_resident:
         found.append(Buffer("x", x, depth))
@@ -189,15 +194,25 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
     x, out = pooling_bytes(p, m)
     taps = p.size[0] * p.size[1]
     compute = 0
-    for rows, rows_count in split(p.oh, m.rows):
-        for channels, count in split(p.channels, m.channels):
-            elements = rows * p.ow * channels
-            tile = cost.vector(target, elements, ("alu",) * taps, x, out, p.value_type)
-            compute += tile.cycles * rows_count * count
+    tiles = product(split(p.oh, m.rows), split(p.ow, m.cols), split(p.channels, m.channels))
+    for (rows, n), (cols, k), (channels, count) in tiles:
+        elements = rows * cols * channels
+        tile = cost.vector(target, elements, ("alu",) * taps, x, out, p.value_type)
+        compute += tile.cycles * n * k * count
     width = target.memories["dram"].ports["dma"]
     moved = ([] if p.x_resident else [x]) + ([] if p.out_resident else [out])
     transfer = sum(target.dma.startup + b / width for b in moved)
-    return Estimate(compute * p.batch, transfer * pooling_tiles(p, m), transfer)
+    exposed = transfer if m.slots > 1 else transfer * pooling_tiles(p, m)
+    return Estimate(compute * p.batch, transfer * pooling_tiles(p, m), exposed)
+
+
+def pooling_mappings(p: Pooling) -> Iterator[Iterator[PoolingMapping]]:
+    """Families of mappings, the worse ones later: whole rows; single rows in parts; one slot."""
+    channels = candidates(p.channels, min(p.channels, 16))
+    yield (PoolingMapping(r, p.ow, c) for c in channels for r in candidates(p.oh))
+    narrow = sorted({1, channels[-1]}, reverse=True)
+    for slots in (2, 1):
+        yield (PoolingMapping(1, w, c, slots) for c in narrow for w in candidates(p.ow))
 
 
 @lru_cache(4096)
@@ -205,13 +220,13 @@ def search_pooling(
     target: Target, p: Pooling, capacity: int
 ) -> tuple[PoolingMapping, Estimate] | None:
     """The mapping of least estimated cycles whose buffers fit; None when none does."""
-    found = [
-        m
-        for channels in candidates(p.channels, min(p.channels, 16))
-        for rows in candidates(p.oh)
-        if spm_bytes(pooling_buffers(p, m := PoolingMapping(rows, channels))) <= capacity
-    ]
-    if not found:
-        return None
-    best = min(found, key=lambda m: (pooling_estimate(target, p, m).cycles, pooling_tiles(p, m)))
-    return best, pooling_estimate(target, p, best)
+    for family in pooling_mappings(p):
+        found = [m for m in family if spm_bytes(pooling_buffers(p, m)) <= capacity]
+        if found:
+            best = min(found, key=lambda m: _pooling_rank(target, p, m))
+            return best, pooling_estimate(target, p, best)
+    return None
+
+
+def _pooling_rank(target: Target, p: Pooling, m: PoolingMapping) -> tuple[float, int]:
+    return pooling_estimate(target, p, m).cycles, pooling_tiles(p, m)

@@ -74,6 +74,14 @@ class NoRoomError(Exception):
         self.step = step
 
 
+class TooLargeError(Exception):
+    """A group of which no tile fits the scratchpad, whatever else goes to dram."""
+
+    def __init__(self, group: Group):
+        super().__init__(group)
+        self.group = group
+
+
 def problem(group: Group, resident: set[SSAValue], out_resident: bool) -> Any:
     """The mapper's problem for a group, or None for one that needs no tiles."""
     if group.kind == "array":
@@ -115,7 +123,11 @@ class Planner:
         self.banned: set[SSAValue] = set()
 
     def run(self) -> Plan:
-        """The plan. Raises CompileError where even one group alone does not fit."""
+        """The plan.
+
+        Raises TooLargeError where even one group alone does not fit, and CompileError where its
+        mapping was decided elsewhere.
+        """
         while True:
             try:
                 plan = self._attempt()
@@ -203,11 +215,13 @@ class Planner:
 
     def _explain(self, step: int) -> None:
         group = self.groups[step]
+        if group.op not in self.pinned:
+            raise TooLargeError(group)
         raise error(
             Code.CAPACITY,
-            "the smallest tile of an operation must fit the scratchpad",
-            found=f"no mapping of {group.name} within {self.capacity} bytes",
-            remedy="a target with more scratchpad, a smaller dtype, or placing it on the host",
+            "the tiles of a mapping must fit the scratchpad",
+            found=f"a mapping of {group.name} beyond {self.capacity} bytes",
+            remedy="smaller tiles, or leaving the mapping to the compiler",
             source=group.op,
         )
 

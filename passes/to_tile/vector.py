@@ -151,7 +151,7 @@ class Fixed:
 
 
 class PoolingLowering:
-    """The nest of a pooling group: channels, then batch, then rows."""
+    """The nest of a pooling group: channels, then batch, rows, columns."""
 
     def __init__(self, low: Lowering, group: Group, mapping: PoolingMapping, resident: bool):
         self.low, self.group, self.m = low, group, mapping
@@ -178,23 +178,26 @@ class PoolingLowering:
         nest, c = nest.loop(trips(self.p.channels, self.m.channels))
         nest, n = nest.loop(self.p.batch)
         nest, y = nest.loop(trips(self.p.oh, self.m.rows))
+        nest, x_index = nest.loop(trips(self.p.ow, self.m.cols))
         channels = along(self.m.channels, c, self.m.channels)
-        windows = self._windows(y)
+        windows = self._windows(y, x_index)
         x = nest.view(self.x, [along(1, n, 1), *windows, channels])
         loaded = nest.load(x, self.depth.get("x", 1), "x")
         rows = along(self.m.rows, y, self.m.rows)
-        place = nest.view(self.out, [along(1, n, 1), rows, self.p.ow, channels])
+        cols = along(self.m.cols, x_index, self.m.cols)
+        place = nest.view(self.out, [along(1, n, 1), rows, cols, channels])
         out = nest.target_of(place, self.depth.get("out", 1), "out")
         if params is not None:
             params = nest.view(params, [self.p.param_rows, channels])
         self._compute(nest, loaded, out, windows, (params, table))
         nest.store(out, place)
 
-    def _windows(self, y: Index) -> list[Span]:
+    def _windows(self, y: Index, x: Index) -> list[Span]:
         top, left = self.group.setting("pads")[:2]
         (kh, kw), (sh, sw), (dh, dw) = self.p.size, self.p.strides, self.p.dilations
         rows = along(input_extent(self.m.rows, kh, sh, dh), y, self.m.rows * sh, -top)
-        return [rows, Span(input_extent(self.p.ow, kw, sw, dw), -left)]
+        cols = along(input_extent(self.m.cols, kw, sw, dw), x, self.m.cols * sw, -left)
+        return [rows, cols]
 
     def _compute(
         self,
