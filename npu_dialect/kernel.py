@@ -285,8 +285,8 @@ class Kernel:
         return result.astype(self.output.numpy, copy=False)
 
     def costs(self) -> tuple[str, ...]:
-        """The cost class of every step."""
-        return tuple(MICRO_OPS[s.op].cost for s in self.steps)
+        """The cost class of every step; constants are immediates of the others and cost nothing."""
+        return tuple(MICRO_OPS[s.op].cost for s in self.steps if not s.op.startswith("const."))
 
     # --- text ----------------------------------------
 
