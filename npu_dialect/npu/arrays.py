@@ -137,9 +137,9 @@ class WindowedInstruction(ArrayInstruction):
     Padding below and to the right follows from the extents of the output.
     """
 
-    strides = prop_def(Ints(2, 8))
-    dilations = prop_def(Ints(2, 8))
-    pads = prop_def(Ints(2, 8))
+    strides = prop_def(Ints(2, 12))
+    dilations = prop_def(Ints(2, 12))
+    pads = prop_def(Ints(2, 12))
     """Rows above and columns to the left of the input."""
 
     def _positions(self, values: Values) -> tuple[int, ...]:

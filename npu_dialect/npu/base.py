@@ -118,12 +118,12 @@ class StepsField(Field):
         return ints_of(attribute)
 
     def encode(self, writer: BitWriter, value: Sequence[int]) -> None:
-        writer.write(len(value), 8)
+        writer.write(len(value), 16)
         for v in value:
             writer.write(v, self.width, True)
 
     def decode(self, reader: BitReader) -> tuple[int, ...]:
-        return tuple(reader.read(self.width, True) for _ in range(reader.read(8)))
+        return tuple(reader.read(self.width, True) for _ in range(reader.read(16)))
 
     def describe(self) -> str:
         return f"up to 255 signed steps, {self.width} bits each"

@@ -193,11 +193,14 @@ class Ints(Field):
         return tuple(items)
 
 
-DIM_BITS, ADDRESS_BITS = 24, 36
+DIM_BITS, ADDRESS_BITS = 32, 36
 """Widths of an operand's dimensions, and of its address and strides."""
 
 MAX_RANK = 5
 """Dimensions of an operand at most."""
+
+COUNT_BITS = 16
+"""Width of the length of a list of operands."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,7 @@ class OperandField(Field):
 
 @dataclass(frozen=True)
 class OperandsField(OperandField):
-    """A list of up to 255 operands."""
+    """A list of up to 65,535 operands."""
 
     def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
         if not isinstance(attr, ArrayAttr):
@@ -285,13 +288,13 @@ class OperandsField(OperandField):
         return tuple(a.data for a in cast(ArrayAttr[OperandAttr], attribute))
 
     def encode(self, writer: BitWriter, value: Sequence[Operand]) -> None:
-        writer.write(len(value), 8)
+        writer.write(len(value), COUNT_BITS)
         for v in value:
             super().encode(writer, v)
 
     def decode(self, reader: BitReader) -> tuple[Operand, ...]:
         decode = super().decode
-        return tuple(decode(reader) for _ in range(reader.read(8)))
+        return tuple(decode(reader) for _ in range(reader.read(COUNT_BITS)))
 
     def describe(self) -> str:
         return f"list of operands ({self.role}) in {' or '.join(self.spaces)}"

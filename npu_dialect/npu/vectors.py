@@ -154,7 +154,7 @@ class Pool2DOp(VectorInstruction):
     size = prop_def(Ints(2, 12))
     """Rows and columns of the window; so for strides and dilations."""
     strides = prop_def(Ints(2, 12))
-    dilations = prop_def(Ints(2, 8))
+    dilations = prop_def(Ints(2, 12))
     pads = prop_def(Ints(4, 12))
     """Rows above, columns to the left, rows below, columns to the right."""
     x_zero = prop_def(Int(17, signed=True))

@@ -152,7 +152,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class PoolingMapping:
-    """Extents of a tile: output rows, columns and channels; and the slots of what is transferred."""
+    """Extents of a tile: output rows, columns, channels; and the slots of what is transferred."""
 
     rows: int
     cols: int

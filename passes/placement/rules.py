@@ -7,15 +7,20 @@ what was found. Its name is the rule's name, its docstring is what the user read
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from xdsl.ir import Operation
 
 from npu_dialect import dtypes, graph
+from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.graph.reduction import ReduceOp
 from npu_dialect.kernel import widened
+from npu_dialect.npu.arrays import Conv2DOp
+from npu_dialect.npu.base import Instruction, field_table
+from npu_dialect.npu.fields import Ints
+from npu_dialect.npu.vectors import Pool2DOp
 from npu_dialect.passes import kernels
 from npu_dialect.target import Target
 
@@ -86,6 +91,27 @@ def constant_bias(op: Operation, target: Target) -> str | None:
     )
 
 
+# Instructions
+
+
+def window_fields(op: Operation, target: Target) -> str | None:
+    """The strides, dilations, window and padding must fit the fields of an instruction."""
+    instruction = INSTRUCTIONS[type(op)]
+    for name, found in _window(op).items():
+        row = field_table(instruction).get(name)
+        if row is not None and isinstance(row.field, Ints) and max(found) >> row.field.width:
+            return f"{name} of {list(found)}, and a field has {row.field.width} bits"
+    return None
+
+
+def _window(op: Operation) -> dict[str, Sequence[int]]:
+    """The settings of a convolution or pooling, as instructions call them."""
+    window = {n: values(op.properties[n]) for n in ("strides", "dilations", "pads")}
+    if "kernel" in op.properties:
+        window["size"] = values(op.properties["kernel"])
+    return window
+
+
 # The vector unit
 
 
@@ -131,6 +157,11 @@ POOLING: Mapping[type[Operation], tuple[str, ...]] = {
     graph.MaxPool2DOp: ("max",),
     graph.SumPool2DOp: ("add",),
     graph.AvgPool2DOp: ("add", "div"),
+}
+
+INSTRUCTIONS: Mapping[type[Operation], type[Instruction]] = {
+    graph.Conv2DOp: Conv2DOp,
+    **dict.fromkeys(POOLING, Pool2DOp),
 }
 
 REDUCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
@@ -186,6 +217,7 @@ ARRAY = Unit(
     "the array multiplies these types",
     (elements_exist, array_types, one_weight_zero, constant_bias),
 )
+CONVOLUTION = replace(ARRAY, rules=(*ARRAY.rules, window_fields))
 KERNEL = Unit(
     "vpu",
     "vector-kernel",
@@ -203,7 +235,7 @@ POOL = Unit(
     "vpu",
     "vector-pooling",
     "the vector unit pools this type",
-    (elements_exist, vector_types, vector_lanes, pooling_micro_ops),
+    (elements_exist, vector_types, vector_lanes, pooling_micro_ops, window_fields),
 )
 REDUCE = Unit(
     "vpu",
@@ -217,7 +249,7 @@ STEPS = Unit("host", "several-steps", "", (several_steps,))
 OPAQUE = Unit("host", "expressible", "", (expressible,))
 
 UNITS: Mapping[type[Operation], Unit] = {
-    graph.Conv2DOp: ARRAY,
+    graph.Conv2DOp: CONVOLUTION,
     graph.MatmulOp: ARRAY,
     **dict.fromkeys(kernels.EMITTERS, KERNEL),
     **dict.fromkeys(POOLING, POOL),
