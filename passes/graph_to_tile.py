@@ -67,7 +67,7 @@ def placements(function: FuncOp) -> ArrayAttr[DictionaryAttr]:
         if counts and isinstance(placement, PlacementAttr):
             data = placement.data
             fields = {
-                "source": ", ".join(provenance.sources(op)),
+                "source": provenance.sources(op)[0],
                 "op": op.name,
                 "engine": data.engine,
                 "rule": data.rule,
