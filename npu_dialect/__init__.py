@@ -1,4 +1,4 @@
-"""An NPU compiler: ONNX and PyTorch models to a simulated accelerator.
+"""An NPU compiler: ONNX models to a simulated accelerator, bit for bit.
 
     import npu_dialect as npu
 

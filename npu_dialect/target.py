@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,9 @@ ENGINES = ("dma", "mxu", "vpu", "host", "io")
 """The in-order engines of one core, in the order of their codes. A program names them as (core,
 engine).
 """
+
+ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary")
+"""The kinds of array that `cost.py` has a function for."""
 
 SPACES = ("dram", "spm", "acc")
 """The memories, in the order of their codes."""
@@ -257,14 +260,10 @@ def _parse(data: bytes, where: str) -> Target:
         raise TargetError(f"{where}: a target must be a TOML file, found: {error}") from error
     table["digest"] = hashlib.sha256(data).hexdigest()
     target: Target = _build(Target, table, where)
-    if target.array.kind not in _kinds():
-        kinds = ", ".join(_kinds())
+    if target.array.kind not in ARRAY_KINDS:
+        kinds = ", ".join(ARRAY_KINDS)
         raise TargetError(f"{where}: array.kind must be one of {kinds}, found {target.array.kind}")
     return target
-
-
-def _kinds() -> tuple[str, ...]:
-    return ("dot_product", "weight_stationary", "output_stationary", "ethos_u55")
 
 
 def _build(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
@@ -278,10 +277,10 @@ def _build(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
     for f in fields(cls):
         if f.name in table:
             values[f.name] = _convert(hints[f.name], table[f.name], f"{where}: {f.name}")
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise TargetError(f"{where}: {cls.__name__} {error}".replace("__init__() ", "")) from error
+    for f in fields(cls):
+        if f.name not in values and f.default is MISSING:
+            raise TargetError(f"{where}: must have the field {f.name}, found none")
+    return cls(**values)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

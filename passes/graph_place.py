@@ -24,6 +24,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from npu_dialect import graph, overrides
+from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.kernels import constant_of
@@ -76,6 +77,11 @@ def _place_block(block: Block, target: Target) -> None:
     if not has_float_lanes(target):
         _place_boundary(ops)
     _keep_moves_on_host(ops)
+    for op in ops:
+        placement = op.attributes[PLACEMENT]
+        if isinstance(placement, PlacementAttr) and placement.data.engine == "host":
+            rule, _, found = placement.data.reason.partition("; found ")
+            remark(Code.PLACED_ON_HOST, rule, found=found or op.name, source=op)
 
 
 def _needs_place(op: Operation) -> bool:

@@ -17,7 +17,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
-from npu_dialect.diagnostics import CompileError
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.npu.verifier import verify_program
 from npu_dialect.target import load_target
@@ -30,9 +30,16 @@ class NpuVerifyPass(ModulePass):
     name = "npu-verify"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        for program in op.ops:
-            if isinstance(program, ProgramOp):
-                check(program)
+        programs = [program for program in op.ops if isinstance(program, ProgramOp)]
+        if not programs:
+            raise error(
+                Code.LEVEL,
+                "a module must be at level npu to be proved",
+                found="no npu.program",
+                remedy="npu-opt --lower-to npu",
+            )
+        for program in programs:
+            check(program)
 
 
 def check(program: ProgramOp) -> None:

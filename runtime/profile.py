@@ -38,6 +38,9 @@ class Profile:
     """By executed instruction."""
     timing: Timing
 
+    def __repr__(self) -> str:
+        return f"Profile({self.program!r}, {self.cycles:,} cycles)"
+
     @property
     def target(self) -> Target:
         """The machine."""

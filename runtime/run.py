@@ -30,6 +30,11 @@ class Run:
     trace: bool = False
     """Whether `summary` lists every instruction."""
 
+    def __repr__(self) -> str:
+        names = ", ".join(self.outputs)
+        energy = f"{self.energy_joules:.4g} J"
+        return f"Run({self.profile.target.name}, {self.cycles:,} cycles, {energy}, outputs {names})"
+
     @property
     def cycles(self) -> int:
         """The makespan, without the conversion of inputs and outputs."""

@@ -205,6 +205,7 @@ BAD_INPUT = {
     "a wrong shape": (["--input", "shape.npy"], "NPU0502]: Input3: the input must have shape"),
     "a wrong type": (["--input", "type.npy"], "NPU0503]: Input3: the input must have element"),
     "a full disk": (["--random", "0", "--output", "/dev/full"], "NPU0002]: /dev/full: must be a"),
+    "another target": (["--random", "0", "--target", "edge256"], "NPU0403]: "),
     "a strange report": (["--random", "0", "--report", "r.pdf"], "NPU0003]: r.pdf: a report must"),
 }
 
@@ -244,3 +245,29 @@ def test_a_program_is_not_left_half_written(run_tool: RunTool, models: Path):
     run = run_tool("npu-compile", models / "winml_mnist.onnx", *arguments)
     assert run.code == 1
     assert run.err.startswith("error[NPU0002]: /dev/full: must be a writable file")
+
+
+def test_a_level_that_takes_no_time_has_no_trace(run_tool: RunTool, models: Path):
+    options = ["--random", 0, "--level", "graph", "--trace", "t.json"]
+    run = run_tool("npu-run", models / "winml_mnist.onnx", "--target", "mobile4k", *options)
+    assert run.code == 1
+    assert "--trace and --report must be asked of a run at level npu" in run.err
+
+
+def test_a_compilation_says_what_left_the_accelerator_and_why(run_tool: RunTool, models: Path):
+    options = ["--target", "edge256", "-o", "m.npu"]
+    run = run_tool("npu-compile", models / "winml_mnist.onnx", *options)
+    assert "on the host: Convolution28" in run.out
+    assert "The array must multiply activations and weights of these types; found f32" in run.out
+
+
+def test_a_program_is_no_ir(run_tool: RunTool, mnist: Path):
+    run = run_tool("npu-opt", mnist / "m.npu")
+    assert run.code == 1
+    assert "must be IR or a model, and a .npu file is a program" in run.err
+
+
+def test_nothing_is_proved_without_a_program(run_tool: RunTool, models: Path):
+    run = run_tool("npu-opt", models / "winml_mnist.onnx", "-p", "npu-verify")
+    assert run.code == 1
+    assert "a module must be at level npu to be proved" in run.err

@@ -95,6 +95,22 @@ def _save(args: argparse.Namespace, program: Program) -> None:
     program.save(path)
     size = path.stat().st_size if path.is_file() else 0
     print(f"{path}: {len(program.static):,} instructions for {program.target}, {size:,} bytes")
+    for line in host_summary(program):
+        print(line)
+
+
+def host_summary(program: Program, names: int = 3) -> list[str]:
+    """What left the accelerator: a line per reason, with its first operations."""
+    causes: dict[str, list[str]] = {}
+    for row in program.placement:
+        if row.engine == "host":
+            causes.setdefault(row.reason, []).append(row.source)
+    lines: list[str] = []
+    for reason, sources in causes.items():
+        found = list(dict.fromkeys(sources))
+        more = f" and {len(found) - names} more" if len(found) > names else ""
+        lines.append(f"  on the host: {', '.join(found[:names])}{more}: {reason}")
+    return lines
 
 
 def _write_report(

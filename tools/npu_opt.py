@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npu_dialect.diagnostics import CompileError, collect
+from npu_dialect.diagnostics import Code, CompileError, collect, error
 from npu_dialect.tools import common
 
 if TYPE_CHECKING:
@@ -89,6 +89,14 @@ def _parts(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
     if args.input.endswith(".onnx"):
         yield "", 0
         return
+    if args.input.endswith(".npu"):
+        raise error(
+            Code.FILE_KIND,
+            "must be IR or a model, and a .npu file is a program",
+            found=args.input,
+            remedy="npu-run, or npu-compile --emit npu for the IR",
+            source="npu-opt",
+        )
     text = sys.stdin.read() if args.input == "-" else files.read_text(args.input)
     line = 0
     for part in text.split(SEPARATOR) if args.split_input_file else [text]:

@@ -86,6 +86,13 @@ def _check(args: argparse.Namespace) -> None:
             remedy="--model model.onnx",
             source="npu-run",
         )
+    if (args.trace or args.report) and (args.compare or args.level != "npu"):
+        raise error(
+            Code.OPTION,
+            "--trace and --report must be asked of a run at level npu, which alone takes time",
+            found="--compare" if args.compare else f"--level {args.level}",
+            source="npu-run",
+        )
 
 
 def _is_program(path: str) -> bool:
@@ -97,7 +104,16 @@ def _program(args: argparse.Namespace) -> Program:
     from npu_dialect.runtime.program import Program
 
     if _is_program(args.program):
-        return Program.load(args.program)
+        program = Program.load(args.program)
+        if args.target and api.find_target(args.target).digest != program.target_digest:
+            raise error(
+                Code.PROGRAM_TARGET,
+                "a program must run on the target that it was compiled for",
+                found=f"{program.target}, and --target {args.target}",
+                remedy="compiling the model for that target",
+                source=args.program,
+            )
+        return program
     with common.progress("npu-compile") as progress:
         module = common.load_model(args, args.program, args.target)
         api.lower(module, options=api.Options(progress=progress))

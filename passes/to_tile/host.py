@@ -37,14 +37,19 @@ class HostLowering:
 
     def _function(self) -> FuncOp:
         source = self.group.op.regions[0].block
+        location = self.group.location
         block = Block(arg_types=source.arg_types)
         values: dict[SSAValue, SSAValue] = dict(zip(source.args, block.args, strict=True))
         for op in source.ops:
             if op.name == "graph.yield":
-                block.add_op(ReturnOp(*(values[v] for v in op.operands)))
+                end = ReturnOp(*(values[v] for v in op.operands))
+                end.location = location
+                block.add_op(end)
             else:
                 block.add_op(op.clone(values))
         types = FunctionType.from_lists(
             list(source.arg_types), [r.type for r in self.group.op.results]
         )
-        return FuncOp(self.name, types, Region(block), visibility="private")
+        function = FuncOp(self.name, types, Region(block), visibility="private")
+        function.location = location
+        return function
