@@ -5,8 +5,8 @@
 
 Outputs are those of the simulated program. "plain" is onnxruntime without graph optimizations,
 which computes quantized models in floats; "optimized" is onnxruntime as it comes, which computes
-them in integers. Reals must be within rtol 1e-3 and atol 1e-4 of the range; quantized outputs within one
-step, in at most 1 % of the elements of all inputs together, with the same argmax.
+them in integers. Reals must be within rtol 1e-3 and atol 1e-4 of the range; quantized outputs
+within one step, in at most 1 % of the elements of all inputs together, with the same argmax.
 
 One value that is rounded the other way changes values of the next layer, and so on: in deep
 quantized models onnxruntime is far from itself ("plain / optimized"). So the column "layers" states
@@ -57,6 +57,9 @@ def main() -> int:
     title = f"distance from onnxruntime, {args.inputs} inputs"
     common.show(title, COLUMNS, map(cells, good))
     common.show_errors(rows)
+    for row in good:
+        if row["differing"]:
+            print(f"{row['model']}: levels differ in {', '.join(row['differing'])}")
     bad = [row for row in good if row["agrees"] == "NO" or not row["levels"]]
     return common.finish(args, rows) or int(bool(bad))
 
@@ -77,7 +80,7 @@ def measure(model: zoo.Model, path: Path, count: int) -> common.Row:
     api.lower(graph, "graph")
     steps = taps.steps(graph)
     module = api.load(path, model.target, shapes=shapes)
-    levels = compare.compare(module, cases[0]).levels_agree
+    comparison = compare.compare(module, cases[0])
     found = simulated(module, cases)
     plain = reference.run(path, cases, optimize=False)
     optimized = reference.run(path, cases, optimize=True)
@@ -90,7 +93,12 @@ def measure(model: zoo.Model, path: Path, count: int) -> common.Row:
         "layers": layers(graph, path, cases[0]),
     }
     about = {name: asdict(d) | {"text": str(d)} for name, d in distances.items()}
-    return about | {"levels": levels, "agrees": agrees(**distances)}
+    differing = [f"{s.source} at {s.level}" for s in comparison.steps if not s.agrees]
+    return about | {
+        "levels": comparison.levels_agree,
+        "differing": differing,
+        "agrees": agrees(**distances),
+    }
 
 
 def simulated(module: ModuleOp, cases: Sequence[Mapping[str, Array]]) -> dict[str, list[Array]]:

@@ -83,12 +83,8 @@ def model_path(args: argparse.Namespace, model: zoo.Model) -> Path:
 def measure_each(
     args: argparse.Namespace, script: str, extra: Sequence[str] = (), **environment: str
 ) -> list[Row]:
-    """One row per chosen model, each measured by a process of its own that runs `script` again."""
-    rows: list[Row] = []
-    for model in chosen(args):
-        print(f"{model.name} ...", file=sys.stderr, flush=True)
-        rows.append(measure(args, script, model, extra, **environment))
-    return rows
+    """One row per chosen model; see `measure`."""
+    return [measure(args, script, model, extra, **environment) for model in chosen(args)]
 
 
 def measure(
@@ -102,6 +98,7 @@ def measure(
 
     This process stays small, for Linux counts its memory as that of the processes it starts.
     """
+    print(f"{model.name} ...", file=sys.stderr, flush=True)
     command = [sys.executable, script, "--measure", model.name, "--models", str(args.models)]
     found = subprocess.run(
         [*command, "--cache", str(args.cache), *extra],

@@ -6,6 +6,9 @@
 Inputs are given one at a time to a session that holds the constants, as in a run over a test set.
 "ratio" is the time per input over that of onnxruntime as it comes: optimized, on all cores.
 Compiling is left out of both. Times are the best and the median of all runs.
+
+The products of the simulator run on --threads threads of OpenBLAS. More than one helps large
+models on an idle machine, and costs a factor of ten and more where other work keeps the cores busy.
 """
 
 from __future__ import annotations
@@ -33,13 +36,20 @@ COLUMNS = (
 def main() -> int:
     parser = common.parser(__doc__ or "")
     parser.add_argument("--seconds", type=float, default=3.0, help="per model (default: 3)")
+    parser.add_argument("--threads", type=int, default=1, help="of OpenBLAS (default: 1)")
     args = parser.parse_args()
     if args.measure:
         common.answer(args, measurement(args))
         return 0
-    rows = common.measure_each(args, __file__, ["--seconds", str(args.seconds)])
+    rows = common.measure_each(
+        args,
+        __file__,
+        ["--seconds", str(args.seconds)],
+        OPENBLAS_NUM_THREADS=str(args.threads),
+    )
     good = [row for row in rows if "error" not in row]
-    common.show("simulation, one input at a time", COLUMNS, map(cells, good))
+    title = f"simulation, one input at a time, {args.threads} BLAS threads"
+    common.show(title, COLUMNS, map(cells, good))
     common.show_errors(rows)
     for row in good:
         if row["model"] in GOAL_MODELS:

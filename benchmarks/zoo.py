@@ -82,6 +82,7 @@ def models(folder: Path | None = None, *, every: bool = False) -> list[Model]:
         Model("digits", FP32_TARGET, lambda cache: _digits(cache)[0]),
         Model("digits_int8", INT8_TARGET, lambda cache: _digits(cache)[1]),
         Model("mobilenet_v2", FP32_TARGET, lambda cache: _fp32(cache, "mobilenet_v2")),
+        Model("mobilenet_v2_bn", FP32_TARGET, lambda cache: _unfused(cache, "mobilenet_v2")),
         Model("mobilenet_v2_int8", INT8_TARGET, lambda cache: _int8(cache, "mobilenet_v2")),
         Model("resnet18", FP32_TARGET, lambda cache: _fp32(cache, "resnet18")),
         Model("resnet18_int8", INT8_TARGET, lambda cache: _int8(cache, "resnet18")),
@@ -204,6 +205,15 @@ def _fp32(cache: Path, name: str) -> Path:
     if not path.exists():
         with _whole(path) as part:
             export(network(name), part)
+    return path
+
+
+def _unfused(cache: Path, name: str) -> Path:
+    """As torch leaves it without optimizations of its own: batch normalizations are nodes."""
+    path = _place(cache, __file__) / f"{name}_bn.onnx"
+    if not path.exists():
+        with _whole(path) as part:
+            export(network(name), part, optimize=False)
     return path
 
 
@@ -340,12 +350,14 @@ def _randomize(net: Any) -> None:
         for _ in range(2):
             net(torch.randn(4, *IMAGE[1:]))
         for norm in norms:
-            norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn(norm.num_features)
-            norm.running_var *= torch.empty(norm.num_features).uniform_(0.8, 1.25)
+            mean, variance = norm.running_mean, norm.running_var
+            assert mean is not None and variance is not None
+            mean += 0.1 * variance.sqrt() * torch.randn(norm.num_features)
+            variance *= torch.empty(norm.num_features).uniform_(0.8, 1.25)
 
 
-def export(net: Any, path: Path) -> None:
-    """A network on one image as an ONNX file."""
+def export(net: Any, path: Path, *, optimize: bool = True) -> None:
+    """A network on one image as an ONNX file; `optimize` lets torch fold what it can."""
     import torch
 
     with _quiet():
@@ -357,6 +369,7 @@ def export(net: Any, path: Path) -> None:
             output_names=["logits"],
             dynamo=True,
             external_data=False,
+            optimize=optimize,
             verbose=False,
         )
 
