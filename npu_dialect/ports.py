@@ -38,7 +38,7 @@ def bind(ports: Sequence[Port], inputs: Inputs) -> list[Array]:
     records = [e for port in ports for e in _mismatches(port, arrays[port.name])]
     if records:
         raise CompileError(*(r for e in records for r in e.records))
-    return [np.ascontiguousarray(arrays[port.name]) for port in ports]
+    return [np.asarray(arrays[port.name], order="C") for port in ports]
 
 
 def _by_name(ports: Sequence[Port], inputs: Inputs) -> dict[str, Array]:

@@ -132,7 +132,7 @@ class TransposeOp(InferredOp):
         return tensor_type(tuple(shape[i] for i in order), element)
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
-        return (np.ascontiguousarray(operands[0].transpose(values(self.permutation))),)
+        return (np.asarray(operands[0].transpose(values(self.permutation)), order="C"),)
 
 
 @irdl_op_definition
@@ -243,7 +243,7 @@ class SliceOp(InferredOp):
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
         bounds = zip(*(values(self.properties[k]) for k in _SLICE), strict=True)
-        return (np.ascontiguousarray(operands[0][tuple(_slice(*b) for b in bounds)]),)
+        return (np.asarray(operands[0][tuple(_slice(*b) for b in bounds)], order="C"),)
 
 
 _SLICE = ("starts", "sizes", "strides")

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from xdsl.builder import Builder
-from xdsl.dialects.builtin import LocationAttr
+from xdsl.dialects.builtin import LocationAttr, UnknownLoc
 from xdsl.ir import Operation, OpResult, SSAValue
 
-from npu_dialect import tile
+from npu_dialect import provenance, tile
 from npu_dialect.blob import BlobAttr
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.mapping.groups import Group, root
 from npu_dialect.target import Target
 from npu_dialect.tile.attributes import Span
+from npu_dialect.tile.structure import ViewLikeOp
 from npu_dialect.tile.syntax import shape_of as buffer_shape
 from npu_dialect.tile.syntax import space_of
 
@@ -63,7 +64,7 @@ class Lowering:
 
     def data(self, array: npt.NDArray[np.generic], location: LocationAttr) -> SSAValue:
         """A constant made by the compiler: packed weights, parameters, tables."""
-        return self.constant(BlobAttr.of(np.ascontiguousarray(array)), location)
+        return self.constant(BlobAttr.of(np.asarray(array, order="C")), location)
 
     def allocate_result(self, group: Group, value: SSAValue, resident: bool) -> SSAValue:
         """Memory for a tensor between groups."""
@@ -135,7 +136,8 @@ class Nest:
         if space_of(view) == "spm":
             return view
         buffer = self.local(view, depth, label)
-        self.copy(view, buffer)
+        inside = Nest(self.builder, provenance.fuse(self.location, _origin(view)))
+        inside.copy(view, buffer)
         return buffer
 
     def copy(self, source: SSAValue, destination: SSAValue) -> None:
@@ -157,6 +159,14 @@ class Nest:
         """Brings a computed tile to its place."""
         if computed is not view:
             self.copy(computed, view)
+
+
+def _origin(view: SSAValue) -> LocationAttr:
+    """The sources of the constant that a view shows; none for other memory."""
+    owner = view.owner
+    while isinstance(owner, ViewLikeOp):
+        owner = owner.operands[0].owner
+    return owner.location if isinstance(owner, tile.ConstantOp) else UnknownLoc()
 
 
 def along(size: int, index: Index, stride: int, start: int = 0) -> Span:
