@@ -192,7 +192,9 @@ def agrees(plain: Distance, optimized: Distance, between: Distance, layers: Dist
 
 
 def cells(row: common.Row) -> tuple[object, ...]:
-    texts = (row[name]["text"] for name in (*COMPARISONS, "layers"))
+    texts = [row[name]["text"] for name in (*COMPARISONS, "layers")]
+    if not row["layers"]["elements"]:
+        texts[-1] = ""
     return (row["model"], row["target"], *texts, common.verdict(row["levels"]), row["agrees"])
 
 
