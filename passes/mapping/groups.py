@@ -77,15 +77,14 @@ class Group:
 
     @cached_property
     def location(self) -> LocationAttr:
-        """All sources of the group, those of its constants too.
+        """All sources of the group, the one that it is called by first."""
+        return provenance.fuse(self.anchor or self.body[0], self.op)
 
-        The one that it is called by comes first, the one that its result is called by last.
-        """
-        own = provenance.sources(self.op)
-        constants = (v.owner for v in self.op.operands if is_constant(v))
-        names = (s for c in constants if isinstance(c, Operation) for s in provenance.sources(c))
-        more = [provenance.name_location(name) for name in names if name not in own]
-        return provenance.fuse(self.anchor or self.body[0], *more, self.op)
+    @cached_property
+    def constants_location(self) -> LocationAttr:
+        """The group's sources and those of its constants, where weights and parameters are from."""
+        owners = (v.owner for v in self.op.operands if is_constant(v))
+        return provenance.fuse(self.location, *(o for o in owners if isinstance(o, Operation)))
 
     @cached_property
     def anchor(self) -> Operation | None:

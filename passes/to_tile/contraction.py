@@ -89,11 +89,12 @@ class ContractionLowering:
         if group.tensors:
             self.residual = low.buffer(group.tensors[0], self.location, out_shape)
         plan = group.plan
+        more = group.constants_location
         self.params = (
-            None if plan.params is None else low.data(plan.params.view(np.int32), self.location)
+            None if plan.params is None else low.data(plan.params.view(np.int32), more)
         )
-        self.table = None if plan.table is None else low.data(plan.table, self.location)
-        self.packed = low.data(self._packed(), self.location) if is_constant(self.w) else None
+        self.table = None if plan.table is None else low.data(plan.table, more)
+        self.packed = low.data(self._packed(), more) if is_constant(self.w) else None
 
     @staticmethod
     def _shape(value: SSAValue) -> tuple[int, ...]:

@@ -136,7 +136,7 @@ class Fixed:
     @staticmethod
     def of(low: Lowering, group: Group) -> Fixed:
         """The constants in dram."""
-        plan, location = group.plan, group.location
+        plan, location = group.plan, group.constants_location
         return Fixed(
             None if plan.params is None else low.data(plan.params.view(np.int32), location),
             None if plan.table is None else low.data(plan.table, location),
