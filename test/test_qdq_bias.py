@@ -26,10 +26,10 @@ def module(bias: int) -> ModuleOp:
     build = ModuleBuilder("edge256", ((1, 6, 6, 4), X))
     weights = build.constant(integers(rng, 3, 3, 4, 2), w)
     stored = build.constant(np.array([100, bias], np.int32), sums)
-    reals = [graph.DequantizeOp(v) for v in (build.args[0], weights, stored)]
-    conv = graph.Conv2DOp(*reals)
+    x, filters, bias_real = (graph.DequantizeOp(v) for v in (build.args[0], weights, stored))
+    conv = graph.Conv2DOp(x, filters, bias_real)
     result = graph.QuantizeOp(conv.result, OUT)
-    for op in (*reals, conv, result):
+    for op in (x, filters, bias_real, conv, result):
         op.location = name_location("conv")
         build.block.add_op(op)
     return build.module(result.result)
