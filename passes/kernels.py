@@ -139,9 +139,9 @@ class _Emitter:
         self.channels = shape[-1] if shape else 1
 
     def start(self, anchor: Operation) -> None:
-        """The raw result of the anchor, plus its bias."""
+        """The raw result of the anchor, as wide as it is computed, plus its bias."""
         result = anchor.results[0]
-        total = self.tensor(result)
+        total = self._operand(result, dtypes.BY_NAME[widened(dtype_of(result))])
         bias = getattr(anchor, "bias", None) if isinstance(anchor, CONTRACTIONS) else None
         if bias is not None and not self._adds_nothing(bias):
             total = self.step(f"add.{self.kinds[total]}", total, self.read(bias))
@@ -174,8 +174,11 @@ class _Emitter:
 
     def tensor(self, value: SSAValue) -> Ref:
         """A further tensor operand."""
+        return self._operand(value, dtype_of(value))
+
+    def _operand(self, value: SSAValue, dtype: DType) -> Ref:
         self.tensors.append(value)
-        return self._typed(self.builder.tensor(dtype_of(value)), widened(dtype_of(value)))
+        return self._typed(self.builder.tensor(dtype), widened(dtype))
 
     def constant(self, array: Array) -> Ref | None:
         """An immediate or a parameter row; None where it varies along other dimensions too."""

@@ -18,7 +18,7 @@ from npu_dialect import provenance
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
-from npu_dialect.kernel import widened
+from npu_dialect.kernel import Kernel, widened
 from npu_dialect.passes.kernels import KernelPlan, build_kernel
 from npu_dialect.passes.mapping.collapse import Collapsed, collapse
 from npu_dialect.passes.mapping.contraction import Contraction
@@ -99,6 +99,14 @@ class Group:
         last = self.op.regions[0].block.last_op
         assert last is not None
         return build_kernel(self.body, last.operands[0], self.anchor)
+
+    @property
+    def finish(self) -> Kernel | None:
+        """The kernel after a reduction or pooling; None where its result is stored as it is."""
+        assert self.anchor is not None
+        kernel = self.plan.kernel
+        is_raw = not kernel.steps and kernel.output == dtype_of(self.anchor.results[0])
+        return None if is_raw else kernel
 
     @property
     def result(self) -> SSAValue:

@@ -101,8 +101,8 @@ class VectorLowering:
         table: SSAValue | None,
     ) -> None:
         anchor = self.group.anchor
-        kernel = self.group.plan.kernel
         if anchor is None:
+            kernel = self.group.plan.kernel
             op = tile.VectorOp(
                 loaded, out, kernel, params=params, table=table, location=self.location
             )
@@ -116,7 +116,7 @@ class VectorLowering:
                 REDUCTIONS[anchor.name],
                 self.p.whole,
                 x_zero=zero,
-                kernel=kernel if kernel.steps else None,
+                kernel=self.group.finish,
                 params=params,
                 table=table,
                 location=self.location,
@@ -208,7 +208,6 @@ class PoolingLowering:
         fixed: tuple[SSAValue | None, SSAValue | None],
     ) -> None:
         kind = POOLS[self.anchor.name]
-        kernel = self.group.plan.kernel
         op = tile.Pool2DOp(
             x,
             out,
@@ -219,7 +218,7 @@ class PoolingLowering:
             dilations=self.p.dilations,
             count_include_pad=_is_set(self.anchor.properties.get("count_include_pad")),
             x_zero=self.group.zero(self.anchor.operands[0]) if kind == "sum" else 0,
-            kernel=kernel if kernel.steps else None,
+            kernel=self.group.finish,
             params=fixed[0],
             table=fixed[1],
             location=self.location,
