@@ -134,15 +134,20 @@ def _aligned(old: Array, new: Array) -> tuple[Array | None, Array]:
     """
     if old.dtype != new.dtype:
         return None, new
-    if old.shape == new.shape:
-        return old, new
     last = np.moveaxis(old, 1, -1) if old.ndim > 2 else old
-    if last.shape == new.shape:
-        return last, new
+    layouts = [each for each in (old, last) if each.shape == new.shape]
+    if layouts:
+        return min(layouts, key=lambda each: _distance(each, new)), new
     for each in (old, last):
         if _without_ones(each) == _without_ones(new):
             return each.reshape(new.shape), new
     return None, new
+
+
+def _distance(a: Array, b: Array) -> float:
+    """How far arrays of one shape are apart: where every extent is the same, this tells layouts."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.nansum(np.abs(a.astype(np.float64) - b.astype(np.float64))))
 
 
 def _without_ones(array: Array) -> tuple[int, ...]:

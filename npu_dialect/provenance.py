@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import cast
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -26,7 +27,6 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.pattern_rewriter import PatternRewriter
 from xdsl.rewriter import Rewriter
 from xdsl.traits import IsTerminator
-from xdsl.utils.hints import isa
 
 from npu_dialect.diagnostics import Code, error
 
@@ -64,8 +64,8 @@ def _parts(location: Attribute) -> Iterator[LocationAttr]:
 
 
 def _fused_parts(location: FusedLoc) -> Iterable[Attribute]:
-    assert isa(location.locations, ArrayAttr[Attribute])
-    return location.locations.data
+    # Not `isa`, which looks at every part and takes a tenth of a compilation.
+    return cast(ArrayAttr[Attribute], location.locations).data
 
 
 def sources(op: Operation | Attribute) -> tuple[str, ...]:

@@ -144,8 +144,17 @@ def onnxruntime(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
     outputs = [output.name for output in model.graph.output]
     _expose(model, keys)
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    tensors: list[Array] = session.run(list(keys), dict(inputs))
-    results: list[Array] = session.run(outputs, dict(inputs))
+    try:
+        tensors: list[Array] = session.run(list(keys), dict(inputs))
+        results: list[Array] = session.run(outputs, dict(inputs))
+    except Exception as problem:  # onnxruntime has no class of its own for this
+        raise error(
+            Code.EXECUTION,
+            "onnxruntime must be able to run the model on the inputs",
+            found=problem,
+            remedy="inputs that mean something to the model",
+            source=str(path),
+        ) from problem
     return dict(zip(keys.values(), tensors, strict=True)) | _outputs(outputs, results)
 
 

@@ -15,6 +15,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, SSAValue, TypeAttribute
 
 from npu_dialect import provenance
+from npu_dialect.machine import Operand
 from npu_dialect.npu.attributes import BindingAttr, OperandAttr
 from npu_dialect.npu.base import Instruction
 from npu_dialect.passes.tile_instructions import Addresses, flattened
@@ -63,11 +64,23 @@ class TensorTaps:
         return BindingAttr(StringAttr(name), OperandAttr(operand), cast(TypeAttribute, kind))
 
     def attach(self, instructions: Sequence[Instruction]) -> None:
-        """Marks, in the final order, the last writer of each tensor."""
+        """Marks, in the final order, the last writer of each tensor that is ever whole.
+
+        A consumer may follow a producer tile by tile, and the memory of the first rows be used
+        again before the last ones are written.
+        """
         position = {op: n for n, op in enumerate(instructions)}
+        written = [op.writes() for op in instructions]
         found: dict[Instruction, list[Any]] = {}
         for binding, writers in self.writers.values():
-            last = max(writers, key=position.__getitem__)
-            found.setdefault(last, []).append(binding)
+            places = sorted(position[op] for op in writers)
+            between = set(range(places[0], places[-1])) - set(places)
+            if not any(_touches(binding.operand.data, o) for n in between for o in written[n]):
+                found.setdefault(instructions[places[-1]], []).append(binding)
         for op, bindings in found.items():
             op.attributes[TENSORS] = ArrayAttr(bindings)
+
+
+def _touches(a: Operand, b: Operand) -> bool:
+    (low, high), (other_low, other_high) = a.interval, b.interval
+    return a.space == b.space and low < other_high and other_low < high

@@ -148,6 +148,7 @@ def run_tool(parser: Parser, body: Callable[[argparse.Namespace], int], argv: An
     Errors become one line each on standard error and exit code 1, with the traceback only under
     `--debug`; a closed pipe and Ctrl-C end quietly.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # tiles are too small to share out
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
     try:

@@ -43,7 +43,9 @@ def load_inputs(options: Sequence[str]) -> Inputs:
 
 
 def random_inputs(ports: Sequence[Port], seed: int) -> dict[str, Array]:
-    """Arrays that fit: floats of a normal distribution, integers over their whole range."""
+    """Arrays that fit: floats of a normal distribution, integers of up to 16 bits over their whole
+    range; wider ones, which are indices more often than not, from 0 to 9.
+    """
     generator = np.random.default_rng(seed)
     return {port.name: _random(port, generator) for port in ports}
 
@@ -51,6 +53,8 @@ def random_inputs(ports: Sequence[Port], seed: int) -> dict[str, Array]:
 def _random(port: Port, generator: np.random.Generator) -> Array:
     if port.dtype.is_float:
         return generator.standard_normal(port.shape).astype(port.dtype.numpy)
+    if port.dtype.is_int and port.dtype.itemsize > 2:
+        return generator.integers(0, 10, port.shape).astype(port.dtype.numpy)
     if port.dtype.is_int:
         return generator.integers(
             port.dtype.low, port.dtype.high, port.shape, port.dtype.numpy.type, endpoint=True
