@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from itertools import pairwise
 
 from hypothesis import given
@@ -157,12 +155,3 @@ def test_every_conflict_is_reached_through_predecessors(
             conflict = touched(earlier_written) & (touched(read) | touched(written))
             if conflict or touched(earlier_read) & touched(written):
                 assert j in reached[k]
-
-
-def test_fifty_thousand_tasks_take_seconds() -> None:
-    chance = random.Random(1)
-    program = tiles(50_000 // 3, 4, 512)
-    chance.random()
-    began = time.perf_counter()
-    schedule(program, load_target("edge256"), [COPY])
-    assert time.perf_counter() - began < 20

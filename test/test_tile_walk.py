@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -254,18 +253,3 @@ def test_an_operation_of_another_level_is_an_error():
     func = parse("func.func @main() {\n%0 = arith.constant 1 : i32\nfunc.return\n}")
     with pytest.raises(CompileError, match=r"must hold tile operations only; found arith.constant"):
         events(func)
-
-
-@pytest.mark.slow
-def test_the_walk_gives_many_events_a_second():
-    func = conv_nest(Conv((256, 256, 4), 8, rows=2, columns=4, out_tile=4))
-    count = 0
-
-    def visit(event: Event) -> None:
-        nonlocal count
-        count += 1
-
-    start = time.perf_counter()
-    walk(func, visit)
-    seconds = time.perf_counter() - start
-    assert count / seconds > 20_000
