@@ -1,4 +1,4 @@
-"""Every model of ../shared/models, compiled, simulated and compared with the outputs stored with it.
+"""Every model of ../shared/models, compiled, simulated and compared with its stored outputs.
 
   python benchmarks/stored.py                         all of them, on mobile4k
   python benchmarks/stored.py --target edge256 NAME   some of them, on another machine

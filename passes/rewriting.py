@@ -83,6 +83,14 @@ def replace(
     provenance.replace(rewriter, op, new_ops, None if value is None else [value])
 
 
+def discard(*ops: Operation) -> None:
+    """Erase operations that were made on trial, users before producers, so that they count no more
+    as users of their operands.
+    """
+    for op in reversed(ops):
+        op.erase()
+
+
 def constant(value: SSAValue) -> Array | None:
     """The storage values of a value that is a constant."""
     owner = value.owner

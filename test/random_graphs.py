@@ -16,11 +16,11 @@ from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.passes.kernels import EMITTERS
 
-LARGEST = 6000
+LARGEST = 12000
 """Elements of a tensor at most."""
 
-TYPES = (*[dtypes.f32] * 6, *[dtypes.i8] * 3, dtypes.u8, dtypes.i32, dtypes.i64, dtypes.bool_, dtypes.i8, dtypes.u8,
-         dtypes.i16, dtypes.f16, dtypes.bf16)  # fmt: skip
+TYPES = (*[dtypes.f32] * 6, *[dtypes.i8] * 4, dtypes.u8, dtypes.u8, dtypes.i32, dtypes.i64,
+         dtypes.bool_, dtypes.i16, dtypes.f16, dtypes.bf16)  # fmt: skip
 PLAIN = [c for c in EMITTERS if c.__module__.endswith((".elementwise", ".unary"))]
 REDUCTIONS = (graph.ReduceSumOp, graph.ReduceMeanOp, graph.ReduceMaxOp, graph.ReduceMinOp,
               graph.ReduceProdOp)  # fmt: skip
@@ -37,9 +37,24 @@ class Graph(Sample):
     def __init__(self, seed: int, target: str, kinds: Sequence[dtypes.DType] = TYPES) -> None:
         super().__init__(seed, target)
         self.kinds = kinds
+        self.tame = set(kinds) == {dtypes.f32}
+        self.makers = self.rng.choice(len(MAKERS), self.below(len(MAKERS)) + 3).tolist()
         self.pool: list[SSAValue] = []
         for _ in range(self.below(3) + 1):
             self.pool.append(self.argument(self.shape(), self.element()))
+
+    # --- values
+
+    def numbers(self, shape: tuple[int, ...], element: Attribute) -> Array:
+        """Numbers of any kind; a graph of floats alone has none that overflow or are special."""
+        if self.tame and dtypes.of(element) is dtypes.f32:
+            return np.asarray(self.rng.normal(size=shape), np.float32)
+        return np.asarray(numbers(self.rng, shape, element))
+
+    def argument(self, shape: Sequence[int], element: Attribute | dtypes.DType) -> SSAValue:
+        found = super().argument(shape, element)
+        self.inputs[-1] = self.numbers(tuple(shape), found.type.element_type)  # type: ignore[attr-defined]
+        return found
 
     # --- choices
 
@@ -53,6 +68,8 @@ class Graph(Sample):
         return options[self.below(len(options))]
 
     def shape(self) -> tuple[int, ...]:
+        if self.chance(0.2):  # an image
+            return (1, self.below(16) + 4, self.below(16) + 4, self.below(24) + 1)
         rank = int(self.rng.choice([0, 1, 2, 3, 4, 4, 4, 5, 6]))
         return tuple(int(self.rng.choice([1, 2, 3, 4, 5, 7, 9])) for _ in range(rank))
 
@@ -71,13 +88,13 @@ class Graph(Sample):
         partly = tuple(1 if self.chance(0.3) else d for d in cut)
         if self.chance(0.3):
             return self.argument(partly, element)
-        return self.constant(np.asarray(numbers(self.rng, partly, element)), element)
+        return self.constant(self.numbers(partly, element), element)
 
     def random(self, shape: Sequence[int], element: Attribute) -> SSAValue:
         """Mostly a constant, sometimes an argument."""
         if self.chance(0.2):
             return self.argument(shape, element)
-        return self.constant(np.asarray(numbers(self.rng, tuple(shape), element)), element)
+        return self.constant(self.numbers(tuple(shape), element), element)
 
     # --- growing
 
@@ -85,7 +102,7 @@ class Graph(Sample):
         """One more operation, where one of those that are drawn takes the operand drawn for it."""
         for _ in range(8):
             recent = self.pool[-4:] if self.chance(0.7) else self.pool
-            op = self._try(MAKERS[self.below(len(MAKERS))], self.pick(recent))
+            op = self._try(MAKERS[self.makers[self.below(len(self.makers))]], self.pick(recent))
             if op is not None:
                 self.pool.append(self.add(op))
                 return
@@ -114,7 +131,7 @@ class Graph(Sample):
 def _plain(s: Graph, x: SSAValue) -> Operation:
     cls = PLAIN[s.below(len(PLAIN))]
     if cls is graph.ClampOp:
-        low, high = sorted(numbers(s.rng, (2,), dtypes.element_type(dtype_of(x))).tolist())
+        low, high = sorted(s.numbers((2,), dtypes.element_type(dtype_of(x))).tolist())
         return graph.ClampOp(x, low, high)
     if cls is graph.WhereOp:
         return graph.WhereOp(s.add(graph.GtOp(x, s.some(x))), x, s.some(x))
@@ -198,7 +215,7 @@ def _slice(s: Graph, x: SSAValue) -> Operation:
 
 def _pad(s: Graph, x: SSAValue) -> Operation:
     low, high = ([s.below(3) for _ in shape_of(x)] for _ in range(2))
-    value = numbers(s.rng, (), dtypes.element_type(dtype_of(x))).item()
+    value = s.numbers((), dtypes.element_type(dtype_of(x))).item()
     return graph.PadOp(x, low, high, value)
 
 

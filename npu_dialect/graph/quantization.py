@@ -155,7 +155,7 @@ class RequantizeOp(DeclaredOp):
                 zero_out,
                 *bounds,
             )
-        return (restore(found, self.result),)
+        return (restore(found.reshape(operands[0].shape), self.result),)
 
 
 @irdl_op_definition

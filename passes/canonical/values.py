@@ -14,7 +14,7 @@ from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.graph.pooling import Pool2DOp
 from npu_dialect.graph.reduction import ReduceOp
 from npu_dialect.passes.canonical.moves import same_type
-from npu_dialect.passes.rewriting import Rules, rebuild, replace, splat
+from npu_dialect.passes.rewriting import Rules, discard, rebuild, replace, splat
 
 NEUTRAL: dict[type[Operation], int] = {
     graph.AddOp: 0,
@@ -43,8 +43,12 @@ def broadcast_operand(op: Operation, rewriter: PatternRewriter) -> None:
     if operands == list(op.operands):
         return
     plain = rebuild(op, operands)
-    if plain is not None and plain.results[0].type == op.results[0].type:
+    if plain is None:
+        return
+    if plain.results[0].type == op.results[0].type:
         replace(rewriter, op, plain)
+    else:
+        discard(plain)
 
 
 def _before_broadcast(value: SSAValue) -> SSAValue:

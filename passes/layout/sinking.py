@@ -17,6 +17,7 @@ from npu_dialect.passes.rewriting import (
     Rules,
     constant,
     constant_like,
+    discard,
     inverse,
     is_view_transpose,
     location_of,
@@ -34,12 +35,13 @@ def sink(op: Operation, rewriter: PatternRewriter) -> None:
     undone = _all_undo(op, order)
     parts = [_before(v, order, pull=bool(undone)) for v in across]
     known = [p for p in parts if p is not None]
-    if len(known) < len(parts):
-        return
-    new = PERMUTED[type(op)](op, order, [value for value, _ in known])
-    if new is None:
-        return
     made = [made for _, made in known if made is not None]
+    new = None
+    if len(known) == len(parts):
+        new = PERMUTED[type(op)](op, order, [value for value, _ in known])
+    if new is None:
+        discard(*made)
+        return
     if undone:
         provenance.carry(op, [*made, new])
         rewriter.insert([*made, new])

@@ -18,7 +18,7 @@ from npu_dialect.graph.attributes import requant_f32, values
 from npu_dialect.graph.base import type_of
 from npu_dialect.graph.quant import QuantType
 from npu_dialect.passes.qdq.common import one_scale, stored
-from npu_dialect.passes.rewriting import Rules, location_of, rebuild, replace
+from npu_dialect.passes.rewriting import Rules, discard, location_of, rebuild, replace
 
 
 def sink(op: Operation, rewriter: PatternRewriter) -> None:
@@ -82,6 +82,8 @@ def hoist(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
     outer = _on_stored(moved, [v.result for v in inner], quant)
     if outer is not None and _has_inside_windows(moved):
         replace(rewriter, op, *inner, *outer)
+    else:
+        discard(*inner, *(outer or ()))
 
 
 def _on_stored(op: Operation, operands: list[SSAValue], quant: QuantType) -> list[Operation] | None:
