@@ -22,7 +22,7 @@ from npu_dialect.target import Target
 @dataclass(frozen=True)
 class Cost:
     """The cost of one instruction. `bound` names what its cycles are spent on: array, vector, spm,
-    dram, output, host.
+    dram, acc, output, host.
     """
 
     cycles: int
@@ -57,27 +57,23 @@ def energy_pj(cost: Cost, target: Target) -> dict[str, float]:
 # --- data movement ----------------------------------------
 
 
-def _port_cycles(target: Target, space: str, engine: str, runs: int, run_bytes: int) -> float:
-    """Cycles a strided stream occupies a port: every run pays for whole beats, and in dram for
-    whole bursts.
+def port_cycles(target: Target, space: str, engine: str, runs: float, run_bytes: int) -> float:
+    """Cycles that `runs` stretches of consecutive bytes occupy a port: each pays for whole beats,
+    and in dram for whole accesses.
     """
     memory = target.memories[space]
     width = memory.ports[engine]
     if space == "dram":
-        short = min(memory.burst, 32)
-        return runs * ceil(run_bytes / short) * short / width
+        return runs * ceil(run_bytes / memory.burst) * memory.burst / width
     return runs * ceil(run_bytes / width)
 
 
 def dma(target: Target, source: Operand, destination: Operand) -> Cost:
-    """A copy. Both ports stream at once, so the slower side decides; a dram read adds the memory's
-    latency.
-
-    DRAM moves in accesses of at least 32 bytes (the least access of an LPDDR4/5 channel, JEDEC
-    JESD209-4 and -5: 16 bits x burst length 16), so a run of one byte costs as much as one of 32.
+    """A copy. Both ports stream at once, so the slower side decides; within one memory they share
+    the port. The result is there after the longer latency of the two memories.
     """
     sides = {
-        (o.space, role): _port_cycles(target, o.space, "dma", *o.runs)
+        (o.space, role): port_cycles(target, o.space, "dma", *o.runs)
         for o, role in ((source, "read"), (destination, "write"))
     }
     if source.space == destination.space:
@@ -97,7 +93,7 @@ def dma(target: Target, source: Operand, destination: Operand) -> Cost:
 
 def dma_fill(target: Target, destination: Operand) -> Cost:
     """A constant fill."""
-    busy = _port_cycles(target, destination.space, "dma", *destination.runs)
+    busy = port_cycles(target, destination.space, "dma", *destination.runs)
     return Cost(
         cycles=target.dma.startup + max(ceil(busy), ceil(destination.size / target.dma.fill_bytes)),
         latency=target.memories[destination.space].latency,
@@ -138,6 +134,15 @@ class ArrayWork:
         return self.positions * self.taps * self.in_channels * self.out_channels
 
 
+@dataclass(frozen=True)
+class ArrayKind:
+    """A kind of array: the cycles of a product."""
+
+    cycles: Callable[[Target, ArrayWork], int]
+    is_whole: bool
+    """Whether `cycles` counts fill and drain, which then follow from the array's extents."""
+
+
 def _dot_product(target: Target, work: ArrayWork) -> int:
     """A block of positions x out_channels outputs a step, each a dot product over a block of input
     channels.
@@ -165,19 +170,22 @@ def _output_stationary(target: Target, work: ArrayWork) -> int:
     return ceil(work.positions / r) * ceil(work.out_channels / c) * (k + r + c - 2) - 1
 
 
-ARRAY_KINDS: dict[str, Callable[[Target, ArrayWork], int]] = {
-    "dot_product": _dot_product,
-    "weight_stationary": _weight_stationary,
-    "output_stationary": _output_stationary,
+ARRAY_KINDS = {
+    "dot_product": ArrayKind(_dot_product, is_whole=False),
+    "weight_stationary": ArrayKind(_weight_stationary, is_whole=True),
+    "output_stationary": ArrayKind(_output_stationary, is_whole=True),
 }
-"""Multiply-accumulate cycles of an instruction, by kind of array."""
+"""The kinds of array by name; `target.ARRAY_KINDS` lists the names."""
 
 
-def mac_cycles(target: Target, work: ArrayWork) -> int:
-    """Cycles of the multiply-accumulates alone."""
+def mac_cycles(target: Target, work: ArrayWork) -> tuple[int, int, int]:
+    """(fill, multiply-accumulates, drain) of an instruction in cycles."""
+    array = target.array
     if work.depthwise:
-        return ceil(work.macs / target.array.depthwise_macs[work.dtype])
-    return ARRAY_KINDS[target.array.kind](target, work)
+        return array.fill, ceil(work.macs / array.depthwise_macs[work.dtype]), array.drain
+    kind = ARRAY_KINDS[array.kind]
+    cycles = kind.cycles(target, work)
+    return (0, cycles, 0) if kind.is_whole else (array.fill, cycles, array.drain)
 
 
 def operand_traffic(target: Target, work: ArrayWork) -> int:
@@ -201,7 +209,8 @@ def array(target: Target, work: ArrayWork) -> Cost:
     """One array instruction: multiply-accumulates, scratchpad port and output stage overlap; the
     slowest decides.
     """
-    stages = {"array": mac_cycles(target, work)}
+    fill, macs, drain = mac_cycles(target, work)
+    stages = {"array": macs}
     read = operand_traffic(target, work) + work.side_bytes
     stages["spm"] = ceil((read + work.output_bytes) / target.memories["spm"].ports["mxu"])
     outputs = work.positions * work.out_channels
@@ -212,8 +221,8 @@ def array(target: Target, work: ArrayWork) -> Cost:
         stages["acc"] = ceil((work.partial_reads + work.partial_writes) / port)
     bound, busy = max(stages.items(), key=lambda item: item[1])
     return Cost(
-        cycles=busy + target.array.fill,
-        latency=target.array.drain,
+        cycles=busy + fill,
+        latency=drain,
         bound=bound,
         reads={"spm": read, "acc": work.partial_reads},
         writes={"spm": work.output_bytes, "acc": work.partial_writes},
@@ -267,11 +276,12 @@ def _count(kernel_costs: Sequence[str], elements: int) -> dict[str, int]:
 
 def host(target: Target, macs: int, elements: int, read: int, written: int) -> Cost:
     """A task on the CPU: the call, then the slower of its arithmetic and its memory traffic (bytes
-    read, written).
+    read, written), which goes at the slower of its own pace and that of its port.
     """
     cpu = target.host
+    pace = min(cpu.bytes_per_cycle, target.memories["dram"].ports["host"])
     work = macs / cpu.macs_per_cycle + elements / cpu.elements_per_cycle
-    busy = max(work, (read + written) / cpu.bytes_per_cycle)
+    busy = max(work, (read + written) / pace)
     cycles = cpu.call + ceil(busy)
     return Cost(
         cycles=cycles,

@@ -68,17 +68,14 @@ class Operand:
     @cached_property
     def runs(self) -> tuple[int, int]:
         """(number of runs, bytes in each) of consecutive addresses, after merging dimensions that
-        are dense.
+        are dense. What is repeated (stride 0) counts as often.
         """
-        dims = sorted((abs(s), d) for d, s in zip(self.dims, self.strides, strict=True) if d > 1)
+        pairs = list(zip(self.dims, self.strides, strict=True))
         run = self.dtype.itemsize
-        count = 1
-        for stride, d in dims:
-            if stride == run and count == 1:
+        for stride, d in sorted((abs(s), d) for d, s in pairs):
+            if stride == run and d > 1:
                 run *= d
-            elif stride != 0:
-                count *= d
-        return count, run
+        return self.size // run, run
 
     def moved(self, step: int) -> Operand:
         """The same block, `step` bytes further."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
+
+from npu_dialect import dtypes
 
 ENGINES = ("dma", "mxu", "vpu", "host", "io")
 """The in-order engines of one core, in the order of their codes. A program names them as (core,
@@ -25,6 +28,21 @@ engine).
 
 ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary")
 """The kinds of array that `cost.py` has a function for."""
+
+COST_CLASSES = ("alu", "mul", "div", "requantize", "lookup", "convert", "transcendental")
+"""What micro-operations cost, by class: the rows of `Vector.cycles` and `Vector.pj`."""
+
+VALUE_TYPES = ("i32", "i64", "f32")
+"""The types that the vector unit computes with."""
+
+PORTS = {"dram": ("dma", "host"), "spm": ("dma", "mxu", "vpu"), "acc": ("mxu",)}
+"""The engines that reach each memory."""
+
+MAY_BE_ZERO = (
+    *("latency", "fill", "drain", "startup", "call"),
+    *("read_pj", "write_pj", "mac_pj", "pj", "leakage", "clock", "power"),
+)
+"""Fields of which zero makes a machine; every other number must be positive."""
 
 SPACES = ("dram", "spm", "acc")
 """The memories, in the order of their codes."""
@@ -43,9 +61,11 @@ class Memory:
     size: int
     """Bytes."""
     latency: int
-    """Cycles to the first byte."""
+    """Cycles until a copy's data is there, beyond those that it streams."""
     burst: int
-    """Bytes of an access. Copies pay for whole accesses of dram, taken as 32 bytes at most."""
+    """Bytes of the least access of dram: copies pay for whole ones. In the memories on the chip a
+    run pays for whole beats of the port instead.
+    """
     read_pj: float
     """pJ per byte read."""
     write_pj: float
@@ -69,7 +89,9 @@ class Array:
     depthwise_macs: Mapping[str, int]
     """Multiply-accumulates a cycle of a depthwise convolution, by storage type."""
     fill: int
-    """Cycles before the first result of an instruction leaves the array."""
+    """Cycles before the first result of an instruction leaves the array. The closed forms of the
+    systolic kinds count fill and drain themselves; depthwise work takes these on all kinds.
+    """
     drain: int
     """Cycles after the last multiply-accumulate until the last result is stored."""
     input_buffer: int
@@ -117,7 +139,7 @@ class Dma:
     """The copy engine(s)."""
 
     channels: int
-    """Copies that run at the same time; declared, and one queue is used in this version."""
+    """Copies that run at the same time; 1 in this version."""
     startup: int
     """Cycles to decode and issue one descriptor."""
     max_rank: int
@@ -260,10 +282,54 @@ def _parse(data: bytes, where: str) -> Target:
         raise TargetError(f"{where}: a target must be a TOML file, found: {error}") from error
     table["digest"] = hashlib.sha256(data).hexdigest()
     target: Target = _build(Target, table, where)
-    if target.array.kind not in ARRAY_KINDS:
-        kinds = ", ".join(ARRAY_KINDS)
-        raise TargetError(f"{where}: array.kind must be one of {kinds}, found {target.array.kind}")
+    for mistake in _mistakes(target):
+        raise TargetError(f"{where}: {mistake}")
     return target
+
+
+def _mistakes(target: Target) -> Iterator[str]:
+    """What keeps well-formed fields from describing a machine."""
+    array, vector = target.array, target.vector
+    yield from _names("memories", target.memories, SPACES, optional=False)
+    for space, memory in target.memories.items():
+        yield from _names(f"memories.{space}.ports", memory.ports, PORTS[space], optional=False)
+    yield from _names("vector.lanes", vector.lanes, VALUE_TYPES)
+    yield from _names("vector.cycles", vector.cycles, COST_CLASSES, optional=False)
+    yield from _names("vector.pj", vector.pj, COST_CLASSES, optional=False)
+    yield from _names("array.depthwise_macs", array.depthwise_macs, array.macs, optional=False)
+    yield from _names("array.mac_pj", array.mac_pj, array.macs, optional=False)
+    for where, types in _types(target):
+        yield from _names(where, types, dtypes.BY_NAME)
+    if array.kind not in ARRAY_KINDS:
+        yield f"array.kind must be one of {', '.join(ARRAY_KINDS)}, found {array.kind}"
+    for dtype, (positions, _, channels) in array.macs.items():
+        if array.kind == "weight_stationary" and positions != 1:
+            yield f"array.macs.{dtype} must be one position x columns x rows, found {positions}"
+        if array.kind == "output_stationary" and channels != 1:
+            yield f"array.macs.{dtype} must be rows x columns x one channel, found {channels}"
+    if target.dma.channels != 1:
+        yield f"dma.channels must be 1 in this version, found {target.dma.channels}"
+
+
+def _types(target: Target) -> Iterator[tuple[str, Iterable[str]]]:
+    """The lists of storage types."""
+    yield "acc_types", target.acc_types
+    yield "array.macs", target.array.macs
+    yield "array.weight_types", target.array.weight_types
+    yield "vector.storage", target.vector.storage
+
+
+def _names(
+    where: str, found: Iterable[str], known: Iterable[str], optional: bool = True
+) -> Iterator[str]:
+    """Names that are not known; with `optional` false, also known ones that are missing."""
+    known = list(known)
+    for name in found:
+        if name not in known:
+            yield f"{where} must name only {', '.join(known)}, found {name}"
+    missing = [name for name in known if name not in found]
+    if missing and not optional:
+        yield f"{where} must name {', '.join(known)}, found no {', '.join(missing)}"
 
 
 def _build(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
@@ -276,24 +342,57 @@ def _build(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
     values: dict[str, Any] = {}
     for f in fields(cls):
         if f.name in table:
-            values[f.name] = _convert(hints[f.name], table[f.name], f"{where}: {f.name}")
+            place = _Place(f"{where}: {f.name}", f.name in MAY_BE_ZERO)
+            values[f.name] = _convert(hints[f.name], table[f.name], place)
     for f in fields(cls):
         if f.name not in values and f.default is MISSING:
             raise TargetError(f"{where}: must have the field {f.name}, found none")
     return cls(**values)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+class _Place(NamedTuple):
+    """Where a value stands, for errors, and whether it may be zero."""
+
+    name: str
+    may_be_zero: bool
+
+
+def _convert(hint: Any, value: Any, place: _Place) -> Any:
     origin, args = get_origin(hint), get_args(hint)
-    if hasattr(hint, "__dataclass_fields__"):
-        return _build(hint, value, where)
     if origin is tuple:
-        item = args[0]
-        return tuple(_convert(item, v, where) for v in value)
+        return _tuple(args, _of_type(list, value, place), place)
     if origin is Mapping:
-        return MappingProxyType({k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()})
-    if hint is float and isinstance(value, int):
-        return float(value)
-    if not isinstance(value, hint):
-        raise TargetError(f"{where} must be of type {hint.__name__}, found {value!r}")
+        items = _of_type(dict, value, place).items()
+        inner = ((k, v, place._replace(name=f"{place.name}.{k}")) for k, v in items)
+        return MappingProxyType({k: _convert(args[1], v, at) for k, v, at in inner})
+    if is_dataclass(hint):
+        return _build(cast(type[Any], hint), _of_type(dict, value, place), place.name)
+    if hint in (int, float):
+        return _number(hint, value, place)
+    return _of_type(hint, value, place)
+
+
+def _tuple(items: tuple[Any, ...], value: list[Any], place: _Place) -> tuple[Any, ...]:
+    if items[-1] is not Ellipsis and len(value) != len(items):
+        raise TargetError(f"{place.name} must be {len(items)} values, found {len(value)}")
+    return tuple(_convert(items[0], v, place) for v in value)
+
+
+def _number(hint: type[Any], value: Any, place: _Place) -> Any:
+    """A number that is finite, and positive unless zero has a meaning."""
+    number = float(value) if hint is float and type(value) is int else value
+    number = _of_type(hint, number, place)
+    if not isfinite(number) or number < 0 or (number == 0 and not place.may_be_zero):
+        rule = "must not be negative" if place.may_be_zero else "must be greater than zero"
+        raise TargetError(f"{place.name} {rule}, found {value}")
+    return number
+
+
+TOML_NAMES = {list: "list", dict: "table"}
+
+
+def _of_type(hint: type[Any], value: Any, place: _Place) -> Any:
+    if type(value) is not hint:
+        name = TOML_NAMES.get(hint, hint.__name__)
+        raise TargetError(f"{place.name} must be of type {name}, found {value!r}")
     return value

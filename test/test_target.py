@@ -9,17 +9,22 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import npu_dialect as npu
-from npu_dialect.cost import ARRAY_KINDS
+from npu_dialect import cost, target
+from npu_dialect.kernel import MICRO_OPS, VALUE_NUMPY
 from npu_dialect.target import TargetError, parse_target, target_names, target_text
 
 each_target = pytest.mark.parametrize("name", target_names())
 
 
 @each_target
-def test_a_target_has_the_name_of_its_file_and_an_array_that_is_known(name: str):
-    target = npu.load_target(name)
-    assert target.name == name
-    assert target.array.kind in ARRAY_KINDS
+def test_a_target_has_the_name_of_its_file(name: str):
+    assert npu.load_target(name).name == name
+
+
+def test_a_target_may_name_all_that_the_cost_model_and_the_kernels_know():
+    assert tuple(cost.ARRAY_KINDS) == target.ARRAY_KINDS
+    assert {op.cost for op in MICRO_OPS.values()} == set(target.COST_CLASSES)
+    assert tuple(VALUE_NUMPY) == ("i32", "i64", "f32") == target.VALUE_TYPES
 
 
 @each_target
@@ -57,6 +62,24 @@ WRONG = {
     "an unknown field": ("fill = 16 ", "fil = 16 ", "array: must have only known fields, found"),
     "another type": ("cores = 1", 'cores = "one"', "cores must be of type int, found 'one'"),
     "an unknown kind": ("dot_product", "cubic", "array.kind must be one of .*, found cubic"),
+    "a cost class less": ("alu = 1.0, mul", "mul", "vector.cycles must name .*, found no alu"),
+    "an unknown memory": ("memories.acc", "memories.acd", "memories must name only .*, found acd"),
+    "a port less": ("dma = 16.0, mxu = 16.0,", "dma = 16.0,", "memories.spm.ports .* no mxu"),
+    "a port to nowhere": ("host = 3.75", "vpu = 3.75", "memories.dram.ports .* found vpu"),
+    "a size below zero": ("size = 268435456", "size = -5", ".*size must be greater than zero"),
+    "no frequency": ("frequency = 1.0e9 ", "frequency = 0.0", "frequency must be greater than"),
+    "a negative latency": ("latency = 500", "latency = -1", ".*latency must not be negative"),
+    "an unknown type": ('["i8", "u8"]', '["i9"]', "array.weight_types must name only .* found i9"),
+    "energy less": ("i16 = 1.144", "u16 = 1.144", "array.mac_pj must name only .*, found u16"),
+    "two extents": ("[4, 8, 8], u8", "[4, 8], u8", "array: macs.i8 must be 3 values, found 2"),
+    "text for a list": ('["i8", "u8"]', '"i8"', "array: weight_types must be of type list"),
+    "a truth for a number": ("fill_bytes = 16", "fill_bytes = true", ".*must be of type int"),
+    "two channels": ("channels = 1", "channels = 2", "dma.channels must be 1 in this version"),
+    "a stationary array of blocks": (
+        "dot_product",
+        "weight_stationary",
+        "array.macs.i8 must be one position x columns x rows, found 4",
+    ),
     "no TOML": ("[array]", "[array", "a target must be a TOML file, found"),
 }
 

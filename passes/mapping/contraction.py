@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
 from typing import Literal
 
 from npu_dialect import cost, dtypes
@@ -182,8 +181,7 @@ def _input_loads(p: Contraction, m: ContractionMapping, n: Trips) -> int:
 
 def _dram_cycles(target: Target, size: int, run: int) -> float:
     """Cycles of one transfer of `size` bytes in runs of `run`."""
-    useful = ceil(run / 32) * 32 / run if run < 32 else 1.0
-    return target.dma.startup + size * useful / target.memories["dram"].ports["dma"]
+    return target.dma.startup + cost.port_cycles(target, "dram", "dma", size / run, run)
 
 
 @dataclass(frozen=True)
