@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
 from xdsl.ir import Operation
-from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from npu_dialect import blob, files
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.parser import Utf8Parser
 from npu_dialect.universe import NpuContext
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def side_file(path: str | Path) -> Path:
     return Path(path).with_suffix(".blobs.npz")
 
 
-class _Parser(Parser):
-    """xDSL's parser, which also notes where each operation stands."""
+class _Parser(Utf8Parser):
+    """The parser, which also notes where each operation stands."""
 
     def __init__(self, context: Context, text: str, name: str, line: int) -> None:
         super().__init__(context, text, name)

@@ -13,11 +13,11 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, ModuleOp, TensorType
 from xdsl.dialects.func import Func, FuncOp
 from xdsl.ir import Attribute
-from xdsl.parser import Parser
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from npu_dialect import blob
 from npu_dialect.machine import Array, HostFunction
+from npu_dialect.parser import Utf8Parser
 from npu_dialect.runtime.container import malformed
 from npu_dialect.runtime.program import HostCode
 
@@ -37,7 +37,7 @@ def graph_context() -> Context:
 
 def parse_type(text: str) -> Attribute:
     """The tensor type that `text` spells."""
-    return Parser(graph_context(), text).parse_type()
+    return Utf8Parser(graph_context(), text).parse_type()
 
 
 def functions(code: HostCode) -> Mapping[int, HostFunction]:
@@ -50,7 +50,7 @@ def parse(code: HostCode) -> ModuleOp:
     """The module of a program's host functions. Raises CompileError (NPU0401)."""
     try:
         with blob.blobs_from(code.blobs):
-            return Parser(graph_context(), code.text).parse_module()
+            return Utf8Parser(graph_context(), code.text).parse_module()
     except (ParseError, VerifyException) as problem:
         raise malformed("program", f"host functions that do not parse: {problem}") from problem
 
