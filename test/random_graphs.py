@@ -101,7 +101,7 @@ class Graph(Sample):
     def grow(self) -> None:
         """One more operation, where one of those that are drawn takes the operand drawn for it."""
         for _ in range(8):
-            recent = self.pool[-4:] if self.chance(0.7) else self.pool
+            recent = self.pool[-1:] if self.chance(0.5) else self.pool[-6:]
             op = self._try(MAKERS[self.makers[self.below(len(self.makers))]], self.pick(recent))
             if op is not None:
                 self.pool.append(self.add(op))
@@ -118,8 +118,10 @@ class Graph(Sample):
         return op
 
     def finished(self) -> ModuleOp:
-        """The module; its results are a few values of any kind."""
-        results = [self.pool[-1], *(self.pick(self.pool) for _ in range(self.below(3)))]
+        """The module; its results are what nothing uses, and a few values of any kind."""
+        unused = [v for v in self.pool if v.first_use is None]
+        results = [*unused[-6:], *(self.pick(self.pool) for _ in range(self.below(3)))]
+        results = results or [self.pool[-1]]
         module = self.module(*results)
         (function,) = (op for op in module.ops if isinstance(op, FuncOp))
         for what, count in (("input", len(self.block.args)), ("output", len(results))):
