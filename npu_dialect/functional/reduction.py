@@ -31,7 +31,8 @@ def reduce(kind: str, x: Array, axes: Sequence[int], x_zero: int = 0) -> Array:
     shape = tuple(1 if axis in reduced else size for axis, size in enumerate(x.shape))
     kept = tuple(axis for axis in range(x.ndim) if axis not in reduced)
     count = math.prod(x.shape[axis] for axis in reduced)
-    terms = x.transpose(kept + reduced).reshape(-1, count)
+    rows = math.prod(x.shape[axis] for axis in kept)
+    terms = x.transpose(kept + reduced).reshape(rows, count)
     return _KINDS[kind](terms, x_zero).reshape(shape)
 
 

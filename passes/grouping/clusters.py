@@ -29,6 +29,9 @@ from npu_dialect.target import Target
 
 Fits = Callable[[KernelPlan], bool]
 
+LONGEST = 64
+"""Operations of a kernel at most: kernels are short, and their fields count to 255."""
+
 
 @dataclass
 class Cluster:
@@ -91,7 +94,7 @@ class Clusters:
         while (user := self._only_user(last)) is not None:
             side = self._side_chain(user, last.results[0]) if residual else []
             longer = [*chain, *side, user]
-            if not _kernel_fits(longer, user, anchor, fits):
+            if len(longer) > LONGEST or not _kernel_fits(longer, user, anchor, fits):
                 break
             chain, last = longer, user
         return self._shortened(chain) if user is not None else chain
@@ -149,7 +152,7 @@ class Clusters:
         table = _table(root)
         heap: list[tuple[int, Operation]] = []
         self._push(heap, root)
-        while heap:
+        while heap and len(cone) < LONGEST:
             op = heappop(heap)[1]
             if op in cone or not self._joins(op, root, cone):
                 continue
