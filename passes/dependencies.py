@@ -11,10 +11,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.ordering import accesses
 
 CROWD = 48
 """Accesses remembered for one range of bytes; beyond, the next one is ordered after all of them."""
@@ -46,6 +48,19 @@ def predecessors(instructions: Sequence[Instruction]) -> list[list[int]]:
         found.discard(index)
         result.append(sorted(found))
     return result
+
+
+def stands_for_others(earlier: Instruction, later: Instruction) -> bool:
+    """Whether `later` follows `earlier` only for what that follows itself (`CROWD`)."""
+    pairs = product(accesses(earlier), accesses(later))
+    return not any(
+        (a_writes or b_writes)
+        and a.space == b.space
+        and a.interval[0] < b.interval[1]
+        and b.interval[0] < a.interval[1]
+        and not interleaved(a, b)
+        for (a, a_writes), (b, b_writes) in pairs
+    )
 
 
 def _written(operands: Iterable[Operand]) -> dict[str, list[int]]:

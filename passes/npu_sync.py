@@ -9,14 +9,15 @@ becomes
     npu.vector waits = {0.dma: 1}, a = <spm, 0x0, ...>, output = <spm, 0x40, ...>, kernel = 0
 
 An engine takes its instructions in order, and an instruction may touch what an earlier one of the
-same engine touches. Across engines it waits for counts. A wait is left out where the queue's
+same engine reads. It waits for counts across engines, and for what its own engine has not stored
+yet (`ordering.overtakes`). A wait is left out where the queue's
 earlier waits, or another wait of the same instruction, imply it. Program order is kept; waits that
 are there already are replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -25,8 +26,9 @@ from xdsl.passes import ModulePass
 
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.npu.base import WAITS, Instruction, Wait
+from npu_dialect.npu.ordering import PIPELINED, overtakes
 from npu_dialect.npu.structure import ProgramOp, RepeatOp
-from npu_dialect.passes.dependencies import predecessors
+from npu_dialect.passes.dependencies import predecessors, stands_for_others
 
 Queue = tuple[int, str]
 Clock = dict[Queue, int]
@@ -86,14 +88,22 @@ def waits(instructions: Sequence[Instruction]) -> list[tuple[Wait, ...]]:
     known: dict[Queue, Clock] = {queue: {} for queue in counts}
     complete: dict[tuple[Queue, int], Clock] = {}
     result: list[tuple[Wait, ...]] = []
-    for (queue, count), found in zip(place, before, strict=True):
+    for number, ((queue, count), found) in enumerate(zip(place, before, strict=True)):
         clock = known[queue]
-        needed = _needed(queue, clock, (place[p] for p in found))
+        instruction = instructions[number]
+        found = [
+            p
+            for p in found
+            if place[p][1] > clock.get(place[p][0], 0)
+            and (place[p][0] != queue or _waits_for_own(instruction, instructions[p]))
+        ]
+        needed = _needed(place[p] for p in found)
         needed = _reduced(needed, complete)
         for item in needed.items():
             _merge(clock, complete[item])
-        clock[queue] = count
-        complete[queue, count] = dict(clock)
+        complete[queue, count] = clock | {queue: count}
+        if instruction.engine not in PIPELINED:
+            clock[queue] = count
         result.append(tuple(Wait(*q, c) for q, c in sorted(needed.items())))
     return result
 
@@ -103,12 +113,18 @@ def queue_of(instruction: Instruction) -> Queue:
     return instruction.core_index, instruction.engine
 
 
-def _needed(queue: Queue, clock: Clock, found: Iterator[tuple[Queue, int]]) -> Clock:
-    """The counts of other queues that are not known to be reached."""
+def _waits_for_own(instruction: Instruction, earlier: Instruction) -> bool:
+    """Whether an instruction must wait for one of its own engine that it depends on."""
+    return earlier.engine in PIPELINED and (
+        overtakes(earlier, instruction) or stands_for_others(earlier, instruction)
+    )
+
+
+def _needed(found: Iterable[tuple[Queue, int]]) -> Clock:
+    """The greatest count of each queue."""
     needed: Clock = {}
-    for other, count in found:
-        if other != queue and count > max(clock.get(other, 0), needed.get(other, 0)):
-            needed[other] = count
+    for queue, count in found:
+        needed[queue] = max(count, needed.get(queue, 0))
     return needed
 
 

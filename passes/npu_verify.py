@@ -6,7 +6,7 @@ The IR is not changed. This is refused, since nothing makes the vector unit wait
     npu.vector a = <spm, 0x0, ...>, output = <spm, 0x40, ...>, kernel = 0
 
 with: error[NPU0603]: relu1 (instruction 1): npu.vector: must wait for what touches the same bytes
-on another engine ...
+and may not be complete ...
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from heapq import heapify, heappop, heappush
 from npu_dialect.cost import Cost
 from npu_dialect.kernel import Kernel
 from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.ordering import overtakes
 from npu_dialect.passes.dependencies import predecessors
 from npu_dialect.target import Target
 
@@ -39,9 +40,11 @@ class Tasks:
     cycles: list[int]
     """How long the engine is busy; at least 1."""
     latencies: list[int]
-    """Cycles after that until another engine sees the results."""
+    """Cycles after that until the results are stored."""
     before: list[list[int]]
     """The tasks that must come first."""
+    overtaking: frozenset[tuple[int, int]] = frozenset()
+    """Pairs of one queue in which the second waits until the results of the first are stored."""
 
     @staticmethod
     def of(instructions: Sequence[Instruction], target: Target, kernels: Sequence[Kernel]) -> Tasks:
@@ -49,11 +52,19 @@ class Tasks:
         names: dict[tuple[int, str], int] = {}
         queues = [names.setdefault((i.core_index, i.engine), len(names)) for i in instructions]
         costs: list[Cost] = [i.cost(target, kernels) for i in instructions]
+        before = predecessors(instructions)
         return Tasks(
             queues,
             [_cycles(i, c) for i, c in zip(instructions, costs, strict=True)],
             [c.latency for c in costs],
-            predecessors(instructions),
+            before,
+            frozenset(
+                (first, second)
+                for second, found in enumerate(before)
+                for first in found
+                if queues[first] == queues[second]
+                and overtakes(instructions[first], instructions[second])
+            ),
         )
 
     @property
@@ -70,7 +81,10 @@ class Tasks:
 
     def lag(self, first: int, second: int) -> int:
         """Cycles from the end of a task to the start of one that depends on it."""
-        return 0 if self.queues[first] == self.queues[second] else self.latencies[first]
+        is_hidden = self.queues[first] == self.queues[second]
+        if is_hidden and (first, second) not in self.overtaking:
+            return 0
+        return self.latencies[first]
 
     @cached_property
     def edges(self) -> tuple[Edges, Edges]:

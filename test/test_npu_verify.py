@@ -93,6 +93,33 @@ def test_every_lowered_wait_is_found() -> None:
             assert Code.PROOF_RACE in codes(check(program, 6))
 
 
+def chain() -> list[Instruction]:
+    """Two copies, the second of what the first one brings, which is there long after it."""
+    return synced(
+        [
+            DmaCopyOp(source=block("dram", 0), destination=block("spm", 0)),
+            DmaCopyOp(source=block("spm", 0), destination=block("dram", SIZE)),
+        ]
+    )
+
+
+def test_a_copy_of_what_a_copy_brings_waits_for_it() -> None:
+    program = chain()
+    assert program[1].wait_list == (Wait(0, "dma", 1),)
+    assert check(program, 1) == []
+    set_waits(program[1], [])
+    assert codes(check(program, 1)) == {Code.PROOF_RACE}
+
+
+def test_a_copy_need_not_wait_for_a_copy_that_reads_what_it_overwrites() -> None:
+    program = [
+        DmaCopyOp(source=block("dram", 0), destination=block("dram", SIZE)),
+        DmaFillOp(destination=block("dram", 0), bits=0),
+    ]
+    assert [i.wait_list for i in synced(program)] == [(), ()]
+    assert check(program, 1) == []
+
+
 def drop_first_load(program: list[Instruction]) -> None:
     del program[0]
 

@@ -65,6 +65,13 @@ def test_completions_of_one_engine_are_in_order():
     assert critical(found) == [(0, 0, 110)]
 
 
+def test_an_instruction_may_wait_for_one_of_its_own_engine():
+    # dma: [0, 10) complete at 110, the second waits for that
+    found = times([on("dma"), on("dma", waits=waits(dma=1))], [10, 10], [100, 100])
+    assert found.start.tolist() == [0, 110]
+    assert critical(found) == [(0, 0, 110), (1, 110, 220)]
+
+
 def test_the_critical_path_goes_through_what_determined_each_start():
     # dma  A [0, 10)            D [10, 13)
     # mxu            B [10, 30)

@@ -99,6 +99,12 @@ def test_copies_run_ahead_of_the_computation_as_far_as_slots_allow() -> None:
     assert two < one
 
 
+def test_a_copy_of_what_a_copy_brings_starts_when_it_is_there() -> None:
+    # load: 16 + ceil(64 / 3.75) = 34 cycles, complete 500 later
+    tasks = Tasks.of([load(0, 0, 64), store(0, 64, 64)], load_target("edge256"), [])
+    assert best_schedule(tasks).starts == [0, 34 + 500]
+
+
 def test_the_order_keeps_conflicting_accesses_as_they_were() -> None:
     program = tiles(20, 3)
     place = {id(i): k for k, i in enumerate(schedule(program, load_target("edge256"), [COPY]))}

@@ -36,7 +36,9 @@ An instruction belongs to one engine of one core: `dma`, `mxu` (the matrix and c
 Each engine takes its instructions in program order and counts those it has completed. An
 instruction starts when its engine is free and, for each of its `waits`, that engine has completed
 the stated count. There is no other synchronization: two instructions that no chain of waits and
-engine order connects may run in any order, or at the same time.
+engine order connects may run in any order, or at the same time. `dma` and `mxu` start an
+instruction before the results of the one before are stored, so that one which touches them waits
+for its own engine too; sums in `acc` pass from one instruction of the array to the next.
 
 Integer arithmetic wraps unless an instruction says that it saturates. Float results are defined to
 the bit: sums run in the stated order, each product and each sum is rounded to f32.

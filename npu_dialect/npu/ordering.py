@@ -1,7 +1,9 @@
 """What the waits of a program order: vector clocks, waits that never end, accesses that may race.
 
-An engine executes its instructions in order. An instruction starts when the one before it in its
-queue and all that it waits for are complete; nothing else orders instructions of two engines.
+An engine takes its instructions in order, and they are complete in order. An instruction starts
+when its engine is free and all that it waits for is complete; nothing else orders instructions of
+two engines. The engines of `PIPELINED` are free before their results are stored, so that also their
+own later instructions must wait for them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from npu_dialect.target import SPACES
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+PIPELINED = ("dma", "mxu")
+"""Engines that go on with the next instruction before the results of the last one are stored."""
+
 CHUNK = 1 << 20
 """Pairs of accesses that are compared at a time."""
 
@@ -79,9 +84,12 @@ class Ordering:
                     clock[:] = map(max, clock, known)
             self.known[index] = clock
             counts[queue] += 1
-            clock[queue] = counts[queue]
             self.sequence[index] = counts[queue]
-            complete[queue].append(list(clock))
+            after = list(clock)
+            after[queue] = counts[queue]
+            complete[queue].append(after)
+            if instruction.engine not in PIPELINED:
+                clock[queue] = counts[queue]
 
     def _stuck(self, index: int, wait: Wait, available: int) -> Stuck:
         other = self.names.get((wait.core, wait.engine), -1)
@@ -90,8 +98,8 @@ class Ordering:
     # --- races ----------------------------------------
 
     def races(self) -> Iterator[Race]:
-        """Pairs of instructions of different engines that touch a byte, one writing it, in no
-        order.
+        """Pairs of instructions that touch a byte, one writing it, in no order. Of one engine that
+        is the earlier one: what it reads, it reads before the later one starts.
 
         For each later access, only the instructions that come before it in program order and are
         not known to be complete are compared: first as intervals, all at once, then exactly.
@@ -99,8 +107,7 @@ class Ordering:
         tables = self._tables()
         for later, table in enumerate(tables):
             for earlier, other in enumerate(tables):
-                if later != earlier:
-                    yield from self._between(table, other, earlier)
+                yield from self._between(table, other, earlier, later == earlier)
 
     def _tables(self) -> list[_Accesses]:
         rows: list[list[tuple[int, int, int, int, bool]]] = [[] for _ in self.names]
@@ -113,13 +120,18 @@ class Ordering:
                 operands[queue].append(operand)
         return [_Accesses(r, o) for r, o in zip(rows, operands, strict=True)]
 
-    def _between(self, table: _Accesses, other: _Accesses, earlier: int) -> Iterator[Race]:
+    def _between(
+        self, table: _Accesses, other: _Accesses, earlier: int, is_own: bool
+    ) -> Iterator[Race]:
         sequence = self.sequence[other.index]
         first = _past(sequence, self.known[table.index, earlier])
         last = _past(sequence, self.before[table.index, earlier])
         for mine, theirs in _pairs(first, np.maximum(first, last)):
             conflict = table.space[mine] == other.space[theirs]
-            conflict &= table.writes[mine] | other.writes[theirs]
+            if is_own:
+                conflict &= other.writes[theirs] & (other.space[theirs] != OWN_SPACE)
+            else:
+                conflict &= table.writes[mine] | other.writes[theirs]
             conflict &= table.low[mine] < other.high[theirs]
             conflict &= other.low[theirs] < table.high[mine]
             a: int
@@ -134,6 +146,26 @@ class Ordering:
                         bool(other.writes[b]),
                         bool(table.writes[a]),
                     )
+
+
+OWN_SPACE = SPACES.index("acc")
+"""The memory inside the array, which forwards sums from one instruction to the next."""
+
+
+def overtakes(earlier: Instruction, later: Instruction) -> bool:
+    """Whether `later`, started as soon as their common engine is free, may touch what `earlier` has
+    not stored yet.
+    """
+    if earlier.engine not in PIPELINED:
+        return False
+    written = [o for o in earlier.writes() if o.space != SPACES[OWN_SPACE]]
+    touched = [operand for operand, _ in accesses(later)]
+    return any(_meet(w, o) and share_bytes(w, o) for w in written for o in touched)
+
+
+def _meet(a: Operand, b: Operand) -> bool:
+    (low, high), (other_low, other_high) = a.interval, b.interval
+    return a.space == b.space and low < other_high and other_low < high
 
 
 class _Accesses:

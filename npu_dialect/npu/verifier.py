@@ -197,7 +197,7 @@ class _Proof:
             f"it {verbs[1]} {race.second_operand.space} near {low:#x}, which instruction "
             f"{race.first} ({first.name} of {self.source(race.first)}) {verbs[0]}"
         )
-        rule = "must wait for what touches the same bytes on another engine"
+        rule = "must wait for what touches the same bytes and may not be complete"
         return self.finding(Code.PROOF_RACE, race.second, rule, found)
 
 

@@ -5,7 +5,7 @@ npu.program @main target <"edge256"> dram_size 4096 inputs [#npu.binding<"x", #n
   npu.dma_copy source = <dram, 0x0, i8, [64], [1]>, destination = <spm, 0x0, i8, [64], [1]> loc("load1")
   npu.vector a = <spm, 0x0, i8, [64], [1]>, output = <spm, 0x40, i8, [64], [1]>, kernel = 0 loc("relu1")
 }
-// CHECK: error[NPU0603]: relu1 (instruction 1): npu.vector: must wait for what touches the same bytes on another engine
+// CHECK: error[NPU0603]: relu1 (instruction 1): npu.vector: must wait for what touches the same bytes and may not be complete
 // CHECK-SAME: found it reads spm near 0x0, which instruction 0 (npu.dma_copy of load1) writes
 
 // -----
