@@ -68,7 +68,7 @@ class Profile:
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """In the order in which they first appear in the program."""
+        """In the order in which they end."""
         return layers.rows(self._facts, self._members(False), self.energy.static)
 
     @cached_property

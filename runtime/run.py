@@ -57,8 +57,8 @@ class Run:
 
     @property
     def layers(self) -> list[Layer]:
-        """Per layer, in program order; their `cycles` sum to `cycles`, their energies to the
-        energy.
+        """Per layer, in the order in which they end; their `cycles` sum to `cycles`, their energies
+        to the energy.
         """
         return self.profile.layers
 

@@ -153,6 +153,12 @@ def test_a_name_given_twice(field: str) -> None:
     refused(model, "NPU0101", f"every {field} must have a name of its own", "twice")
 
 
+def test_a_model_without_outputs() -> None:
+    model = relu()
+    del model.graph.output[:]
+    refused(model, "NPU0101", "a model must have outputs", "none")
+
+
 def test_an_output_that_nothing_computes() -> None:
     model = relu()
     model.graph.output.append(value_info("z", F32, [4]))

@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from harness import RunTool, run_in_process
+from onnx import TensorProto, helper, numpy_helper
 
 from npu_dialect import dtypes
 from npu_dialect.ports import Port
@@ -38,7 +40,6 @@ BAD_COMPILE = {
 }
 
 BAD_RUN = {
-    "no input": (["p.npu"], "NPU0004]: npu-run: must be given either --input or --random"),
     "both inputs": (["p.npu", "--input", "x.npy", "--random", "0"], "NPU0004]: npu-run: must be"),
     "no such program": (["p.npu", "--input", "x.npy"], "NPU0001]: p.npu: must be a readable"),
     "a cut program": (["cut.npu", "--input", "x.npy"], "NPU0401]: cut.npu"),
@@ -125,6 +126,22 @@ def mnist(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
     assert (run.code, run.err) == (0, "")
     assert run.out.startswith(f"{folder}/m.npu: ")
     return folder
+
+
+def test_inputs_must_be_given_where_there_are_any(run_tool: RunTool, mnist: Path):
+    run = run_tool("npu-run", f"{mnist}/m.npu")
+    wanted = "error[NPU0004]: npu-run: must be given either --input or --random; found neither"
+    assert (run.code, run.err.startswith(wanted)) == (1, True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_model_without_inputs_needs_none(run_tool: RunTool):
+    node = helper.make_node("Relu", ["c"], ["y"])
+    constant = numpy_helper.from_array(np.array([-1, 2], np.float32), "c")
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    onnx.save(helper.make_model(helper.make_graph([node], "g", [], [y], [constant])), "c.onnx")
+    assert run_tool("npu-run", "c.onnx", "--output", "out.npz").code == 0
+    assert np.load("out.npz")["y"].tolist() == [0, 2]
 
 
 def test_a_program_gives_the_expected_outputs(run_tool: RunTool, mnist: Path):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.tools import common
 
 if TYPE_CHECKING:
@@ -70,14 +70,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse combinations that mean nothing."""
-    if bool(args.input) == (args.random is not None):
-        raise error(
-            Code.OPTION,
-            "must be given either --input or --random",
-            found="both" if args.input else "neither",
-            remedy="--input x.npy",
-            source="npu-run",
-        )
+    if args.input and args.random is not None:
+        raise _no_inputs("both")
     if _is_program(args.program) and not args.model and (args.compare or args.level != "npu"):
         raise error(
             Code.OPTION,
@@ -120,9 +114,21 @@ def _program(args: argparse.Namespace) -> Program:
         return api.assemble(module)
 
 
+def _no_inputs(found: str) -> CompileError:
+    return error(
+        Code.OPTION,
+        "must be given either --input or --random",
+        found=found,
+        remedy="--input x.npy",
+        source="npu-run",
+    )
+
+
 def _inputs(args: argparse.Namespace, ports: Sequence[Port]) -> Inputs:
     from npu_dialect.tools.inputs import load_inputs, random_inputs
 
+    if ports and not args.input and args.random is None:
+        raise _no_inputs("neither")
     return random_inputs(ports, args.random) if args.random is not None else load_inputs(args.input)
 
 

@@ -259,6 +259,8 @@ def node_source(node: NodeProto) -> str:
 def _check_graph(proto: ModelProto) -> ModelProto:
     """`proto`, its nodes ordered if they were not; refuses duplicates, gaps and cycles."""
     graph = proto.graph
+    if not graph.output:
+        raise refuse(Code.MODEL_MALFORMED, graph.name, "a model must have outputs", "none")
     initial = _initial_names(graph)
     _check_single_assignment(graph, initial)
     order = _topological(graph.node, initial)
