@@ -120,6 +120,45 @@ def test_a_copy_need_not_wait_for_a_copy_that_reads_what_it_overwrites() -> None
     assert check(program, 1) == []
 
 
+@pytest.mark.parametrize(
+    ("instruction", "rule"),
+    [
+        (
+            DmaFillOp(destination=Operand("spm", 0, i8, (4, 8), (0, 1)), bits=0),
+            "must write every byte once",
+        ),
+        (
+            DmaFillOp(destination=Operand("spm", 0, i8, (4, 8), (7, 1)), bits=0),
+            "must write every byte once",
+        ),
+        (DmaFillOp(destination=block("spm", 0), bits=0, core=1), "must run on one of the 1 cores"),
+        (
+            VectorOp(
+                a=Operand.dense("spm", 0, dtypes.f32, (8,)),
+                output=Operand.dense("spm", 64, dtypes.f32, (8,)),
+                kernel=1,
+            ),
+            "must load and store types of the vector unit, found f32",
+        ),
+        (
+            MatmulOp(
+                input=Operand.dense("spm", 0, dtypes.f32, (2, 8)),
+                weights=Operand.dense("spm", 64, dtypes.f32, (8, 4)),
+                partial=Operand.dense("acc", 0, dtypes.f32, (2, 4)),
+                accumulate=0,
+                x_zero=0,
+                w_zero=0,
+            ),
+            "must multiply types that the array has, found f32 by f32",
+        ),
+    ],
+)
+def test_what_the_machine_cannot_do_is_found(instruction: Instruction, rule: str) -> None:
+    kernels = [COPY, Kernel((dtypes.f32,), (), (), dtypes.f32)]
+    found = verify_program(ProgramImage([instruction], kernels, [], [], [], 64), TARGET)
+    assert any(rule in f.rule for f in found)
+
+
 def drop_first_load(program: list[Instruction]) -> None:
     del program[0]
 

@@ -9,10 +9,11 @@ from npu_dialect import dtypes
 from npu_dialect.dtypes import DType
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
-from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
+from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.host import HostOp
-from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
+from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorInstruction, VectorOp
+from npu_dialect.target import Target
 
 
 def out_of_bounds(operand: Operand, sizes: Mapping[str, int]) -> str:
@@ -29,6 +30,32 @@ def out_of_bounds(operand: Operand, sizes: Mapping[str, int]) -> str:
             f"found {operand.address:#x} and {steps}"
         )
     return ""
+
+
+def overlaps_itself(operand: Operand) -> bool:
+    """Whether two elements of a block may share a byte."""
+    reach = operand.dtype.itemsize
+    pairs = zip(operand.dims, operand.strides, strict=True)
+    for stride, d in sorted((abs(s), d) for d, s in pairs if d > 1):
+        if stride < reach:
+            return True
+        reach += (d - 1) * stride
+    return False
+
+
+def unsupported(instruction: Instruction, values: Values, target: Target) -> Iterator[str]:
+    """What an instruction asks for that the machine does not have: "must ..., found ..."."""
+    if instruction.core_index >= target.cores:
+        yield f"must run on one of the {target.cores} cores, found {instruction.core_index}"
+    if isinstance(instruction, ArrayInstruction):
+        x, w = values["input"].dtype, values["weights"].dtype
+        if not target.array_can(x.name, w.name) or x.is_float != w.is_float:
+            yield f"must multiply types that the array has, found {x} by {w}"
+    if isinstance(instruction, VectorInstruction):
+        types = {o.dtype.name for name, _, o in instruction.operand_fields() if name != "params"}
+        missing = sorted(types.difference(target.vector.storage))
+        if missing:
+            yield f"must load and store types of the vector unit, found {', '.join(missing)}"
 
 
 def mistakes(

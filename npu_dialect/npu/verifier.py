@@ -1,9 +1,10 @@
 """The static proof of a program: that it does nothing that the machine cannot do, in any order that
 its waits permit.
 
-Proved: operands lie in their memory and are aligned; fields fit each other and the program's
-tables; no byte is read that nothing wrote; no two accesses conflict without an order; no wait is
-for ever; every output is written. The proof uses nothing of what computed the waits.
+Proved: operands lie in their memory and are aligned; fields fit each other, the program's tables
+and the machine; no byte is read that nothing wrote, or written twice by one instruction; no two
+accesses conflict without an order; no wait is for ever; every output is written. The proof uses
+nothing of what computed the waits.
 
     for finding in verify_program(program, load_target("edge256")):
         print(finding)
@@ -25,7 +26,7 @@ from npu_dialect.diagnostics import Code, Diagnostic
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.consistency import mistakes, out_of_bounds
+from npu_dialect.npu.consistency import mistakes, out_of_bounds, overlaps_itself, unsupported
 from npu_dialect.npu.ordering import Ordering, Race, Stuck, byte_view
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.target import Target
@@ -87,7 +88,7 @@ def verify_program(program: ProgramOp | ProgramImage, target: Target) -> list[Fi
     """All that is wrong with a program (at most 50 findings of a kind); empty when it is proved."""
     image = ProgramImage.of(program) if isinstance(program, ProgramOp) else program
     sizes = {space: memory.size for space, memory in target.memories.items()}
-    proof = _Proof(image, {**sizes, "dram": min(image.dram_size, sizes["dram"])})
+    proof = _Proof(image, target, {**sizes, "dram": min(image.dram_size, sizes["dram"])})
     findings = list(islice(proof.fields(), MOST))
     if findings:  # what lies outside its memory cannot be looked at further
         return findings
@@ -102,8 +103,8 @@ def verify_program(program: ProgramOp | ProgramImage, target: Target) -> list[Fi
 class _Proof:
     """The checks of one program."""
 
-    def __init__(self, image: ProgramImage, sizes: dict[str, int]) -> None:
-        self.image, self.sizes = image, sizes
+    def __init__(self, image: ProgramImage, target: Target, sizes: dict[str, int]) -> None:
+        self.image, self.target, self.sizes = image, target, sizes
 
     def source(self, index: int) -> str:
         """What an instruction comes from."""
@@ -125,6 +126,9 @@ class _Proof:
             for name, _, operand in instruction.operand_fields():
                 if wrong := out_of_bounds(operand, self.sizes):
                     yield self.finding(Code.PROOF_BOUNDS, index, f"{name} {wrong}")
+            if any(map(overlaps_itself, instruction.writes())):
+                rule = "must write every byte once, found a block that overlaps itself"
+                yield self.finding(Code.IR_INVALID, index, rule)
             try:
                 instruction.verify(verify_nested_ops=False)
             except VerifyException as problem:
@@ -132,7 +136,10 @@ class _Proof:
                 continue
             values = instruction.values()
             kernels, functions = self.image.kernels, self.image.host_functions
-            for rule in mistakes(instruction, values, kernels, functions):
+            for rule in (
+                *mistakes(instruction, values, kernels, functions),
+                *unsupported(instruction, values, self.target),
+            ):
                 yield self.finding(Code.IR_INVALID, index, rule)
 
     def layout(self) -> Iterator[Finding]:
