@@ -4,8 +4,9 @@
   python benchmarks/stored.py --target edge256 NAME   some of them, on another machine
 
 Models are compiled for the shapes of their stored inputs. The columns are the greatest difference
-from the stored outputs as a share of the range of the tensor, whether all elements are within
-rtol 1e-3 and atol 1e-4 of the range, and what the host does.
+from the stored outputs as a share of the range of the tensor, the share of elements that are
+outside rtol 1e-3 and atol 1e-4 of the range, and what the host does most. Quantized models may have
+such elements, by a value that is rounded the other way (see accuracy.py); floats may not.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 COLUMNS = (
-    "model", "target", "cases", "compile s", "simulate s", "difference", "agrees", "instructions",
+    "model", "target", "cases", "compile s", "simulate s", "difference", "outside", "instructions",
     "cycles", "on the host",
 )  # fmt: skip
 
@@ -39,7 +40,8 @@ def main() -> int:
     rows = [attempt(path, args) for path in paths]
     common.show("stored outputs", COLUMNS, (cells(r) for r in rows if "error" not in r))
     common.show_errors(rows)
-    return common.finish(args, rows) or int(any(not r["agrees"] for r in rows))
+    far = [r for r in rows if r.get("outside") and not r["quantized"]]
+    return common.finish(args, rows) or int(bool(far))
 
 
 def options() -> argparse.Namespace:
@@ -67,8 +69,8 @@ def attempt(path: Path, args: argparse.Namespace) -> common.Row:
 def measure(path: Path, target: str, most: int) -> common.Row:
     """Compiles and simulates one model; a model of other shapes is compiled for each of them."""
     programs: dict[object, Program] = {}
-    compiling = simulating = difference = 0.0
-    agrees, count = True, 0
+    compiling = simulating = difference = outside = 0.0
+    count = 0
     for inputs, expected in list(cases(path.with_suffix(".npz")))[:most]:
         start = perf_counter()
         shapes = tuple(x.shape for x in inputs)
@@ -80,13 +82,14 @@ def measure(path: Path, target: str, most: int) -> common.Row:
         compiling += compiled_at - start
         far = [distance(a, b) for a, b in zip(found, expected, strict=True)]
         difference = max(difference, *(d for d, _ in far))
-        agrees &= all(within for _, within in far)
+        outside = max(outside, *(share for _, share in far))
         count += 1
     program = next(iter(programs.values()))
     hosted = Counter(p.op.removeprefix("graph.") for p in program.placements if p.engine == "host")
     return {
         "cases": count, "compile_seconds": compiling, "simulate_seconds": simulating,
-        "difference": difference, "agrees": agrees, "instructions": len(program.executed),
+        "difference": difference, "outside": outside, "quantized": is_quantized(path),
+        "instructions": len(program.executed),
         "cycles": program.profile.cycles, "hosted": dict(hosted),
     }  # fmt: skip
 
@@ -119,22 +122,33 @@ def simulated(program: Program, inputs: Sequence[Array]) -> list[Array]:
     return list(api.simulate(program, list(inputs), seed=0).outputs.values())
 
 
-def distance(found: Array, expected: Array) -> tuple[float, bool]:
-    """The greatest difference in shares of the range, and whether all are within the tolerance."""
+def is_quantized(path: Path) -> bool:
+    """Whether a model holds quantized tensors."""
+    import onnx
+
+    ops = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    return any("Quantize" in op or "QLinear" in op for op in ops)
+
+
+def distance(found: Array, expected: Array) -> tuple[float, float]:
+    """The greatest difference as a share of the range, and the share of elements outside the
+    tolerance.
+    """
     a, b = found.astype(np.float64), expected.astype(np.float64)
     if a.shape != b.shape or not a.size:
-        return (0.0, True) if a.shape == b.shape else (float("inf"), False)
+        return (0.0, 0.0) if a.shape == b.shape else (float("inf"), 1.0)
     span = float(np.ptp(b)) or float(np.abs(b).max()) or 1.0
-    within = np.allclose(a, b, rtol=1e-3, atol=1e-4 * span, equal_nan=True)
-    return float(np.abs(a - b).max()) / span, within
+    within = np.isclose(a, b, rtol=1e-3, atol=1e-4 * span, equal_nan=True)
+    return float(np.abs(a - b).max()) / span, 1 - float(within.mean())
 
 
 def cells(row: common.Row) -> tuple[object, ...]:
-    hosted = ", ".join(f"{n} {op}" for op, n in row["hosted"].items()) or "nothing"
+    ranked = sorted(row["hosted"].items(), key=lambda item: -item[1])
+    hosted = ", ".join(f"{n} {op}" for op, n in ranked[:4]) or "nothing"
     return (
         row["model"], row["target"], row["cases"], common.seconds(row["compile_seconds"]),
         common.seconds(row["simulate_seconds"]), f"{row['difference']:.2g}",
-        common.verdict(row["agrees"]), f"{row['instructions']:,}", f"{row['cycles']:,}", hosted,
+        f"{row['outside']:.1%}", f"{row['instructions']:,}", f"{row['cycles']:,}", hosted,
     )  # fmt: skip
 
 
