@@ -141,8 +141,9 @@ def show(
         accuracy.add_row(name, f"{right} of {len(labels)}", f"{right / len(labels):.2%}")
     tables.console().print(accuracy)
     steps = np.abs(simulated - reference) / scale
+    most = int(np.rint(steps.max()))
     print(
-        f"\nlargest difference from onnxruntime: {steps.max():.0f} quantization steps "
+        f"\nlargest difference from onnxruntime: {most} quantization step{'s' * (most != 1)} "
         f"({np.count_nonzero(np.rint(steps))} of {steps.size:,} logits differ)"
     )
     tables.show_run(run)
