@@ -71,7 +71,8 @@ class Graph(Sample):
         if self.chance(0.2):  # an image
             return (1, self.below(16) + 4, self.below(16) + 4, self.below(24) + 1)
         rank = int(self.rng.choice([0, 1, 2, 3, 4, 4, 4, 5, 6]))
-        return tuple(int(self.rng.choice([1, 2, 3, 4, 5, 7, 9])) for _ in range(rank))
+        sizes = [0, 1, 2, 3] if self.chance(0.03) else [1, 2, 3, 4, 5, 7, 9]
+        return tuple(int(self.rng.choice(sizes)) for _ in range(rank))
 
     def element(self) -> Attribute:
         kind = self.kinds[self.below(len(self.kinds))]
@@ -112,7 +113,7 @@ class Graph(Sample):
             op = make(self, x)
         except (ValueError, IndexError):  # not for this type or rank
             return None
-        if op is not None and not 0 < prod(shape_of(op.results[0])) <= LARGEST:
+        if op is not None and prod(shape_of(op.results[0])) > LARGEST:
             op.erase()
             return None
         return op
@@ -280,7 +281,7 @@ def _image(s: Graph, x: SSAValue) -> SSAValue:
 def _conv(s: Graph, x: SSAValue) -> Operation:
     x = _image(s, x)
     _, height, width, channels = shape_of(x)
-    groups = int(s.rng.choice([g for g in (1, 1, channels, 2, 3) if channels % g == 0]))
+    groups = int(s.rng.choice([g for g in (1, 1, channels, 2, 3) if g and channels % g == 0]))
     out = groups * (s.below(3) + 1) if groups > 1 else s.below(9) + 1
     kh, kw = s.below(min(3, height)) + 1, s.below(min(3, width)) + 1
     w = _weights(s, x, (kh, kw, channels // groups, out))

@@ -23,6 +23,8 @@ def add_products(a: Array, b: Array, sums: Array) -> None:
     """sums[n, p, q] += a[k, n, p] * b[k, n, q] for k = 0, 1, ...; fastest where q is longest."""
     _, batch, rows = a.shape
     columns = b.shape[2]
+    if not sums.size:
+        return
     run = min(columns, RUN)
     height = min(rows, max(1, WORK // max(run, 1)))
     depth = min(batch, max(1, WORK // max(run * height, 1)))

@@ -34,6 +34,8 @@ def out_of_bounds(operand: Operand, sizes: Mapping[str, int]) -> str:
 
 def overlaps_itself(operand: Operand) -> bool:
     """Whether two elements of a block may share a byte."""
+    if 0 in operand.dims:
+        return False
     reach = operand.dtype.itemsize
     pairs = zip(operand.dims, operand.strides, strict=True)
     for stride, d in sorted((abs(s), d) for d, s in pairs if d > 1):

@@ -54,7 +54,7 @@ class Step:
 
     group: Group
     mapping: AnyMapping | None = None
-    buffers: list[Buffer] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list[Buffer])
     cycles: float = 0.0
 
 
@@ -156,8 +156,8 @@ class Planner:
             size = sum(aligned(t.size) for t in results)
             here = self._try(group, resident, True, room - size)
             reload = sum(t.size for t in results) / self.target.memories["dram"].ports["dma"]
-            cheaper = away is None or wanted is not None
-            if here is not None and (cheaper or here.cycles <= away.cycles + reload):
+            pinned = wanted is not None
+            if here is not None and (away is None or pinned or here.cycles <= away.cycles + reload):
                 resident.update(t.value for t in results)
                 return here
         if away is None:

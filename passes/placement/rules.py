@@ -106,7 +106,9 @@ def window_fields(op: Operation, target: Target) -> str | None:
 
 def _window(op: Operation) -> dict[str, Sequence[int]]:
     """The settings of a convolution or pooling, as instructions call them."""
-    window = {n: values(op.properties[n]) for n in ("strides", "dilations", "pads")}
+    window: dict[str, Sequence[int]] = {
+        n: values(op.properties[n]) for n in ("strides", "dilations", "pads")
+    }
     if "kernel" in op.properties:
         window["size"] = values(op.properties["kernel"])
     return window

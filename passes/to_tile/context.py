@@ -32,8 +32,8 @@ class Lowering:
 
     target: Target
     builder: Builder
-    memory: dict[SSAValue, SSAValue] = field(default_factory=dict)
-    constants: dict[BlobAttr, SSAValue] = field(default_factory=dict)
+    memory: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
+    constants: dict[BlobAttr, SSAValue] = field(default_factory=dict[BlobAttr, SSAValue])
 
     def buffer(
         self, value: SSAValue, location: LocationAttr, shape: Sequence[int] | None = None

@@ -90,9 +90,7 @@ class ContractionLowering:
             self.residual = low.buffer(group.tensors[0], self.location, out_shape)
         plan = group.plan
         more = group.constants_location
-        self.params = (
-            None if plan.params is None else low.data(plan.params.view(np.int32), more)
-        )
+        self.params = None if plan.params is None else low.data(plan.params.view(np.int32), more)
         self.table = None if plan.table is None else low.data(plan.table, more)
         self.packed = low.data(self._packed(), more) if is_constant(self.w) else None
 
