@@ -63,6 +63,8 @@ def conv2d(
     image = pad(x, dtype, x_zero, (pads[0], pads[1]), extent, planar=weights.is_float)
     _center(image, x_zero)
     result = _start(acc, (x.shape[0], *out_hw, weights.shape[3]), weights.is_float)
+    if not result.size or not math.prod(weights.shape):
+        return result
     views = sliding(image, kernel, strides, dilations, out_hw)
     matrix = weights.converted(dtype).reshape(-1, weights.shape[3])
     contract = _add_windows_float if weights.is_float else _add_windows_int

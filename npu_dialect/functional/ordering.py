@@ -30,6 +30,16 @@ def decode(keys: Array, dtype: np.dtype[Any]) -> Array:
     return keys if dtype.kind in "iub" else _flip(keys).view(dtype)
 
 
+def bound(dtype: np.dtype[Any], kind: str) -> Any:
+    """The maximum ("max") or minimum ("min") of no values: what every value is beyond."""
+    if dtype.kind == "b":
+        return np.bool_(kind == "min")
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return limits.min if kind == "max" else limits.max
+    return dtype.type(-np.inf if kind == "max" else np.inf)
+
+
 def _flip(bits: Array) -> Array:
     """Invert all but the sign of negative numbers: its own inverse."""
     width = bits.dtype.itemsize * 8

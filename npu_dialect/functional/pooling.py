@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npu_dialect.functional.ordering import decode, encode
+from npu_dialect.functional.ordering import bound, decode, encode
 from npu_dialect.functional.windows import Array, Pads, Pair, output_size, pad, taps, window_extent
 from npu_dialect.numerics.arithmetic import quiet
 
@@ -26,7 +26,7 @@ def max_pool2d(
     Padding counts as -infinity, or the smallest integer. A NaN gives NaN; +0 exceeds -0.
     """
     keys = encode(x, "max")
-    lowest = encode(np.asarray(_lowest(x.dtype)), "max").item()
+    lowest = encode(np.asarray(bound(x.dtype, "max")), "max").item()
     views = _views(keys, keys.dtype, lowest, kernel, strides, dilations, pads, out_hw)
     result = views[0].copy()
     for view in views[1:]:
@@ -78,12 +78,6 @@ def avg_pool2d(
         )
         count = (rows[:, None] * columns)[:, :, None]
     return np.divide(result, count, out=result)
-
-
-def _lowest(dtype: np.dtype[Any]) -> Any:
-    if dtype.kind == "b":
-        return np.False_
-    return np.iinfo(dtype).min if dtype.kind in "iu" else dtype.type(-np.inf)
 
 
 def _views(

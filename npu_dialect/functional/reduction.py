@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npu_dialect.functional.ordering import decode, encode
+from npu_dialect.functional.ordering import bound, decode, encode
 from npu_dialect.functional.sequential import fold
 from npu_dialect.functional.windows import Array
 from npu_dialect.numerics.arithmetic import div_trunc, quiet
@@ -24,8 +24,8 @@ def reduce(kind: str, x: Array, axes: Sequence[int], x_zero: int = 0) -> Array:
     Float sums and products are float32, from +0.0 or 1.0 in row-major order of the reduced axes,
     rounded after each operation; a mean is the sum divided by the count. A NaN gives NaN; +0
     exceeds -0. Integers of up to 32 bits give int32, wrapping, of x - x_zero (i64 gives i64); a
-    mean truncates. Maximum and minimum keep the type, and `x_zero` does not matter. Raises KeyError
-    for another kind.
+    mean truncates. Maximum and minimum keep the type, and `x_zero` does not matter; of no values
+    they are the least and the greatest value of the type. Raises KeyError for another kind.
     """
     reduced = tuple(sorted(axis % x.ndim for axis in axes))
     shape = tuple(1 if axis in reduced else size for axis, size in enumerate(x.shape))
@@ -59,11 +59,17 @@ def _mean(terms: Array, zero: int) -> Array:
 
 
 def _max(terms: Array, zero: int) -> Array:
-    return decode(encode(terms, "max").max(axis=1), terms.dtype)
+    return _greatest(np.maximum, terms, "max")
 
 
 def _min(terms: Array, zero: int) -> Array:
-    return decode(encode(terms, "min").min(axis=1), terms.dtype)
+    return _greatest(np.minimum, terms, "min")
+
+
+def _greatest(function: np.ufunc, terms: Array, kind: str) -> Array:
+    if not terms.shape[1]:
+        return np.full(len(terms), bound(terms.dtype, kind), terms.dtype)
+    return decode(function.reduce(encode(terms, kind), axis=1), terms.dtype)
 
 
 def _wide(terms: Array) -> np.dtype[Any]:
