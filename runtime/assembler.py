@@ -4,6 +4,7 @@ The module holds one `npu.program` and, as functions of graph operations, what `
 Beside properties, the assembler reads these attributes:
 
     npu.placements  on npu.program: dictionaries {source, op, engine, rule, reason} of strings
+    npu.nodes       on the module: dictionaries {source, op} of the nodes that the model has
     npu.metadata    on npu.program: a dictionary of strings, kept in the program as it is
     npu.layer       on an instruction: the name of its layer; else the first of its sources
     npu.tensors     on an instruction: `#npu.binding`s of the model's tensors that are complete
@@ -53,13 +54,15 @@ from npu_dialect.runtime.program import (
 from npu_dialect.target import TargetError, target_text
 
 LAYER, TENSORS = "npu.layer", "npu.tensors"
-PLACEMENTS, METADATA = "npu.placements", "npu.metadata"
+PLACEMENTS, METADATA, NODES = "npu.placements", "npu.metadata", "npu.nodes"
 
 
 def assemble(module: ModuleOp) -> Program:
     """The program of a module. Raises CompileError (NPU0202, NPU0301, NPU0404)."""
     op = _program_op(module)
     instructions = list(op.walk_instructions())
+    debug = tuple(map(_debug_record, instructions))
+    placements = tuple(_placements(op))
     return Program(
         target_text=_target_text(op),
         entries={"main": _encode(op)},
@@ -69,9 +72,9 @@ def assemble(module: ModuleOp) -> Program:
         inputs=tuple(map(binding, op.inputs)),
         outputs=tuple(map(binding, op.outputs)),
         host=_host_code(module, [name.data for name in op.host_functions]),
-        debug=tuple(map(_debug_record, instructions)),
+        debug=debug,
         tensors=tuple(_tensor_records(instructions)),
-        placements=tuple(_placements(op)),
+        placements=(*placements, *_folded(module, placements, debug)),
         metadata=_strings(op.attributes.get(METADATA, DictionaryAttr({}))),
     )
 
@@ -171,6 +174,20 @@ def _tensor_records(ops: Sequence[Instruction]) -> Iterator[TensorRecord]:
 def _placements(op: ProgramOp) -> Iterator[Placement]:
     for each in cast(ArrayAttr[Attribute], op.attributes.get(PLACEMENTS, ArrayAttr([]))):
         yield Placement(**_strings(each))
+
+
+def _folded(
+    module: ModuleOp, placements: Sequence[Placement], debug: Sequence[DebugRecord]
+) -> Iterator[Placement]:
+    """The nodes of the model that became part of others, or of constants."""
+    seen = {placement.source for placement in placements}
+    layer_of = {source: record.layer for record in debug for source in record.sources}
+    for each in cast(ArrayAttr[Attribute], module.attributes.get(NODES, ArrayAttr([]))):
+        node = _strings(each)
+        layer = layer_of.get(node["source"])
+        reason = f"it is part of {layer}" if layer else "its result needs no work at run time"
+        if node["source"] not in seen:
+            yield Placement(node["source"], node["op"], "folded", "folded", reason)
 
 
 def _strings(attribute: Attribute) -> dict[str, str]:

@@ -15,7 +15,8 @@ from xdsl.dialects.func import Func, FuncOp
 from xdsl.ir import Attribute
 from xdsl.utils.exceptions import ParseError, VerifyException
 
-from npu_dialect import blob
+from npu_dialect import blob, dtypes
+from npu_dialect.kernel import Kernel, Step
 from npu_dialect.machine import Array, HostFunction
 from npu_dialect.parser import Utf8Parser
 from npu_dialect.runtime.container import malformed
@@ -53,6 +54,35 @@ def parse(code: HostCode) -> ModuleOp:
             return Utf8Parser(graph_context(), code.text).parse_module()
     except (ParseError, VerifyException) as problem:
         raise malformed("program", f"host functions that do not parse: {problem}") from problem
+
+
+def kernels(code: HostCode) -> Mapping[int, Kernel]:
+    """The host functions that one kernel can do on every element, by number: quantization and
+    dequantization by one scale.
+    """
+    if not code.names:
+        return {}
+    library = _Library(code).functions
+    found = {n: _kernel(library[name]) for n, name in enumerate(code.names)}
+    return {number: kernel for number, kernel in found.items() if kernel}
+
+
+def _kernel(function: FuncOp) -> Kernel | None:
+    from npu_dialect.graph.base import dtype_of, quant_of
+    from npu_dialect.graph.quantization import DequantizeOp, QuantizeOp
+
+    op, *rest = function.body.block.ops
+    if len(rest) != 1 or not isinstance(op, QuantizeOp | DequantizeOp):
+        return None
+    found = quant_of(op.result if isinstance(op, QuantizeOp) else op.x)
+    if found is None or found.axis is not None:
+        return None
+    storage, scale, zero = found.storage_dtype, found.scale, found.zero_point
+    if isinstance(op, DequantizeOp):
+        step = Step("dequantize", (0,), (scale, zero))
+        return Kernel((storage,), (), (step,), dtypes.f32)
+    step = Step("quantize", (0,), (scale, zero, found.low, found.high))
+    return Kernel((dtype_of(op.x),), (), (step,), storage)
 
 
 class _Library:

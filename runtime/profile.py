@@ -12,7 +12,7 @@ from npu_dialect.cost import Cost, energy_pj
 from npu_dialect.runtime import energy, layers, timing
 from npu_dialect.runtime.energy import Energy
 from npu_dialect.runtime.layers import Facts, Layer
-from npu_dialect.runtime.program import PlacedOp, Program
+from npu_dialect.runtime.program import PlacedOp, Placement, Program
 from npu_dialect.runtime.schedule import Plan, queue_name
 from npu_dialect.runtime.timing import Timing
 from npu_dialect.target import Target
@@ -139,10 +139,16 @@ def compute(program: Program) -> Profile:
 
 
 def placed(program: Program) -> list[PlacedOp]:
-    """The program's placement records, each with its layer and that layer's cycles."""
+    """The program's placement records, each with its layer and that layer's cycles. What was
+    folded takes none.
+    """
     layer_of = {s: row for row in of(program).layers for s in (row.name, *row.sources)}
     return [
-        PlacedOp(**asdict(p), layer=row.name if row else "", cycles=row.cycles if row else 0)
+        PlacedOp(**asdict(p), layer=row.name if row else "", cycles=_cycles_of(p, row))
         for p in program.placements
         for row in [layer_of.get(p.source)]
     ]
+
+
+def _cycles_of(placement: Placement, layer: Layer | None) -> int:
+    return 0 if layer is None or placement.engine == "folded" else layer.cycles

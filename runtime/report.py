@@ -44,7 +44,27 @@ def totals(run: Run) -> Table:
         ["array utilization", f"{p.utilization:.1%}"],
         ["dram read / written", f"{p.dram_read:,} / {p.dram_written:,} B"],
         ["scratchpad peak", f"{p.peak_spm:,} of {p.target.memories['spm'].size:,} B"],
+        ["simulated by", simulated_by(run)],
     ]
+
+
+def simulated_by(run: Run) -> str:
+    """The tier of a run, and how much of it was native code."""
+    e = run.execution
+    if e.tier != "compiled":
+        return f"the tier {e.tier}"
+    threads = f", {e.threads} threads" if e.threads > 1 else ""
+    return f"the tier compiled, {e.native:,} of {e.instructions:,} instructions{threads}"
+
+
+def fallbacks(run: Run) -> Table:
+    """One row per reason why a compiled program leaves instructions to the plain tier."""
+    rows = [
+        [name, reason, f"{count:,}"]
+        for name, reasons in run.execution.fallbacks.items()
+        for reason, count in reasons.items()
+    ]
+    return [["instruction", "reason", "count"], *rows]
 
 
 def layers(run: Run) -> Table:
@@ -78,9 +98,7 @@ def engines(run: Run) -> Table:
 
 def io(run: Run) -> Table:
     """One row per input or output that is converted, outside the totals."""
-    rows = [
-        [row.name, f"{sum(row.busy.values()):,}", f"{row.dram_bytes:,}"] for row in run.io
-    ]
+    rows = [[row.name, f"{sum(row.busy.values()):,}", f"{row.dram_bytes:,}"] for row in run.io]
     return [["input or output", "host cycles", "dram B"], *rows]
 
 
@@ -114,6 +132,7 @@ def html(run: Run) -> str:
         "Energy": energy(run),
         "Inputs and outputs (outside the totals)": io(run),
         "Placement": placement(run),
+        "Instructions in the plain tier": fallbacks(run),
     }
     body = "".join(_section(title, table) for title, table in sections.items() if len(table) > 1)
     title = f"NPU report: {escape(run.profile.target.name)}"

@@ -12,6 +12,7 @@ from npu_dialect import files
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.machine import Array
 from npu_dialect.runtime.energy import COVERS, Energy
+from npu_dialect.runtime.execution import Execution
 from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.profile import Engine, Profile
 from npu_dialect.runtime.timing import Timing
@@ -29,6 +30,8 @@ class Run:
     """Intermediate tensors by the model's name, where the run was asked to keep them."""
     trace: bool = False
     """Whether `summary` lists every instruction."""
+    execution: Execution = field(default_factory=lambda: Execution("plain"))
+    """How the instructions were simulated; outputs, times and energies do not depend on it."""
 
     def __repr__(self) -> str:
         names = ", ".join(self.outputs)
@@ -97,6 +100,7 @@ class Run:
             "layers": [_layer_json(layer) for layer in p.layers],
             "io": [_layer_json(layer) for layer in p.io],
             "placement": [asdict(row) for row in p.program.placement],
+            "simulation": asdict(self.execution),
         } | ({"instructions": self._instructions()} if self.trace else {})
 
     def to_json(self) -> str:

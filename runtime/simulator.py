@@ -10,22 +10,24 @@ waits permit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.diagnostics import Code, CompileError, error, warn
 from npu_dialect.machine import Array, Machine
 from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.ports import Inputs, bind
-from npu_dialect.runtime import host, profile
+from npu_dialect.runtime import profile, tiers
+from npu_dialect.runtime.execution import Execution
 from npu_dialect.runtime.program import Binding, Constant, DebugRecord, Program
 from npu_dialect.runtime.run import Run
 from npu_dialect.runtime.schedule import Plan
+from npu_dialect.runtime.tiers import TIERS, Native
 
-__all__ = ["Run", "Session", "Step", "simulate"]
+__all__ = ["TIERS", "Run", "Session", "Step", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Step:
     machine: Machine
 
 
+Action = tuple[Callable[[Machine, Values], None], Values]
+"""What executes an instruction, and its fields."""
+
 Observer = Callable[[Step], None]
 """Called after every instruction."""
 
@@ -51,6 +56,9 @@ def simulate(
     seed: int | None = None,
     trace: bool = False,
     *,
+    tier: str = "auto",
+    strict: bool = False,
+    threads: int = 1,
     order: str | None = None,
     tensors: bool = False,
     observe: Observer | None = None,
@@ -59,31 +67,80 @@ def simulate(
 
     The order of execution is that of the program; with `seed` a random one that the waits permit;
     or `order` (`schedule.POLICIES`). `trace` puts every instruction's times into the report,
-    `tensors` keeps the intermediate tensors that the program names. Raises CompileError (NPU0501 to
-    NPU0505, NPU0604).
+    `tensors` keeps the intermediate tensors that the program names. `tier`, `strict` and `threads`
+    are those of `Session`; but `auto` is the plain tier until what the program's single runs have
+    had to do exceeds `tiers.WORTHWHILE`: before, they are done sooner than a translation is. That
+    is the first run of ResNet-18 in floats, or the third in int8.
+
+    Raises CompileError (NPU0004, NPU0007, NPU0501 to NPU0506, NPU0604).
     """
-    session = Session(program, order=order, seed=seed)
+    if tier == "auto":
+        tier = "plain" if tensors or observe else tiers.for_runs(program)
+    session = Session(program, tier=tier, strict=strict, threads=threads, order=order, seed=seed)
     return session.run(inputs, trace=trace, tensors=tensors, observe=observe)
 
 
 class Session:
     """A machine that holds a program's constants, ready for one input after the other.
 
+    `tier` is one of `TIERS`: all give the same bits (but NaNs, which are all alike). `auto` is the
+    compiled tier where llvmlite is installed and its code passes a self-test on this processor,
+    else the plain one, and a remark says why. The translation is made here, and kept as long as the
+    program for its next session. With `strict` the compiled tier takes nothing for granted: it runs
+    every copy, and reads constants where they lie. `threads` share the work of each instruction in
+    the compiled tier, and in torch, where they are those of the process.
+
     Memory that the program has not written holds a pattern at first, and what earlier runs left
-    later on.
+    later on. One thread may use a session at a time; several sessions run at once in several
+    threads, and native code holds no lock that keeps Python from running.
     """
 
     def __init__(
-        self, program: Program, *, order: str | None = None, seed: int | None = None
+        self,
+        program: Program,
+        *,
+        tier: str = "auto",
+        strict: bool = False,
+        threads: int = 1,
+        order: str | None = None,
+        seed: int | None = None,
     ) -> None:
+        if threads < 1:
+            raise error(Code.OPTION, "threads must be at least 1", found=threads, source="threads")
         self.program = program
         policy = order or ("program" if seed is None else "random")
         self.order = Plan.of(program).order(policy, seed)
-        self.machine = Machine(
-            program.machine, program.dram_size, program.kernels, host.functions(program.host)
-        )
+        chosen = tiers.choose(tier)
+        self.machine = tiers.machine(program, chosen, threads)
         self._write_constants(program.constants)
         self._clean = True
+        self._few: dict[int, Action] = {}
+        self._native: Native | None = None
+        if chosen == "compiled":
+            self._native = self._translate(strict, threads, must=tier == "compiled")
+        by_torch = chosen == "torch"
+        self._one_by_one = Execution(
+            "torch" if by_torch else "plain", threads if by_torch else 1, len(self.order)
+        )
+        self.execution = self._native.execution if self._native else self._one_by_one
+        """The tier that was chosen, and what it leaves to the plain one."""
+
+    @property
+    def tier(self) -> str:
+        """compiled, torch or plain."""
+        return self.execution.tier
+
+    @property
+    def native(self) -> int:
+        """How many instructions of a run are native code."""
+        return self.execution.native
+
+    @property
+    def fallbacks(self) -> Mapping[str, Mapping[str, int]]:
+        """What a compiled program leaves to the plain tier: by instruction name, the reasons and
+        how many instructions each concerns.
+        """
+        return self.execution.fallbacks
 
     def run(
         self,
@@ -93,20 +150,45 @@ class Session:
         tensors: bool = False,
         observe: Observer | None = None,
     ) -> Run:
-        """Run the program on one input. Raises CompileError (NPU0501 to NPU0503, NPU0505)."""
+        """Run the program on one input.
+
+        A run that is observed or keeps tensors takes the plain tier, on the same memories. Raises
+        CompileError (NPU0501 to NPU0503, NPU0505).
+        """
         arrays = bind(self.program.inputs, inputs)
         if not self._clean:
             self._write_constants(self._at_risk)
         self._clean = False
         for binding, array in zip(self.program.inputs, arrays, strict=True):
             np.copyto(self.machine.view(binding.operand), array.reshape(binding.operand.dims))
-        kept = self._execute(observe, tensors)
+        watched = tensors or observe is not None
+        kept = self._execute_observed(observe, tensors) if watched else self._execute()
         outputs = {b.name: self.read(b) for b in self.program.outputs}
-        return Run(outputs, profile.of(self.program), tensors=kept, trace=trace)
+        execution = self._one_by_one if watched else self.execution
+        profiled = profile.of(self.program)
+        return Run(outputs, profiled, tensors=kept, trace=trace, execution=execution)
+
+    def stream(self, samples: Iterable[Inputs]) -> Iterator[Run]:
+        """The runs of one input after the other, each when it is asked for; `stream.map_inputs`
+        does the same with several sessions.
+        """
+        return map(self.run, samples)
 
     def read(self, binding: Binding) -> Array:
         """A copy of the tensor at a binding, in its shape."""
         return self.machine.view(binding.operand).reshape(binding.shape).copy()
+
+    def _translate(self, strict: bool, threads: int, must: bool) -> Native | None:
+        try:
+            return tiers.native(
+                self.program, self.order, self.machine, strict=strict, threads=threads
+            )
+        except CompileError as problem:
+            record = problem.records[0]
+            if must or record.code is not Code.TIER:
+                raise
+            warn(record.code, record.rule, found=record.found, remedy=record.remedy)
+            return None
 
     # --- memory -----------------------------------------------------------------------------------
 
@@ -136,14 +218,18 @@ class Session:
     # --- execution --------------------------------------------------------------------------------
 
     @cached_property
-    def _actions(self) -> list[tuple[Callable[[Machine, Values], None], Values]]:
+    def _actions(self) -> list[Action]:
         """The instructions in the order of execution, with their fields at hand."""
-        executed = self.program.executed
-        return [(executed[i][1].execute, executed[i][1].values()) for i in self.order]
+        return [self._action(position) for position in range(len(self.order))]
 
-    def _execute(self, observe: Observer | None, tensors: bool) -> dict[str, Array]:
-        if tensors or observe:
-            return self._execute_observed(observe, tensors)
+    def _action(self, position: int) -> Action:
+        instruction, values = tiers.rows(self.program)[self.order[position]]
+        return instruction.execute, values
+
+    def _execute(self) -> dict[str, Array]:
+        if self._native:
+            self._native.run(self._execute_between)
+            return {}
         machine, done = self.machine, 0
         try:
             for execute, values in self._actions:
@@ -153,15 +239,25 @@ class Session:
             raise self._fault(done, problem) from problem
         return {}
 
+    def _execute_between(self, position: int) -> None:
+        """Executes one of the few instructions that have no native code."""
+        action = self._few.get(position)
+        if action is None:
+            action = self._few[position] = self._action(position)
+        self._execute_one(position, action)
+
+    def _execute_one(self, position: int, action: Action) -> None:
+        execute, values = action
+        try:
+            execute(self.machine, values)
+        except Exception as problem:
+            raise self._fault(position, problem) from problem
+
     def _execute_observed(self, observe: Observer | None, tensors: bool) -> dict[str, Array]:
         kept: dict[str, Array] = {}
-        for position, (execute, values) in enumerate(self._actions):
-            number = self.order[position]
+        for position, number in enumerate(self.order):
             index, instruction = self.program.executed[number]
-            try:
-                execute(self.machine, values)
-            except Exception as problem:
-                raise self._fault(position, problem) from problem
+            self._execute_one(position, self._actions[position])
             if tensors:
                 kept |= {b.name: self.read(b) for b in self._tensors_by_index.get(index, ())}
             if observe:

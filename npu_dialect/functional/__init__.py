@@ -1,4 +1,5 @@
-"""The meaning of every operation on blocks: contractions, pooling and reductions of numpy arrays.
+"""The meaning of every operation on blocks: contractions, pooling, reductions and indexed rows of
+numpy arrays.
 
 The graph, tile and npu levels all evaluate with these functions. Results are the same bits however
 the work is cut into blocks, and on every host.
@@ -7,6 +8,7 @@ the work is cut into blocks, and on every host.
 from __future__ import annotations
 
 from npu_dialect.functional.contraction import conv2d, depthwise_conv2d, matmul
+from npu_dialect.functional.indexing import gather, scatter
 from npu_dialect.functional.pooling import avg_pool2d, max_pool2d, sum_pool2d
 from npu_dialect.functional.reduction import reduce
 from npu_dialect.functional.weights import Weights, prepare_weights
@@ -17,10 +19,12 @@ __all__ = [
     "avg_pool2d",
     "conv2d",
     "depthwise_conv2d",
+    "gather",
     "matmul",
     "max_pool2d",
     "output_size",
     "prepare_weights",
     "reduce",
+    "scatter",
     "sum_pool2d",
 ]

@@ -261,6 +261,8 @@ def _depthwise(
     image = pad(x, dtype, x_zero, (pads[0], pads[1]), extent)
     _center(image, x_zero)
     result = _start(acc, (x.shape[0], *out_hw, x.shape[3]), weights.is_float)
+    if not x.shape[3]:
+        return result
     factors = weights.converted(dtype).reshape(-1, x.shape[3])
     _add_taps(taps(image, kernel, strides, dilations, out_hw), factors, result)
     return result

@@ -1,0 +1,3 @@
+"""The compiled tier: a decoded program as native code (LLVM, through llvmlite), with the same bits
+as the plain one.
+"""

@@ -1,0 +1,100 @@
+"""Many inputs through one program: several sessions in as many threads, results in order.
+
+    for run in map_inputs(program, samples):        # samples: any iterable, taken as needed
+        ...
+
+Native code does not hold Python's lock, nor does much of numpy: two sessions on two cores get
+through 1.2 to 1.6 times as many samples in any tier, and lose nothing where a run takes 0.1 ms.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.ports import Inputs
+from npu_dialect.runtime import tiers
+from npu_dialect.runtime.program import Program
+from npu_dialect.runtime.run import Run
+from npu_dialect.runtime.simulator import Session
+
+AHEAD = 2
+"""Samples per job that are taken from the data before their turn."""
+
+
+def map_inputs(
+    program: Program,
+    samples: Iterable[Inputs],
+    *,
+    jobs: int | None = None,
+    tier: str = "auto",
+    strict: bool = False,
+    threads: int = 1,
+    seed: int | None = None,
+) -> Generator[Run]:
+    """The runs of a program on many inputs, in their order.
+
+    `jobs` sessions (default: `default_jobs`) run at once, each with a machine of
+    its own and `threads` threads; `tier` and `strict` are those of `Session`, and so is `seed`. No
+    more than a few samples per job are in memory at once, and results only until they are taken.
+    Where `samples` has a length, `auto` is the plain tier if their work is done before a program is
+    translated (`tiers.WORTHWHILE`).
+
+    Raises what `Session` and `Session.run` raise, when its turn comes; then nothing more runs.
+    """
+    if tier == "auto" and isinstance(samples, Sized):
+        tier = tiers.for_runs(program, len(samples))
+    make = partial(Session, program, tier=tier, strict=strict, threads=threads, seed=seed)
+    first = make()
+    count = default_jobs(threads) if jobs is None else jobs
+    if count < 1:
+        raise error(Code.OPTION, "jobs must be at least 1", found=count, source="jobs")
+    yield from first.stream(samples) if count == 1 else _in_threads(first, make, samples, count)
+
+
+def _in_threads(
+    first: Session, make: Callable[[], Session], samples: Iterable[Inputs], count: int
+) -> Generator[Run]:
+    """Runs samples by `count` sessions, made when the samples for them are there."""
+    idle: SimpleQueue[Session] = SimpleQueue()
+    idle.put(first)
+    made = 1
+    waiting: deque[Future[Run]] = deque()
+
+    def run(sample: Inputs) -> Run:
+        session = idle.get()
+        try:
+            return session.run(sample)
+        finally:
+            idle.put(session)
+
+    pool = ThreadPoolExecutor(count)
+    try:
+        for sample in samples:
+            if made <= len(waiting) and made < count:
+                idle.put(make())
+                made += 1
+            waiting.append(pool.submit(run, sample))
+            if len(waiting) > AHEAD * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def default_jobs(threads: int) -> int:
+    """As many sessions of so many threads as keep all cores busy."""
+    return max(1, cores() // threads)
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
