@@ -1,12 +1,12 @@
 """An NPU compiler: ONNX models to a simulated accelerator, bit for bit.
 
-    import npu_dialect as npu
+import npu_dialect as npu
 
-    module = npu.load("model.onnx", target="edge256")
-    npu.lower(module, until="npu")
-    program = npu.assemble(module)                 # or npu.compile("model.onnx", target="edge256")
-    run = npu.simulate(program, {"image": x})
-    run.outputs, run.cycles, run.energy_joules
+module = npu.load("model.onnx", target="edge256")
+npu.lower(module, until="npu")
+program = npu.assemble(module)                 # or npu.compile("model.onnx", target="edge256")
+run = npu.simulate(program, {"image": x})
+run.outputs, run.cycles, run.energy_joules
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npu_dialect.api import assemble, compile, execute, load, lower, simulate
+    from npu_dialect.api import assemble, compile, execute, load, lower, simulate, simulate_all
     from npu_dialect.diagnostics import Code, CompileError, Diagnostic
     from npu_dialect.runtime.program import Program
     from npu_dialect.runtime.run import Run
@@ -37,11 +37,12 @@ __all__ = [
     "load_target",
     "lower",
     "simulate",
+    "simulate_all",
     "target_names",
 ]
 
 _HOMES = {
-    "api": ("assemble", "compile", "execute", "load", "lower", "simulate"),
+    "api": ("assemble", "compile", "execute", "load", "lower", "simulate", "simulate_all"),
     "diagnostics": ("Code", "CompileError", "Diagnostic"),
     "runtime.program": ("Program",),
     "runtime.run": ("Run",),

@@ -1,16 +1,17 @@
 """The compiler as functions: load a model, lower it, assemble a program, simulate it.
 
-    module = load("model.onnx", target="edge256")
-    lower(module, until="npu")
-    program = assemble(module)
-    run = simulate(program, {"image": x})
+module = load("model.onnx", target="edge256")
+lower(module, until="npu")
+program = assemble(module)
+run = simulate(program, {"image": x})
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
@@ -36,16 +37,22 @@ def load(
     *,
     shapes: Shapes | None = None,
     overrides: str | Path | None = None,
+    example_inputs: Any = None,
 ) -> ModuleOp:
     """The module of a model, carrying its target.
 
-    `source` is the path of an `.onnx` or `.mlir` file, an `onnx.ModelProto`, or a module already.
+    `source` is the path of an `.onnx`, `.pt2` or `.mlir` file, an `onnx.ModelProto`, a
+    `torch.export.ExportedProgram`, a `torch.nn.Module` with `example_inputs` (a tuple of positional
+    ones, or a mapping of keyword ones) to capture it with, or a module already.
     `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
     `shapes` binds the symbolic dimensions of inputs, by input name. `overrides` is a file of
     decisions to take instead of the compiler's (`npu_dialect.overrides`). Raises CompileError for
     what is malformed.
     """
-    module = _load(source, shapes)
+    if _is_torch_module(source):
+        module = _capture(source, example_inputs)
+    else:
+        module = _load(source, shapes)
     if overrides is not None:
         from npu_dialect.overrides import apply
 
@@ -148,30 +155,74 @@ def assemble(module: ModuleOp) -> Program:
 
 def compile(  # the name that users look for
     source: Any,
-    target: str | Path | None = None,
+    inputs_or_target: Any = None,
     *,
+    target: str | Path | None = None,
     shapes: Shapes | None = None,
     overrides: str | Path | None = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> Program:
-    """Load, lower and assemble in one step; the target is edge256 unless stated."""
-    module = load(source, target, shapes=shapes, overrides=overrides)
+    """Load, lower and assemble in one step; the target is edge256 unless stated.
+
+    compile("model.onnx", "edge256")
+    compile(torch_module, (x,), target="mobile4k")  # captured with example inputs
+    """
+    example_inputs = None
+    if inputs_or_target is None or isinstance(inputs_or_target, str | Path):
+        target = target or inputs_or_target
+    else:
+        example_inputs = inputs_or_target
+    module = load(source, target, shapes=shapes, overrides=overrides, example_inputs=example_inputs)
     lower(module, options=options)
     return assemble(module)
 
 
 def simulate(
-    program: Program, inputs: Inputs, *, trace: bool = False, seed: int | None = None
+    program: Program,
+    inputs: Inputs,
+    *,
+    trace: bool = False,
+    seed: int | None = None,
+    tier: str = "auto",
+    strict: bool = False,
+    threads: int = 1,
 ) -> Run:
     """Run a program: outputs by name, cycles, seconds, joules, layers.
 
     `inputs` are arrays by name, or in order, or the only one. Any order of execution that the
-    program's waits permit gives the same bits: `seed` picks one at random. Raises CompileError for
+    program's waits permit gives the same bits: `seed` picks one at random. So does any `tier`, and
+    any number of `threads` (`runtime.simulator.simulate` explains them). Raises CompileError for
     inputs that do not fit.
     """
     from npu_dialect.runtime import simulator
 
-    return simulator.simulate(program, inputs, seed, trace)
+    return simulator.simulate(
+        program, inputs, seed, trace, tier=tier, strict=strict, threads=threads
+    )
+
+
+def simulate_all(
+    program: Program,
+    samples: Iterable[Inputs],
+    *,
+    jobs: int | None = None,
+    tier: str = "auto",
+    strict: bool = False,
+    threads: int = 1,
+    seed: int | None = None,
+) -> Iterator[Run]:
+    """Run a program on many inputs, one after the other or `jobs` at once; the runs in order.
+
+    Samples are taken as they are needed, so that they may come from a generator:
+
+        for run in simulate_all(program, ({"image": load(p)} for p in paths)):
+            ...
+    """
+    from npu_dialect.runtime.stream import map_inputs
+
+    return map_inputs(
+        program, samples, jobs=jobs, tier=tier, strict=strict, threads=threads, seed=seed
+    )
 
 
 def execute(module: ModuleOp, inputs: Inputs, *, seed: int | None = None) -> dict[str, Array]:
@@ -189,6 +240,25 @@ def execute(module: ModuleOp, inputs: Inputs, *, seed: int | None = None) -> dic
     return dict(zip(levels.output_names(module), results, strict=True))
 
 
+def _is_torch_module(source: Any) -> bool:
+    """Whether this is an `nn.Module`; without importing torch, which made it if it is one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.nn.Module)
+
+
+def _capture(module: Any, example_inputs: Any) -> ModuleOp:
+    from npu_dialect.frontends import torch
+
+    if isinstance(example_inputs, Mapping):
+        named = cast("Mapping[str, Any]", example_inputs)
+        return torch.load_module(module, (), named)
+    if example_inputs is None:
+        return torch.load_module(module, ())
+    if isinstance(example_inputs, tuple | list):
+        return torch.load_module(module, cast("Sequence[Any]", example_inputs))
+    return torch.load_module(module, (example_inputs,))
+
+
 def _load(source: Any, shapes: Shapes | None) -> ModuleOp:
     if isinstance(source, ModuleOp):
         return source
@@ -199,9 +269,13 @@ def _load(source: Any, shapes: Shapes | None) -> ModuleOp:
         from npu_dialect.frontends import onnx
 
         return onnx.load(source, shapes)
+    if hasattr(source, "graph_signature") and hasattr(source, "run_decompositions"):
+        from npu_dialect.frontends import torch
+
+        return torch.load(source)
     raise error(
         Code.FILE_KIND,
-        "a model must be a path, an onnx.ModelProto or a module",
+        "a model must be a path, an onnx.ModelProto, a torch.export.ExportedProgram or a module",
         found=f"{type(source).__module__}.{type(source).__qualname__}",
         source="load",
     )
@@ -213,20 +287,24 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
             from npu_dialect.frontends import onnx
 
             return onnx.load(path, shapes)
-        case ".mlir" if shapes:
+        case ".mlir" | ".pt2" if shapes:
             raise error(
                 Code.SHAPE_BINDING,
                 "shapes must be bound when a model is imported",
-                found="a .mlir file, whose shapes are fixed",
+                found=f"a {path.suffix} file, whose shapes are fixed",
                 source=str(path),
             )
         case ".mlir":
             return text.read(path)
+        case ".pt2":
+            from npu_dialect.frontends import torch
+
+            return torch.load_file(path)
         case suffix:
             files.read_bytes(path)  # a file that is missing is reported as that
             raise error(
                 Code.FILE_KIND,
-                "a model must be an .onnx or .mlir file",
+                "a model must be an .onnx, .pt2 or .mlir file",
                 found=f"the suffix {suffix!r}",
                 source=str(path),
             )

@@ -102,6 +102,34 @@ def dma_fill(target: Target, destination: Operand) -> Cost:
     )
 
 
+def dma_gather(target: Target, source: Operand, indices: Operand, destination: Operand) -> Cost:
+    """A copy of rows by indices: indices, rows and destination stream at once, what lies in one
+    memory shares its port. Every row pays for its own accesses; the first one waits for its index.
+    """
+    count, elements = destination.dims
+    row = Operand(source.space, 0, source.dtype, (elements,), source.strides[1:])
+    runs, run_bytes = row.runs if elements else (0, source.dtype.itemsize)
+    streams = (
+        (source.space, count * runs, run_bytes),
+        (indices.space, *indices.runs),
+        (destination.space, *destination.runs),
+    )
+    busy: dict[str, float] = {}
+    for space, number, size in streams:
+        busy[space] = busy.get(space, 0) + port_cycles(target, space, "dma", number, size)
+    slowest = max(busy, key=lambda space: busy[space])
+    latency = {space: target.memories[space].latency for space, _, _ in streams}
+    reads = {source.space: destination.size}
+    reads[indices.space] = reads.get(indices.space, 0) + indices.size
+    return Cost(
+        cycles=target.dma.startup + ceil(busy[slowest]),
+        latency=latency[indices.space] + max(latency[source.space], latency[destination.space]),
+        bound=slowest,
+        reads=reads,
+        writes={destination.space: destination.size},
+    )
+
+
 # --- the array ----------------------------------------
 
 
@@ -261,6 +289,42 @@ def vector(
         reads={"spm": read},
         writes={"spm": written},
         micro_ops=_count(kernel_costs, elements),
+    )
+
+
+SCATTER_COSTS = {"set": (), "add": ("alu",), "mul": ("mul",), "max": ("alu",), "min": ("alu",)}
+"""The micro-operation of each kind of scatter, by cost class."""
+
+
+def scatter(
+    target: Target,
+    kind: str,
+    count: int,
+    elements: int,
+    itemsize: int,
+    index_bytes: int,
+    value_type: str,
+) -> Cost:
+    """`count` rows of `elements` written or accumulated by indices. Rows go one after the other,
+    each in whole vectors and whole beats of the port; accumulating reads a row before it is
+    written.
+    """
+    unit, width = target.vector, target.memories["spm"].ports["vpu"]
+    costs = SCATTER_COSTS[kind]
+    row = elements * itemsize
+    passes = 2 + bool(costs)
+    stages = {
+        "vector": count * ceil(ceil(elements / unit.lanes[value_type])
+                               * (sum(unit.cycles[c] for c in costs) or 1.0)),
+        "spm": count * passes * ceil(row / width) + ceil(count * index_bytes / width),
+    }  # fmt: skip
+    bound, busy = max(stages.items(), key=lambda item: item[1])
+    return Cost(
+        cycles=busy + unit.startup,
+        bound=bound,
+        reads={"spm": count * (row * (passes - 1) + index_bytes)},
+        writes={"spm": count * row},
+        micro_ops=_count(costs, count * elements),
     )
 
 

@@ -54,6 +54,8 @@ class Code(Enum):
     SHAPE_MISMATCH = "NPU0106", "The operands of an operation have shapes that do not fit together."
     DTYPE_MISMATCH = "NPU0107", "The operands of an operation have element types that do not fit."
     ATTRIBUTE_INVALID = "NPU0108", "An attribute of a model's node is missing or has a wrong value."
+    OPERATOR_UNSUPPORTED = "NPU0109", "A torch program does what `graph` cannot express."
+    CAPTURE = "NPU0110", "`torch.export` cannot capture the module."
 
     IR_SYNTAX = "NPU0201", "The text of the IR cannot be parsed."
     IR_INVALID = "NPU0202", "An operation breaks a rule of its dialect."
@@ -67,6 +69,7 @@ class Code(Enum):
     TARGET_LACKS = "NPU0303", "The target has no such data type, operation or engine."
     CAPACITY = "NPU0304", "The data that must be live at once exceeds a memory of the target."
     NOT_LOWERABLE = "NPU0305", "A pass met an operation that it cannot lower."
+    HOST_NEEDED = "NPU0306", "An operation needs the host, and --strict allows none there."
 
     PROGRAM_MALFORMED = "NPU0401", "The program file is cut, corrupted, or no program at all."
     PROGRAM_VERSION = "NPU0402", "The program file was written by another version."
@@ -78,6 +81,7 @@ class Code(Enum):
     INPUT_DTYPE = "NPU0503", "An input array has another element type than the program's input."
     LEVELS_DIFFER = "NPU0504", "Two levels gave different results for the same inputs."
     EXECUTION = "NPU0505", "An execution did something that the machine cannot do."
+    TIER = "NPU0506", "A tier of the simulator cannot be used here, or not for this program."
 
     PROOF_BOUNDS = "NPU0601", "An instruction accesses bytes outside its memory."
     PROOF_UNWRITTEN = "NPU0602", "An instruction reads bytes that nothing wrote before."
@@ -90,6 +94,7 @@ class Code(Enum):
     NOT_FUSED = "NPU1002", "Operations that look fusible were not fused, for the reason given."
     LAYOUT_COPY = "NPU1003", "A change of layout could not be cancelled and costs DMA work."
     APPROXIMATION = "NPU1004", "The compiled result may differ from the model in the way stated."
+    CAPTURED = "NPU1005", "A torch module was captured, in the way stated."
 
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number
@@ -147,8 +152,6 @@ class CompileError(Exception):
     def to_json(self) -> str:
         """The records as a JSON array."""
         return json.dumps([record.to_json() for record in self.records], indent=2)
-
-
 
 
 def error(

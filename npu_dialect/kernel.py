@@ -31,6 +31,7 @@ from xdsl.printer import Printer
 
 from npu_dialect import dtypes, numerics
 from npu_dialect.dtypes import DType
+from npu_dialect.numerics.arithmetic import quiet
 
 Array = npt.NDArray[Any]
 Immediate = int | float | str
@@ -257,6 +258,7 @@ class Kernel:
             for row, step in zip(rows, self.steps, strict=True)
         )
 
+    @quiet
     def evaluate(
         self, tensors: Sequence[Array], params: Array | None = None, table: Array | None = None
     ) -> Array:

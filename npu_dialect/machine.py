@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from npu_dialect.dtypes import DType
+from npu_dialect.functional.products import Products
 from npu_dialect.kernel import Kernel
 from npu_dialect.target import SPACES, Target
 
@@ -99,6 +100,13 @@ def dense_strides(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
 
 KEPT_BYTES = 64 << 20
 """Bytes of memory content for which a machine keeps derived values."""
+KEPT_VIEWS = 1 << 17
+"""Operands whose views a machine keeps."""
+
+GUARD = 64
+"""Bytes behind each memory that may be read, with no meaning: vector loads end there. Memories
+begin at a multiple of it.
+"""
 
 HostFunction = Callable[[Sequence[Array]], Sequence[Array]]
 
@@ -117,26 +125,33 @@ class Machine:
     dram_size: int
     kernels: Sequence[Kernel] = ()
     host_functions: Mapping[int, HostFunction] = field(default_factory=dict[int, HostFunction])
+    products: Products = field(default_factory=Products)
+    """What computes whole-number sums of products."""
     memories: dict[str, npt.NDArray[np.uint8]] = field(init=False)
     kept: dict[object, object] = field(init=False, default_factory=dict[object, object])
     """Values derived from the content of memory (converted weights), by that content."""
     _kept_bytes: int = field(init=False, default=0)
-    _views: dict[Operand, Array] = field(init=False, default_factory=dict[Operand, Array])
+    _views: dict[int, tuple[Operand, Array]] = field(
+        init=False, default_factory=dict[int, tuple[Operand, Array]]
+    )
+    """By the identity of the operand, which is quicker than its value; it keeps the operand."""
 
     def __post_init__(self) -> None:
         sizes = {s: self.target.memories[s].size for s in SPACES}
         sizes["dram"] = self.dram_size
         # A pattern that is no plausible value: reading what was never written shows in the results.
-        self.memories = {s: np.full(n, 0xA5, np.uint8) for s, n in sizes.items()}
+        self.memories = {s: _memory(n) for s, n in sizes.items()}
 
     def view(self, operand: Operand) -> Array:
         """The operand as an array over the memory itself: reading and writing it reads and writes
         the machine.
         """
-        view = self._views.get(operand)
-        if view is None:
-            view = self._views[operand] = self._make_view(operand)
-        return view
+        found = self._views.get(id(operand))
+        if found is None:
+            if len(self._views) >= KEPT_VIEWS:
+                self._views.clear()
+            found = self._views[id(operand)] = (operand, self._make_view(operand))
+        return found[1]
 
     def keep(self, key: object, value: object, size: int) -> None:
         """Adds to `kept`, which is emptied when the sizes in bytes exceed `KEPT_BYTES`."""
@@ -157,3 +172,10 @@ class Machine:
         return np.ndarray(
             operand.dims, operand.dtype.numpy, memory.data, operand.address, operand.strides
         )
+
+
+def _memory(size: int) -> npt.NDArray[np.uint8]:
+    """Bytes with the pattern of a memory that was never written."""
+    whole = np.full(size + 2 * GUARD, 0xA5, np.uint8)
+    start = -whole.ctypes.data % GUARD
+    return whole[start : start + size]

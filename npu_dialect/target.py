@@ -132,6 +132,8 @@ class Vector:
     """pJ per micro-operation and element."""
     leakage: float = 0.0
     """Watts while powered."""
+    index_types: tuple[str, ...] = ()
+    """Types of the indices by which it writes or accumulates rows; without any it cannot."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ class Dma:
     """Bytes a cycle when filling with a constant."""
     leakage: float = 0.0
     """Watts while powered."""
+    index_types: tuple[str, ...] = ()
+    """Types of the indices by which it copies rows; without any it cannot."""
 
 
 @dataclass(frozen=True)
@@ -317,6 +321,8 @@ def _types(target: Target) -> Iterator[tuple[str, Iterable[str]]]:
     yield "array.macs", target.array.macs
     yield "array.weight_types", target.array.weight_types
     yield "vector.storage", target.vector.storage
+    yield "vector.index_types", target.vector.index_types
+    yield "dma.index_types", target.dma.index_types
 
 
 def _names(

@@ -10,9 +10,11 @@ from npu_dialect.blob import Blob, BlobAttr
 from npu_dialect.graph import (
     contraction,
     elementwise,
+    indexing,
     movement,
     pooling,
     quantization,
+    recurrent,
     reduction,
     structure,
     unary,
@@ -49,6 +51,7 @@ from npu_dialect.graph.elementwise import (
     WhereOp,
     XorOp,
 )
+from npu_dialect.graph.indexing import GatherOp, ScatterOp
 from npu_dialect.graph.movement import (
     BroadcastToOp,
     ConcatOp,
@@ -68,6 +71,11 @@ from npu_dialect.graph.quantization import (
     LookupOp,
     QuantizeOp,
     RequantizeOp,
+)
+from npu_dialect.graph.recurrent import (
+    GRUOp,
+    LSTMOp,
+    RNNOp,
 )
 from npu_dialect.graph.reduction import (
     BatchNormOp,
@@ -121,7 +129,9 @@ OPS: list[type[Operation]] = [
     *contraction.OPS,
     *pooling.OPS,
     *reduction.OPS,
+    *recurrent.OPS,
     *movement.OPS,
+    *indexing.OPS,
     *quantization.OPS,
     *structure.OPS,
 ]
@@ -154,6 +164,8 @@ __all__ = [
     "ErfOp",
     "ExpOp",
     "FloorOp",
+    "GRUOp",
+    "GatherOp",
     "GeOp",
     "GeluOp",
     "Graph",
@@ -162,6 +174,7 @@ __all__ = [
     "GtOp",
     "HardSigmoidOp",
     "HardSwishOp",
+    "LSTMOp",
     "LayerNormOp",
     "LeOp",
     "LeakyReluOp",
@@ -184,6 +197,7 @@ __all__ = [
     "PowOp",
     "QuantType",
     "QuantizeOp",
+    "RNNOp",
     "ReciprocalOp",
     "ReduceMaxOp",
     "ReduceMeanOp",
@@ -196,6 +210,7 @@ __all__ = [
     "ReshapeOp",
     "RoundOp",
     "RsqrtOp",
+    "ScatterOp",
     "SigmoidOp",
     "SignOp",
     "SiluOp",

@@ -24,6 +24,7 @@ from xdsl.traits import HasParent, IsolatedFromAbove, IsTerminator, Pure
 
 from npu_dialect import dtypes
 from npu_dialect.blob import BlobAttr
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.attributes import string
 from npu_dialect.graph.base import (
     Array,
@@ -238,8 +239,16 @@ class OpaqueOp(GraphOp):
         model = ModelProto.FromString(self.payload.data.array.tobytes())
         names = [value.name for value in model.graph.input]
         feeds = dict(zip(names, operands, strict=True))
-        evaluator: Any = ReferenceEvaluator(model)
-        found: Sequence[Any] = evaluator.run(None, feeds)
+        try:
+            evaluator: Any = ReferenceEvaluator(model)
+            found: Sequence[Any] = evaluator.run(None, feeds)
+        except Exception as problem:  # whatever the reference raises: it is not ours
+            raise error(
+                Code.EXECUTION,
+                f"the reference of {self.op_type.data} must be able to run it on these values",
+                found=f"{type(problem).__name__}: {problem}",
+                source=self,
+            ) from problem
         return tuple(_typed(a, r) for a, r in zip(found, self.outputs, strict=True))
 
 

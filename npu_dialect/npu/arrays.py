@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
@@ -13,10 +13,12 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect import cost, functional
 from npu_dialect.cost import ArrayWork
 from npu_dialect.functional import Weights
+from npu_dialect.functional.products import Window
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Array, Machine, Operand
 from npu_dialect.npu.base import Instruction, Values, kernel_of
 from npu_dialect.npu.fields import Int, Ints, OperandField
+from npu_dialect.npu.prepared import prepare, prepared
 from npu_dialect.target import Target
 
 
@@ -30,6 +32,7 @@ class ArrayInstruction(Instruction):
     """
 
     ENGINE: ClassVar[str] = "mxu"
+    DEPTHWISE: ClassVar[bool] = False
 
     input = prop_def(OperandField("read", ("spm",)))
     weights = prop_def(OperandField("read", ("spm",)))
@@ -71,16 +74,29 @@ class ArrayInstruction(Instruction):
         return [o for n, _, o in self.operand_fields() if n == name]
 
     @abstractmethod
-    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
+    def sums(
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+    ) -> Array:
         """The sums of products, shaped like the output, from `start` or zero."""
+
+    @abstractmethod
+    def window(self, values: Values) -> Window:
+        """How it goes over its input; a matrix product takes the rows as pixels."""
 
     @abstractmethod
     def work(self, values: Values) -> dict[str, int | bool]:
         """positions, taps, in_channels, out_channels, depthwise."""
 
     def execute(self, machine: Machine, values: Values) -> None:
+        ready = prepared(machine, values)
+        if ready is None:
+            ready = prepare(machine, values, self.window(values), self.DEPTHWISE)
+        if ready.run():
+            return
         start = machine.view(values["partial"]) if values["accumulate"] else None
-        sums = self.sums(machine, values, start)
+        sums = ready.sums(start)
+        if sums is None:
+            sums = self.sums(machine, values, ready.weights, start)
         if "kernel" not in values:
             np.copyto(machine.view(values["partial"]), sums)
             return
@@ -95,21 +111,6 @@ class ArrayInstruction(Instruction):
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()
         return cost.array(target, array_work(values, self.work(values), kernels))
-
-
-def prepared(machine: Machine, values: Values) -> Weights:
-    """The weights as they lie in memory now, converted for the product; conversions of the same
-    bytes are kept.
-    """
-    operand: Operand = values["weights"]
-    data = machine.view(operand).tobytes()
-    key = (data, operand.dtype.code, operand.dims, values["w_zero"])
-    found = machine.kept.get(key)
-    if found is None:
-        array = np.frombuffer(data, operand.dtype.numpy).reshape(operand.dims)
-        found = Weights(array, values["w_zero"])
-        machine.keep(key, found, len(data))
-    return cast(Weights, found)
 
 
 def array_work(values: Values, work: dict[str, int | bool], kernels: Sequence[Kernel]) -> ArrayWork:
@@ -145,14 +146,31 @@ class WindowedInstruction(ArrayInstruction):
     def _positions(self, values: Values) -> tuple[int, ...]:
         return (values["output"] if "output" in values else values["partial"]).dims
 
+    def window(self, values: Values) -> Window:
+        rows, columns, _ = self._positions(values)
+        return Window(
+            image=values["input"].dims,
+            kernel=values["weights"].dims[:2],
+            out_hw=(rows, columns),
+            strides=tuple(values["strides"]),
+            dilations=tuple(values["dilations"]),
+            corner=tuple(values["pads"]),
+            fill=values["x_zero"],
+        )
+
     def _convolve(
-        self, function: Any, machine: Machine, values: Values, start: Array | None
+        self,
+        function: Any,
+        machine: Machine,
+        values: Values,
+        weights: Weights,
+        start: Array | None,
     ) -> Array:
         rows, columns, _ = self._positions(values)
         top, left = values["pads"]
         result = function(
             machine.view(values["input"])[None],
-            prepared(machine, values),
+            weights,
             strides=values["strides"],
             dilations=values["dilations"],
             pads=(top, left, 0, 0),
@@ -175,8 +193,10 @@ class Conv2DOp(WindowedInstruction):
     name = "npu.conv2d"
     OPCODE: ClassVar[int] = 3
 
-    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
-        return self._convolve(functional.conv2d, machine, values, start)
+    def sums(
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+    ) -> Array:
+        return self._convolve(functional.conv2d, machine, values, weights, start)
 
     def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
@@ -200,9 +220,12 @@ class DepthwiseConv2DOp(WindowedInstruction):
 
     name = "npu.depthwise_conv2d"
     OPCODE: ClassVar[int] = 4
+    DEPTHWISE: ClassVar[bool] = True
 
-    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
-        return self._convolve(functional.depthwise_conv2d, machine, values, start)
+    def sums(
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+    ) -> Array:
+        return self._convolve(functional.depthwise_conv2d, machine, values, weights, start)
 
     def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
@@ -230,13 +253,19 @@ class MatmulOp(ArrayInstruction):
     name = "npu.matmul"
     OPCODE: ClassVar[int] = 5
 
-    def sums(self, machine: Machine, values: Values, start: Array | None) -> Array:
+    def sums(
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+    ) -> Array:
         return functional.matmul(
             machine.view(values["input"]),
-            prepared(machine, values),
+            weights,
             x_zero=values["x_zero"],
             acc=start,
         )
+
+    def window(self, values: Values) -> Window:
+        m, k = values["input"].dims
+        return Window((1, m, k), (1, 1), (1, m), fill=values["x_zero"])
 
     def work(self, values: Values) -> dict[str, int | bool]:
         m, k = values["input"].dims

@@ -12,8 +12,9 @@ from npu_dialect.machine import Operand
 from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.host import HostOp
+from npu_dialect.npu.indexed import INDEX_TYPES, DmaGatherOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorInstruction, VectorOp
-from npu_dialect.target import Target
+from npu_dialect.target import VALUE_TYPES, Target
 
 
 def out_of_bounds(operand: Operand, sizes: Mapping[str, int]) -> str:
@@ -58,6 +59,21 @@ def unsupported(instruction: Instruction, values: Values, target: Target) -> Ite
         missing = sorted(types.difference(target.vector.storage))
         if missing:
             yield f"must load and store types of the vector unit, found {', '.join(missing)}"
+    if isinstance(instruction, DmaGatherOp | ScatterOp):
+        yield from _unsupported_indices(instruction, values, target)
+
+
+def _unsupported_indices(
+    instruction: DmaGatherOp | ScatterOp, values: Values, target: Target
+) -> Iterator[str]:
+    unit = target.dma if isinstance(instruction, DmaGatherOp) else target.vector
+    found = values["indices"].dtype.name
+    if found not in unit.index_types:
+        yield f"must have indices that the {instruction.ENGINE} reads, found {found}"
+    if isinstance(instruction, ScatterOp):
+        stored = values["updates"].dtype.name
+        if stored not in target.vector.storage:
+            yield f"must load and store types of the vector unit, found {stored}"
 
 
 def mistakes(
@@ -213,6 +229,33 @@ def _pool_shapes(values: Values) -> Iterator[str]:
             yield f"must have windows inside the {padded} padded inputs, found {found}"
 
 
+def _gather_shapes(values: Values) -> Iterator[str]:
+    x, y, indices = values["source"], values["destination"], values["indices"]
+    yield from _row_mistakes(x, y, indices)
+    if y.elements and not x.elements:
+        yield f"must have a row to copy, found {list(x.dims)}"
+
+
+def _scatter_shapes(values: Values) -> Iterator[str]:
+    updates = values["updates"]
+    yield from _row_mistakes(values["output"], updates, values["indices"])
+    if values["kind"] != "set" and updates.dtype.name not in VALUE_TYPES:
+        found = f"{values['kind']} of {updates.dtype}"
+        yield f"must accumulate {', '.join(VALUE_TYPES)}, found {found}"
+
+
+def _row_mistakes(rows: Operand, listed: Operand, indices: Operand) -> Iterator[str]:
+    """What does not fit in a block of rows, and some of them in the order of indices."""
+    x, y = rows.dims, listed.dims
+    if len(x) != 2 or len(y) != 2 or x[1] != y[1] or indices.dims != y[:1]:
+        rule = "[rows, elements], [count, elements] and [count]"
+        yield _shape_text(rule, x, y, indices.dims)
+    if rows.dtype != listed.dtype:
+        yield f"must have rows of the same type, found {rows.dtype} and {listed.dtype}"
+    if indices.dtype.name not in INDEX_TYPES:
+        yield f"must have indices of {' or '.join(INDEX_TYPES)}, found {indices.dtype}"
+
+
 _SHAPES: dict[type[Instruction], Callable[[dict[str, Any]], Iterator[str]]] = {
     Conv2DOp: _conv_shapes,
     DepthwiseConv2DOp: _depthwise_shapes,
@@ -220,4 +263,6 @@ _SHAPES: dict[type[Instruction], Callable[[dict[str, Any]], Iterator[str]]] = {
     VectorOp: _vector_shapes,
     ReduceOp: _reduce_shapes,
     Pool2DOp: _pool_shapes,
+    DmaGatherOp: _gather_shapes,
+    ScatterOp: _scatter_shapes,
 }

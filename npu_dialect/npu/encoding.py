@@ -13,18 +13,21 @@ from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
+from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
 from npu_dialect.npu.structure import RepeatOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
     DmaCopyOp,
     DmaFillOp,
+    DmaGatherOp,
     Conv2DOp,
     DepthwiseConv2DOp,
     MatmulOp,
     VectorOp,
     ReduceOp,
     Pool2DOp,
+    ScatterOp,
     HostOp,
 )
 """The instruction set, in the order of the manual."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,8 +239,31 @@ def byte_view(memory: Flags, operand: Operand, base: int = 0) -> Flags:
 
 def share_bytes(a: Operand, b: Operand) -> bool:
     """Whether two blocks of the same memory have a byte in common; exact."""
-    low = min(a.interval[0], b.interval[0])
-    high = max(a.interval[1], b.interval[1])
-    flags = np.zeros(high - low, np.bool_)
-    byte_view(flags, a, low)[...] = True
-    return bool(byte_view(flags, b, low).any())
+    low = max(a.interval[0], b.interval[0])
+    if low >= min(a.interval[1], b.interval[1]):
+        return False
+    if a.runs[0] == b.runs[0] == 1:
+        return True
+    first = min(a.interval[0], b.interval[0])
+    return _share_bytes(a.moved(-first), b.moved(-first))
+
+
+@lru_cache(maxsize=1 << 14)
+def _share_bytes(a: Operand, b: Operand) -> bool:
+    """The same, of blocks that begin at 0: tiles of a layer lie alike many times."""
+    (mine, size), (others, other_size) = _runs(a), _runs(b)
+    begun = np.searchsorted(others, mine + size, "left")
+    ended = np.searchsorted(others, mine - other_size, "right")
+    return bool((begun > ended).any())
+
+
+def _runs(operand: Operand) -> tuple[Ints, int]:
+    """Where the runs of consecutive bytes of a block begin, ascending; and the bytes in each."""
+    run, starts = operand.dtype.itemsize, np.array([operand.interval[0]], np.int64)
+    pairs = zip(operand.dims, operand.strides, strict=True)
+    for stride, d in sorted((abs(s), d) for d, s in pairs if d != 1 and s):
+        if stride == run and starts.size == 1:
+            run *= d
+        else:
+            starts = (starts[:, None] + np.arange(d) * stride).reshape(-1)
+    return np.sort(starts), run

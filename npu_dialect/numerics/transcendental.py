@@ -37,8 +37,15 @@ _GREAT_ANGLE = 1.6e6
 """Below it, multiples of pi / 2 are counted in less than 2**20."""
 
 
+DEFINITIONS: dict[str, Callable[..., Array]] = {}
+"""The functions of doubles below, by name. The compiled tier calls them on symbols to derive its
+code: what they do to an argument is in `runtime.compiled.tracing`, or it fails there.
+"""
+
+
 def _in_blocks(function: Callable[P, Array]) -> Callable[P, Array]:
     """Decorator: a function of doubles becomes one of float32 operands that broadcast together."""
+    DEFINITIONS[function.__name__.strip("_")] = function
 
     @functools.wraps(function)
     @quiet
@@ -272,19 +279,25 @@ def _turn_table() -> tuple[Array, Array]:
 _TURNS_HIGH, _TURNS_LOW = _turn_table()
 
 
+def _look_up(table: Array, index: Any) -> Array:
+    """table[index]. Only an array can be an index; a symbol chooses, as numpy's arrays do."""
+    return table[index] if isinstance(index, np.ndarray) else index.choose(table)
+
+
 def _reduce_great_angle(x: Array) -> tuple[Array, Array]:
     """As `_reduce_angle` for float32 values from 2**20: x / (2 pi) modulo 1, in integers."""
-    finite = np.isfinite(x)
+    finite, negative = np.isfinite(x), x < 0.0
     bits = np.where(finite, np.abs(x), 2.0**20).view(np.int64)
     row = (bits >> 52) - (1023 + 20)
     mantissa = (((bits & ~_EXPONENT_MASK) | (1 << 52)) >> 29).astype(np.uint64)
-    low = mantissa * _TURNS_LOW[row]
-    turns = (mantissa * _TURNS_HIGH[row] + (low >> 32)).view(np.int64)
+    low = mantissa * _look_up(_TURNS_LOW, row)
+    high = mantissa * _look_up(_TURNS_HIGH, row)
+    turns = (high + (low >> 32)).view(np.int64)
     quadrant = (turns + (1 << 61)) >> 62
     rest = (turns - (quadrant << 62)).astype(np.float64)
     r = (rest + (low & 0xFFFFFFFF).astype(np.float64) * 2.0**-32) * c.TURN
     r[~finite] = np.nan
-    return np.where(x < 0.0, -quadrant, quadrant) & 3, np.where(x < 0.0, -r, r)
+    return np.where(negative, -quadrant, quadrant) & 3, np.where(negative, -r, r)
 
 
 @_in_blocks

@@ -19,6 +19,7 @@ from npu_dialect.tile.contraction import (
     MatmulOp,
     WindowedOp,
 )
+from npu_dialect.tile.indexed import GatherOp, ScatterOp
 from npu_dialect.tile.kernels import KernelOp
 from npu_dialect.tile.memory import AllocOp, ConstantOp, CopyOp, FillOp, WaitOp
 from npu_dialect.tile.structure import (
@@ -48,6 +49,8 @@ OPS: list[type[Operation]] = [
     VectorOp,
     ReduceOp,
     Pool2DOp,
+    GatherOp,
+    ScatterOp,
     HostOp,
 ]
 
@@ -66,6 +69,7 @@ __all__ = [
     "EndOp",
     "FillOp",
     "ForOp",
+    "GatherOp",
     "HostOp",
     "KernelAttr",
     "KernelOp",
@@ -73,6 +77,7 @@ __all__ = [
     "Pool2DOp",
     "ReduceOp",
     "ReshapeOp",
+    "ScatterOp",
     "Span",
     "Tile",
     "TokenType",

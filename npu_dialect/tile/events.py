@@ -13,6 +13,7 @@ from npu_dialect.kernel import Kernel
 from npu_dialect.tile.compute import HostOp, Pool2DOp, ReduceOp, VectorOp
 from npu_dialect.tile.contraction import ArrayOp
 from npu_dialect.tile.descriptor import Descriptor
+from npu_dialect.tile.indexed import GatherOp, ScatterOp
 from npu_dialect.tile.memory import AllocOp, CopyOp, FillOp, WaitOp
 
 Pair = tuple[int, int]
@@ -190,6 +191,45 @@ class PoolEvent(KernelEvent):
     @property
     def inputs(self) -> Descriptors:
         return (self.x,)
+
+
+@dataclass(frozen=True, slots=True)
+class GatherEvent(Event):
+    """Rows of `x` in the order of `indices` become those of `out`."""
+
+    op: GatherOp
+    x: Descriptor
+    indices: Descriptor
+    out: Descriptor
+
+    @property
+    def reads(self) -> Descriptors:
+        return (self.x, self.indices)
+
+    @property
+    def writes(self) -> Descriptors:
+        return (self.out,)
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterEvent(Event):
+    """The rows of `updates` go into those of `out` that `indices` name, of which `first` is the
+    first.
+    """
+
+    op: ScatterOp
+    indices: Descriptor
+    updates: Descriptor
+    out: Descriptor
+    first: int
+
+    @property
+    def reads(self) -> Descriptors:
+        return (self.indices, self.updates, self.out)
+
+    @property
+    def writes(self) -> Descriptors:
+        return (self.out,)
 
 
 @dataclass(frozen=True, slots=True)

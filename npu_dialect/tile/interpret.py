@@ -28,10 +28,12 @@ from npu_dialect.tile.events import (
     CopyEvent,
     Event,
     FillEvent,
+    GatherEvent,
     HostEvent,
     KernelEvent,
     PoolEvent,
     ReduceEvent,
+    ScatterEvent,
     VectorEvent,
     WaitEvent,
 )
@@ -154,6 +156,14 @@ class _Interpreter:
         pool = self._prepare(event.op, _pooling)
         self._finish(event, [pool(self._view(event.x), event.pads, event.out.dims)])
 
+    def gather(self, event: GatherEvent) -> None:
+        rows = functional.gather(self._view(event.x), self._view(event.indices))
+        self._store(event, event.out, rows)
+
+    def scatter(self, event: ScatterEvent) -> None:
+        rows, indices, updates = map(self._view, (event.out, event.indices, event.updates))
+        functional.scatter(event.op.kind.data, rows, indices, updates, event.first)
+
     def host(self, event: HostEvent) -> None:
         if self._host is None:
             raise broken(event.op, "a function with host tasks must be run with `host`", "none")
@@ -256,6 +266,8 @@ _EXECUTE: dict[type[Event], Callable[[_Interpreter, Any], None]] = {
     VectorEvent: _Interpreter.vector,
     ReduceEvent: _Interpreter.reduce,
     PoolEvent: _Interpreter.pool,
+    GatherEvent: _Interpreter.gather,
+    ScatterEvent: _Interpreter.scatter,
     HostEvent: _Interpreter.host,
 }
 

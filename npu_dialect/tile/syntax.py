@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Self, cast
 
 from xdsl.dialects.builtin import (
@@ -42,6 +43,11 @@ INDEX = IndexType()
 
 def memref(shape: Sequence[int], dtype: DType, space: str) -> MemRefType[Any]:
     """The type of a buffer: `memref(shape, dtypes.i8, "spm")` is `memref<...xi8, "spm">`."""
+    return _memref(tuple(shape), dtype, space)
+
+
+@lru_cache(maxsize=65536)
+def _memref(shape: tuple[int, ...], dtype: DType, space: str) -> MemRefType[Any]:
     return MemRefType(dtypes.element_type(dtype), shape, memory_space=StringAttr(space))
 
 

@@ -27,6 +27,7 @@ from npu_dialect.tile.compute import HostOp
 from npu_dialect.tile.contraction import ArrayOp
 from npu_dialect.tile.descriptor import BufferKey, Descriptor, dense
 from npu_dialect.tile.events import AllocEvent, CopyEvent, Event, WaitEvent
+from npu_dialect.tile.indexed import GatherOp, ScatterOp
 from npu_dialect.tile.kernels import KernelOp
 from npu_dialect.tile.memory import AllocOp, ConstantOp, CopyOp, FillOp
 from npu_dialect.tile.storage import Storage
@@ -108,7 +109,7 @@ def _root(value: SSAValue) -> SSAValue:
 
 
 def _check_spaces(op: Operation, findings: _Findings) -> None:
-    if not isinstance(op, KernelOp | HostOp | FillOp):
+    if not isinstance(op, KernelOp | HostOp | FillOp | GatherOp | ScatterOp):
         return
     for name, _ in op.get_irdl_definition().operands:
         if name in ("ivs", "reduction"):
@@ -125,6 +126,10 @@ def _allowed_spaces(op: TileOp, operand: str) -> tuple[str, ...]:
         return ("dram",)
     if isinstance(op, FillOp):
         return ("dram", "spm", "acc")
+    if isinstance(op, GatherOp):
+        return ("dram", "spm")
+    if isinstance(op, ScatterOp):
+        return ("spm",)
     if isinstance(op, ArrayOp) and operand == "acc":
         return ("acc",)
     return ("spm", "acc")

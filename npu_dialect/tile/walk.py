@@ -53,12 +53,15 @@ from npu_dialect.tile.events import (
     CopyEvent,
     Event,
     FillEvent,
+    GatherEvent,
     HostEvent,
     PoolEvent,
     ReduceEvent,
+    ScatterEvent,
     VectorEvent,
     WaitEvent,
 )
+from npu_dialect.tile.indexed import GatherOp, ScatterOp
 from npu_dialect.tile.kernels import KernelOp
 from npu_dialect.tile.memory import AllocOp, ConstantOp, CopyOp, FillOp, WaitOp
 from npu_dialect.tile.structure import (
@@ -387,6 +390,28 @@ class _Walker:
 
         return run
 
+    def gather(self, op: GatherOp) -> Step:
+        x, indices, out = map(self.getter, (op.x, op.indices, op.out))
+
+        def run() -> None:
+            event = GatherEvent(op, self.ivs, x(), indices(), written(op, out()))
+            _fits_rows(op, event.x, event.out, event.indices)
+            self.visitor(event)
+
+        return run
+
+    def scatter(self, op: ScatterOp) -> Step:
+        indices, updates, out = map(self.getter, (op.indices, op.updates, op.out))
+        (first,) = self.affine(op.windows, op.ivs)
+
+        def run() -> None:
+            rows, number = written(op, out()), self.start(first)
+            event = ScatterEvent(op, self.ivs, indices(), updates(), rows, number)
+            _fits_rows(op, rows, event.updates, event.indices)
+            self.visitor(event)
+
+        return run
+
     def host(self, op: HostOp) -> Step:
         inputs = [self.getter(v) for v in op.ins]
         outputs = [self.getter(v) for v in op.outs]
@@ -400,6 +425,12 @@ def written(op: Operation, result: Descriptor) -> Descriptor:
     if 0 in result.dims:
         raise broken(op, "what is written must have at least one element", list(result.dims))
     return result
+
+
+def _fits_rows(op: Operation, rows: Descriptor, listed: Descriptor, indices: Descriptor) -> None:
+    if listed.dims[1] != rows.dims[1] or indices.dims != listed.dims[:1]:
+        found = f"{list(rows.dims)}, {list(listed.dims)} and {list(indices.dims)}"
+        raise broken(op, "extents must be [rows, n], [count, n] and [count]", found)
 
 
 def _image(value: Descriptor) -> Descriptor:
@@ -470,5 +501,7 @@ _PREPARE: dict[type[Operation], Callable[[_Walker, Any], Step | None]] = {
     VectorOp: _Walker.vector,
     ReduceOp: _Walker.reduce,
     Pool2DOp: _Walker.pool,
+    GatherOp: _Walker.gather,
+    ScatterOp: _Walker.scatter,
     HostOp: _Walker.host,
 }
