@@ -104,7 +104,7 @@ class _Memory:
         if low >= high:
             return
         first, last = self.split(low), self.split(high)
-        covers = new.writes and high - low == new.operand.size
+        covers = new.writes and new.operand.runs[0] == 1
         for at in range(first, last):
             self.ranges[at] = _after(self.ranges[at], new, found)
         if covers:

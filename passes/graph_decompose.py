@@ -12,6 +12,7 @@ becomes, on a target with a float vector unit,
 
 Means become a sum divided by the count. The steps are those that the operations' docstrings state,
 so that the result has the same bits; batch_norm alone divides and subtracts its constants first.
+A recurrent layer becomes its time steps, up to a number (`MAX_STEPS` of placement/rules.py).
 A bias that is computed at run time is added after the array's operation, on every target.
 """
 
@@ -30,20 +31,24 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter
 
-from npu_dialect import graph
+from npu_dialect import graph, provenance
+from npu_dialect.graph import recurrent
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import shape_of
-from npu_dialect.passes.placement.rules import has_float_lanes, place
+from npu_dialect.graph.recurrent import RecurrentOp
+from npu_dialect.passes.placement.rules import has_float_lanes, place, unrolled_steps
 from npu_dialect.passes.rewriting import (
     Rule,
     Rules,
     by_class,
     constant,
+    discard,
     float_constant,
     replace,
     rewrite,
 )
 from npu_dialect.passes.targets import module_target
+from npu_dialect.passes.unrolling import unrolled
 from npu_dialect.target import Target
 
 Steps = Callable[[Any], list[Operation]]
@@ -58,6 +63,7 @@ class GraphDecomposePass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = module_target(op)
         rules = {cls: [_rule(steps, target)] for cls, steps in STEPS.items()}
+        rules |= {cls: [partial(unroll, target=target)] for cls in recurrent.OPS}
         rewrite(op, by_class(BIAS, rules) if has_float_lanes(target) else BIAS)
 
 
@@ -73,6 +79,17 @@ def _decompose(op: Operation, rewriter: PatternRewriter, steps: Steps, target: T
             step.erase()
         return
     replace(rewriter, op, *made)
+
+
+def unroll(op: RecurrentOp, rewriter: PatternRewriter, target: Target) -> None:
+    """A recurrent layer becomes its time steps, if they are few and the target does all of them."""
+    if unrolled_steps(op, target) is not None:
+        return
+    made, values = unrolled(op)
+    if any(_is_left_to_host(step, target) for step in made):
+        discard(*made)
+        return
+    provenance.replace(rewriter, op, made, values)
 
 
 def _is_left_to_host(op: Operation, target: Target) -> bool:

@@ -27,8 +27,9 @@ from npu_dialect import overrides
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
-from npu_dialect.passes.mapping.groups import POOLS, Group
+from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
 from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, TooLargeError
+from npu_dialect.passes.mapping.scatter import ScatterMapping
 from npu_dialect.passes.targets import module_target
 from npu_dialect.target import Target
 
@@ -50,8 +51,10 @@ def mapping_of(group: Group) -> AnyMapping | None:
     values = {name: _value(a) for name, a in attribute.data.items()}
     if group.kind == "array":
         return ContractionMapping(**values)
-    pools = group.anchor is not None and group.anchor.name in POOLS
-    return PoolingMapping(**values) if pools else ElementwiseMapping(**values)
+    anchor = "" if group.anchor is None else group.anchor.name
+    if anchor == SCATTER:
+        return ScatterMapping(**values)
+    return PoolingMapping(**values) if anchor in POOLS else ElementwiseMapping(**values)
 
 
 def _value(attribute: Attribute) -> Any:

@@ -39,6 +39,7 @@ MOVES = (
     graph.SliceOp,
     graph.PadOp,
     graph.BroadcastToOp,
+    graph.GatherOp,
 )
 VIEWS = (graph.ReshapeOp, graph.TransposeOp)
 

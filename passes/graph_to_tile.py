@@ -48,11 +48,13 @@ from npu_dialect.passes.graph_map import mapping_of, stays
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
 from npu_dialect.passes.mapping.groups import Group, root
+from npu_dialect.passes.mapping.scatter import ScatterMapping
 from npu_dialect.passes.targets import module_target
 from npu_dialect.passes.to_tile.context import Lowering, Nest
 from npu_dialect.passes.to_tile.contraction import ContractionLowering
 from npu_dialect.passes.to_tile.host import HostLowering
 from npu_dialect.passes.to_tile.move import MoveLowering
+from npu_dialect.passes.to_tile.scatter import ScatterLowering
 from npu_dialect.passes.to_tile.vector import PoolingLowering, VectorLowering
 from npu_dialect.target import Target
 from npu_dialect.tile.syntax import memref
@@ -166,6 +168,8 @@ class FunctionLowering:
             ContractionLowering(self.low, group, mapping, resident).emit()
         elif isinstance(mapping, PoolingMapping):
             PoolingLowering(self.low, group, mapping, resident).emit()
+        elif isinstance(mapping, ScatterMapping):
+            ScatterLowering(self.low, group, mapping, resident).emit()
         elif isinstance(mapping, ElementwiseMapping):
             VectorLowering(self.low, group, mapping, resident).emit()
         else:

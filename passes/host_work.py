@@ -13,6 +13,9 @@ from xdsl.utils.hints import isa
 CONTRACTIONS = ("graph.conv2d", "graph.matmul")
 """Operations that multiply and accumulate; their second operand is [.., summed, out channels]."""
 
+RECURRENT = ("graph.lstm", "graph.gru", "graph.rnn")
+"""Layers that multiply, in every time step of x [T, B, I], by w [I, G * H] and r [H, G * H]."""
+
 
 @dataclass(frozen=True)
 class HostWork:
@@ -28,6 +31,11 @@ class HostWork:
         for op in function.body.walk():
             if op.name in CONTRACTIONS:
                 macs += _macs(op)
+            elif op.name in RECURRENT:
+                x, w, r = op.operands[:3]
+                rows = prod(_shape(x)[:-1])
+                macs += rows * (_elements(w) + _elements(r))
+                elements += rows * _shape(w)[-1]
             elif op.results and op.name != "graph.constant":
                 elements += max(map(_elements, (*op.operands, *op.results)))
         return HostWork(macs, elements)

@@ -24,6 +24,7 @@ from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
+from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 from npu_dialect.passes.blocks import MAX_RANK, Block, joint
 from npu_dialect.passes.host_work import HostWork
@@ -167,6 +168,26 @@ class Selector:
             **self.kernel_fields(event),
         )
 
+    # --- rows by indices
+
+    def gather(self, event: events.GatherEvent) -> Iterator[Instruction]:
+        source, indices, destination = map(
+            self.addresses.operand, (event.x, event.indices, event.out)
+        )
+        yield DmaGatherOp(
+            source=source, indices=indices, destination=destination, location=event.op.location
+        )
+
+    def scatter(self, event: events.ScatterEvent) -> Iterator[Instruction]:
+        yield ScatterOp(
+            indices=self.addresses.operand(event.indices),
+            updates=self.addresses.operand(event.updates),
+            output=self.addresses.operand(event.out),
+            kind=event.op.kind.data,
+            first=event.first,
+            location=event.op.location,
+        )
+
     # --- the host
 
     def host(self, event: events.HostEvent) -> Iterator[Instruction]:
@@ -283,5 +304,7 @@ _SELECT: dict[type[events.Event], Callable[[Any, Any], Iterator[Instruction]]] =
     events.VectorEvent: Selector.vector,
     events.ReduceEvent: Selector.reduce,
     events.PoolEvent: Selector.pool,
+    events.GatherEvent: Selector.gather,
+    events.ScatterEvent: Selector.scatter,
     events.HostEvent: Selector.host,
 }

@@ -56,6 +56,7 @@ class Clusters:
         self.index = {op: i for i, op in enumerate(self.ops)}
         self._arrays()
         self._reductions()
+        self._scatters()
         self._cones()
         self._moves()
         self.found += host_clusters(self.ops)
@@ -84,6 +85,11 @@ class Clusters:
             if engine_of(op) == "vpu" and (is_reduction(op) or type(op) in POOLING):
                 only = self._chain(op, residual=False, fits=lambda plan: len(plan.tensors) == 1)
                 self._add("vector", only)
+
+    def _scatters(self) -> None:
+        for op in self.ops:
+            if engine_of(op) == "vpu" and isinstance(op, graph.ScatterOp):
+                self._add("vector", [op])
 
     # Anchors and what follows them
 

@@ -23,6 +23,7 @@ from npu_dialect.passes.kernels import KernelPlan, build_kernel
 from npu_dialect.passes.mapping.collapse import Collapsed, collapse
 from npu_dialect.passes.mapping.contraction import Contraction
 from npu_dialect.passes.mapping.elementwise import Elementwise, Pooling, Stream
+from npu_dialect.passes.mapping.scatter import Scatter
 
 Resident = Callable[[SSAValue], bool]
 
@@ -34,6 +35,7 @@ REDUCTIONS = {
     "graph.reduce_min": "min",
     "graph.reduce_prod": "prod",
 }
+SCATTER = "graph.scatter"
 
 
 def root(value: SSAValue) -> SSAValue:
@@ -88,9 +90,9 @@ class Group:
 
     @cached_property
     def anchor(self) -> Operation | None:
-        """The contraction, pooling or reduction that the group starts with, if any."""
+        """The contraction, pooling, reduction or scatter that the group starts with, if any."""
         first = self.body[0]
-        anchors = (*CONTRACTIONS, *POOLS, *REDUCTIONS)
+        anchors = (*CONTRACTIONS, *POOLS, *REDUCTIONS, SCATTER)
         return first if self.kind in ("array", "vector") and first.name in anchors else None
 
     @cached_property
@@ -302,6 +304,27 @@ def pooling(group: Group, resident: Resident, out_resident: bool) -> Pooling:
         value_type=_value_type([dtype_of(x), dtype_of(group.result)]),
         x_resident=resident(root(x)), out_resident=out_resident,
     )  # fmt: skip
+
+
+def scatter(group: Group, resident: Resident, out_resident: bool) -> Scatter:
+    """The mapper's problem for a scatter group."""
+    assert group.anchor is not None
+    kind = group.anchor.properties["kind"]
+    assert isinstance(kind, StringAttr)
+    x, indices, updates = (group.outer(v) for v in group.anchor.operands)
+    rows, elements = shape_of(group.anchor.results[0])
+    return Scatter(
+        kind=kind.data,
+        rows=rows,
+        elements=elements,
+        count=shape_of(group.anchor.operands[1])[0],
+        itemsize=dtype_of(x).itemsize,
+        index_bytes=dtype_of(indices).itemsize,
+        value_type=widened(dtype_of(x)),
+        indices_resident=not is_constant(indices) and resident(root(indices)),
+        updates_resident=not is_constant(updates) and resident(root(updates)),
+        out_resident=out_resident,
+    )
 
 
 def _value_type(types: Sequence[DType]) -> str:

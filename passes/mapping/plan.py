@@ -22,19 +22,24 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
 from npu_dialect.passes.mapping import contraction as conv
 from npu_dialect.passes.mapping import elementwise as vec
+from npu_dialect.passes.mapping import scatter as rows
 from npu_dialect.passes.mapping.groups import (
     POOLS,
+    SCATTER,
     Group,
     contraction,
     elementwise,
     pooling,
     root,
+    scatter,
     size_in_bytes,
 )
 from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned, spm_bytes
 from npu_dialect.target import Target
 
-AnyMapping = conv.ContractionMapping | vec.ElementwiseMapping | vec.PoolingMapping
+AnyMapping = (
+    conv.ContractionMapping | vec.ElementwiseMapping | vec.PoolingMapping | rows.ScatterMapping
+)
 
 
 @dataclass
@@ -90,6 +95,8 @@ def problem(group: Group, resident: set[SSAValue], out_resident: bool) -> Any:
         return None
     if group.anchor is not None and group.anchor.name in POOLS:
         return pooling(group, resident.__contains__, out_resident)
+    if group.anchor is not None and group.anchor.name == SCATTER:
+        return scatter(group, resident.__contains__, out_resident)
     return elementwise(group, resident.__contains__, out_resident)
 
 
@@ -99,6 +106,8 @@ def search(target: Target, p: Any, capacity: int) -> tuple[AnyMapping, vec.Estim
         return conv.search(target, p, capacity)
     if isinstance(p, vec.Pooling):
         return vec.search_pooling(target, p, capacity)
+    if isinstance(p, rows.Scatter):
+        return rows.search(target, p, capacity)
     return vec.search(target, p, capacity)
 
 
@@ -108,6 +117,8 @@ def buffers_of(p: Any, mapping: Any) -> list[Buffer]:
         return conv.buffers(p, mapping)
     if isinstance(p, vec.Pooling):
         return vec.pooling_buffers(p, mapping)
+    if isinstance(p, rows.Scatter):
+        return rows.buffers(p, mapping)
     return vec.buffers(p, mapping)
 
 
@@ -138,9 +149,12 @@ class Planner:
 
     def _attempt(self) -> Plan:
         plan = Plan([], set())
+        live: list[Tensor] = []
         for number, group in enumerate(self.groups):
-            live = self._live(plan.resident, number)
-            plan.steps.append(self._map(group, number, plan.resident, self.capacity - live))
+            live = [t for t in live if t.read >= number]
+            room = self.capacity - sum(aligned(t.size) for t in live)
+            plan.steps.append(self._map(group, number, plan.resident, room))
+            live += [self.tensors[v] for v in group.op.results if v in plan.resident]
         return plan
 
     def _live(self, resident: set[SSAValue], step: int) -> int:

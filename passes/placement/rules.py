@@ -15,6 +15,7 @@ from xdsl.ir import Operation
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.recurrent import RecurrentOp
 from npu_dialect.graph.reduction import ReduceOp
 from npu_dialect.kernel import widened
 from npu_dialect.npu.arrays import Conv2DOp
@@ -31,6 +32,10 @@ VECTOR_RANK = 5
 
 VECTOR_TENSORS = 3
 """Tensors that a vector instruction can read."""
+
+
+MAX_STEPS = 300
+"""Time steps of a recurrence that become a program: those of a LSTM take some 20 s to compile."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +203,46 @@ def copy_rank(op: Operation, target: Target) -> str | None:
     return None if max(ranks) <= target.dma.max_rank else str(max(ranks))
 
 
+# Rows by indices
+
+
+def gather_indices(op: Operation, target: Target) -> str | None:
+    """The copy engine must copy rows by indices of this type."""
+    return _unknown_index(op, target.dma.index_types, target)
+
+
+def scatter_indices(op: Operation, target: Target) -> str | None:
+    """The vector unit must write rows by indices of this type."""
+    return _unknown_index(op, target.vector.index_types, target)
+
+
+def _unknown_index(op: Operation, known: Sequence[str], target: Target) -> str | None:
+    found = dtype_of(op.operands[1]).name
+    return (
+        None if found in known else f"{found}, and {target.name} has {', '.join(known) or 'none'}"
+    )
+
+
+def scatter_kind(op: Operation, target: Target) -> str | None:
+    """The vector unit must have the micro-operation by which rows are accumulated."""
+    assert isinstance(op, graph.ScatterOp)
+    kind = op.kind.data
+    return None if kind == "set" else _missing([f"{kind}.{widened(dtype_of(op.x))}"], target)
+
+
 # The host
 
 
 def several_steps(op: Operation, target: Target) -> str | None:
     """The accelerator must be able to do the steps that the operation is made of."""
     return f"{op.name}, whose float steps {target.name} lacks"
+
+
+def unrolled_steps(op: Operation, target: Target) -> str | None:
+    """A recurrence on the accelerator, whose time steps are unrolled, must have at most 300."""
+    assert isinstance(op, RecurrentOp)
+    steps = op.sizes.steps
+    return None if steps <= MAX_STEPS else f"{steps}, so the host does all of it"
 
 
 def expressible(op: Operation, target: Target) -> str | None:
@@ -246,8 +285,21 @@ REDUCE = Unit(
     (elements_exist, vector_types, vector_lanes, reduction_kind, vector_rank),
 )
 COPY = Unit("dma", "copy", "the copy engine moves tensors", (elements_exist, copy_rank))
+GATHER = Unit(
+    "dma",
+    "row-gather",
+    "the copy engine copies rows by indices",
+    (elements_exist, gather_indices),
+)
+SCATTER = Unit(
+    "vpu",
+    "row-scatter",
+    "the vector unit writes rows by indices",
+    (elements_exist, vector_types, vector_lanes, scatter_indices, scatter_kind),
+)
 VIEW = Unit("dma", "view", "the same memory in another shape, which costs nothing")
 STEPS = Unit("host", "several-steps", "", (several_steps,))
+RECURRENT = replace(STEPS, rules=(unrolled_steps, several_steps))
 OPAQUE = Unit("host", "expressible", "", (expressible,))
 
 UNITS: Mapping[type[Operation], Unit] = {
@@ -266,10 +318,15 @@ UNITS: Mapping[type[Operation], Unit] = {
     graph.PadOp: COPY,
     graph.BroadcastToOp: COPY,
     graph.ReshapeOp: VIEW,
+    graph.GatherOp: GATHER,
+    graph.ScatterOp: SCATTER,
     graph.SoftmaxOp: STEPS,
     graph.LogSoftmaxOp: STEPS,
     graph.BatchNormOp: STEPS,
     graph.LayerNormOp: STEPS,
+    graph.LSTMOp: RECURRENT,
+    graph.GRUOp: RECURRENT,
+    graph.RNNOp: RECURRENT,
     graph.OpaqueOp: OPAQUE,
 }
 """What does each operation, where the rules hold."""

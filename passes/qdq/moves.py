@@ -64,6 +64,13 @@ def stored_value(value: float, quant: QuantType) -> int:
     return int(np.clip(int(found), quant.low, quant.high))
 
 
+def sink_gather(op: graph.GatherOp, rewriter: PatternRewriter) -> None:
+    """Rows are copied as they are stored."""
+    source = stored(op.x)
+    if source is not None:
+        _finish_sink(op, rebuild(op, [source, op.indices]), rewriter)
+
+
 def sink_concat(op: graph.ConcatOp, rewriter: PatternRewriter) -> None:
     """Tensors of one quantized type are joined as they are stored."""
     sources = [stored(v) for v in op.inputs]
@@ -153,5 +160,6 @@ RULES: Rules = {
     graph.ReluOp: [sink],
     graph.PadOp: [sink_pad],
     graph.ConcatOp: [sink_concat],
+    graph.GatherOp: [sink_gather],
     graph.QuantizeOp: [pair, hoist],
 }

@@ -126,6 +126,11 @@ def _broadcast(m: MoveLowering) -> None:
     m.nest.copy(wide.result, m.result())
 
 
+def _gather(m: MoveLowering) -> None:
+    source, indices, out = m.source(0), m.source(1), m.result()
+    m.nest.insert(tile.GatherOp(source, indices, out, location=m.location))
+
+
 def _integer(op: Operation, name: str) -> int:
     attribute = op.properties[name]
     assert isinstance(attribute, IntegerAttr)
@@ -139,4 +144,5 @@ _LOWERINGS: dict[str, Callable[[MoveLowering], None]] = {
     "graph.slice": _slice,
     "graph.pad": _pad,
     "graph.broadcast_to": _broadcast,
+    "graph.gather": _gather,
 }
