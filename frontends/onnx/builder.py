@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, cast
 
@@ -74,6 +74,8 @@ class Builder:
         """The version of the current node's domain."""
         self.outputs: Sequence[str] = ()
         """The current node's output names, "" for one that nobody wants."""
+        self.declared: Mapping[str, TensorType] = {}
+        """The static types that the model states for outputs of the current node."""
 
     @property
     def source(self) -> str:

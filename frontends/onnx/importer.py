@@ -16,14 +16,30 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto
-from xdsl.dialects.builtin import ArrayAttr, LocationAttr, ModuleOp, StringAttr, TensorType
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    LocationAttr,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+)
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.traits import is_side_effect_free
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code
-from npu_dialect.frontends.onnx import functions, inputs, opaque, registry, tensors, widen
+from npu_dialect.frontends.onnx import (
+    control,
+    functions,
+    inputs,
+    opaque,
+    registry,
+    stated,
+    tensors,
+    widen,
+)
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.onnx.model import Model, Source, free_names, node_source, read
@@ -94,7 +110,9 @@ class Importer:
         function.attributes["npu.input_names"] = _strings(names)
         results = [value.name for value in self.model.graph.output]
         function.attributes["npu.output_names"] = _strings(results)
-        return ModuleOp([function])
+        module = ModuleOp([function])
+        module.attributes["npu.nodes"] = _nodes(self.model.graph)
+        return module
 
     def _constants(self, graph: GraphProto, scope: Scope) -> None:
         for tensor in graph.initializer:
@@ -135,6 +153,11 @@ class Importer:
         branch = self._static_branch(node, values)
         if branch is not None:
             return self._subgraph(branch, scope, frame)
+        steps = self._unrolled(node, values, scope, frame)
+        if steps is not None:
+            return steps
+        if not frame.depth:
+            values = stated.complete(self.builder, node, values, self.declared)
         try:
             return self._table(node, values, frame)
         except NotExpressible as why:
@@ -152,6 +175,7 @@ class Importer:
         if row is None:
             raise NotExpressible(f"graph has no equivalent of {node.op_type}")
         self.builder.opset, self.builder.outputs = version, list(node.output)
+        self.builder.declared = {} if frame.depth else self.declared
         results = widen.call(self.builder, row, node, version, values)
         if any(name for name in node.output[len(results) :]):
             raise NotExpressible(f"{node.op_type} with {len(node.output)} outputs")
@@ -195,7 +219,20 @@ class Importer:
         wanted = "then_branch" if bool(condition.reshape(())) else "else_branch"
         return next(a.g for a in node.attribute if a.name == wanted)
 
-    def _subgraph(self, graph: GraphProto, scope: Scope, frame: Frame) -> Results:
+    def _unrolled(
+        self, node: NodeProto, values: Sequence[SSAValue | None], scope: Scope, frame: Frame
+    ) -> Results | None:
+        """The steps of a Loop or Scan."""
+
+        def body(graph: GraphProto, given: Mapping[str, SSAValue]) -> list[SSAValue]:
+            inner = replace(frame, location=frame.location or self.builder.location)
+            return self._subgraph(graph, {**scope, **given}, inner)
+
+        declared = {} if frame.depth else self.declared
+        nest = control.Nest(self.builder, node, values, declared, body)
+        return control.unrolled(nest, frame.version(node))
+
+    def _subgraph(self, graph: GraphProto, scope: Scope, frame: Frame) -> list[SSAValue]:
         inner = dict(scope)
         self._constants(graph, inner)
         for node in graph.node:
@@ -213,6 +250,14 @@ class Importer:
 
 def _strings(names: Sequence[str]) -> ArrayAttr[StringAttr]:
     return ArrayAttr([StringAttr(name) for name in names])
+
+
+def _nodes(graph: GraphProto) -> ArrayAttr[DictionaryAttr]:
+    """The nodes of the model. Some leave no operation behind, and are to be reported still."""
+    return ArrayAttr(
+        DictionaryAttr({"source": StringAttr(node_source(n)), "op": StringAttr(n.op_type)})
+        for n in graph.node
+    )
 
 
 def _erase_dead(block: Block) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import onnx
 import onnx.checker
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+)
 
 from npu_dialect.diagnostics import Code
 from npu_dialect.frontends.onnx import registry, tensors
@@ -159,14 +166,21 @@ def _domain(domain: str) -> str:
 
 
 def _with_inline_data(proto: ModelProto, folder: Path | None) -> ModelProto:
-    if not any(_is_external(tensor) for tensor in _tensors(proto.graph)):
+    if not any(_is_external(tensor) for tensor in _every_tensor(proto)):
         return proto
     copy = ModelProto()
     copy.CopyFrom(proto)
-    for tensor in _tensors(copy.graph):
+    for tensor in _every_tensor(copy):
         if _is_external(tensor):
             tensors.inline(tensor, folder)
     return copy
+
+
+def _every_tensor(proto: ModelProto) -> Iterator[TensorProto]:
+    """The tensors of the graph and of the model's functions."""
+    yield from _tensors(proto.graph)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
 
 
 def _is_external(tensor: TensorProto) -> bool:
@@ -174,9 +188,14 @@ def _is_external(tensor: TensorProto) -> bool:
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Every dense tensor of a graph: initializers and attributes, in subgraphs too."""
+    """Every tensor of a graph: initializers and attributes, in subgraphs too."""
     yield from graph.initializer
-    for node in graph.node:
+    yield from _sparse_tensors(graph.sparse_initializer)
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             yield from _attribute_tensors(attribute)
 
@@ -184,9 +203,17 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
     if attribute.HasField("t"):
         yield attribute.t
+    if attribute.HasField("sparse_tensor"):
+        yield from _sparse_tensors([attribute.sparse_tensor])
     yield from attribute.tensors
+    yield from _sparse_tensors(attribute.sparse_tensors)
     for graph in subgraphs_of_attribute(attribute):
         yield from _tensors(graph)
+
+
+def _sparse_tensors(sparse: Iterable[SparseTensorProto]) -> Iterator[TensorProto]:
+    for each in sparse:
+        yield from (each.values, each.indices)
 
 
 def subgraphs_of_attribute(attribute: AttributeProto) -> Iterator[GraphProto]:

@@ -9,11 +9,15 @@ from npu_dialect.frontends.onnx.ops import (
     movement,
     normalization,
     pooling,
+    positions,
     qlinear,
     quantization,
+    recurrent,
     reductions,
+    resize,
     selection,
     shapes,
+    sorting,
 )
 
 TOPICS = [
@@ -25,9 +29,13 @@ TOPICS = [
     movement,
     normalization,
     pooling,
+    positions,
     qlinear,
     quantization,
+    recurrent,
     reductions,
+    resize,
     selection,
     shapes,
+    sorting,
 ]

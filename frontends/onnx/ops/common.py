@@ -11,11 +11,20 @@ from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.dtypes import DType
-from npu_dialect.frontends.onnx.builder import Builder, dtype_of, element_of, shape_of
+from npu_dialect.frontends.onnx.builder import Array, Builder, dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.graph.quant import QuantType
 
-__all__ = ["Builder", "Misfit", "NotExpressible", "SSAValue", "dtype_of", "element_of", "shape_of"]
+__all__ = [
+    "Array",
+    "Builder",
+    "Misfit",
+    "NotExpressible",
+    "SSAValue",
+    "dtype_of",
+    "element_of",
+    "shape_of",
+]
 
 
 def normalize_axis(axis: int, rank: int) -> int:

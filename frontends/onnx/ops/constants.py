@@ -44,7 +44,10 @@ def constant(
     floats = value_float if value_float is not None else value_floats
     if floats is not None:
         return b.constant(np.array(floats, np.float32))
-    return b.constant(np.array(value_int if value_int is not None else value_ints, np.int64))
+    whole = value_int if value_int is not None else value_ints
+    if whole is None:
+        raise Misfit("a constant without a value")
+    return b.constant(np.array(whole, np.int64))
 
 
 @op("ConstantOfShape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from npu_dialect import graph
 from npu_dialect.frontends.onnx.ops import common
@@ -42,6 +43,20 @@ class Windows:
         if min(room) < 0:
             raise Misfit(f"windows of {list(self.extents)} over {list(size)}")
         return tuple(r // s + 1 for r, s in zip(room, self.strides, strict=True))
+
+    def by_axis(self) -> tuple[tuple[int, ...], ...]:
+        """Kernel, strides, dilations, and padding before and after."""
+        return self.kernel, self.strides, self.dilations, self.low, self.high
+
+    def part(self, first: int, end: int) -> Windows:
+        """The same over some of the dimensions."""
+        return Windows(*(values[first:end] for values in self.by_axis()))
+
+    def turned(self) -> Windows:
+        """The same for an image of one column, if this is for a sequence."""
+        size, step, none = (1,), (1,), (0,)
+        k, s, d, low, high = self.by_axis()
+        return Windows((*k, *size), (*s, *step), (*d, *step), (*low, *none), (*high, *none))
 
     def image(self) -> Windows:
         """The same for an image, if this is for a sequence: a row dimension of 1 is added."""
@@ -114,7 +129,7 @@ def conv(
     pads: Ints,
     strides: Ints,
 ) -> SSAValue:
-    """A convolution in one or two spatial dimensions, grouped or not."""
+    """A convolution in one to three spatial dimensions, grouped or not."""
     taps = check_kernel(w, kernel_shape)
     found = windows(shape_of(x)[2:], taps, strides, dilations, pads, auto_pad)
     return convolve(b, x, w, bias, found, group)
@@ -132,6 +147,8 @@ def convolve(
     b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, found: Windows, group: int
 ) -> SSAValue:
     """`conv2d` on NC... data and OI... weights, with the result NC... again."""
+    if len(found.kernel) == 3:
+        return _convolve_volume(b, x, w, bias, found, group)
     return common.from_image(b, conv_image(b, x, w, bias, found, group), len(shape_of(x)))
 
 
@@ -140,8 +157,7 @@ def conv_image(
 ) -> SSAValue:
     """`conv2d` on NC... data and OI... weights; the result is N H W C."""
     found.counts(shape_of(x)[2:])
-    if shape_of(x)[1] != shape_of(w)[1] * group or shape_of(w)[0] % group:
-        raise Misfit(f"data {list(shape_of(x))} and weights {list(shape_of(w))} in {group} groups")
+    _check_groups(x, w, group)
     image = found.image()
     y = graph.Conv2DOp(
         common.as_image(b, x),
@@ -153,6 +169,33 @@ def conv_image(
         groups=group,
     )
     return b.emit(y)
+
+
+def _convolve_volume(
+    b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, found: Windows, group: int
+) -> SSAValue:
+    """One convolution of planes, whose channels are those of all planes that a window touches."""
+    deep = found.part(0, 1)
+    x = common.pad(b, x, (0, 0, *deep.low, 0, 0), (0, 0, *deep.high, 0, 0))
+    n, c, _, *size = shape_of(x)
+    o, i, taps, *kernel = shape_of(w)
+    _check_groups(x, w, group)
+    depth = found.counts([shape_of(x)[2] - sum(deep.low + deep.high), *size])[0]
+    steps = [k * deep.dilations[0] for k in range(taps)]
+    parts = [common.along(b, x, 2, k, depth, deep.strides[0]) for k in steps]
+    rows = [common.reshape(b, p, (n * group, c // group * depth * prod(size))) for p in parts]
+    x = common.reshape(b, common.concat(b, rows, 1), (n, taps * c, depth, prod(size)))
+    x = common.reshape(b, common.transpose(b, x, (0, 2, 1, 3)), (n * depth, taps * c, *size))
+    w = common.reshape(b, common.transpose(b, w, (0, 2, 1, 3, 4)), (o, taps * i, *kernel))
+    y = convolve(b, x, w, bias, found.part(1, 3), group)
+    size = shape_of(y)[2:]
+    y = common.transpose(b, common.reshape(b, y, (n, depth, o, prod(size))), (0, 2, 1, 3))
+    return common.reshape(b, y, (n, o, depth, *size))
+
+
+def _check_groups(x: SSAValue, w: SSAValue, group: int) -> None:
+    if group < 1 or shape_of(x)[1] != shape_of(w)[1] * group or shape_of(w)[0] % group:
+        raise Misfit(f"data {list(shape_of(x))} and weights {list(shape_of(w))} in {group} groups")
 
 
 def kernel_image(b: Builder, w: SSAValue) -> SSAValue:
@@ -219,9 +262,9 @@ def _spread(b: Builder, x: SSAValue, strides: Sequence[int]) -> SSAValue:
     if all(stride == 1 for stride in strides):
         return x
     n, c, *size = shape_of(x)
-    x = common.reshape(b, x, (n, c, *(d for s in size for d in (s, 1))))
-    gaps = [0, 0, *(d for s in strides for d in (0, s - 1))]
-    x = common.pad(b, x, [0] * len(gaps), gaps)
+    apart = [n * c, *(d for s in size for d in (s, 1))]
+    gaps = [0, *(d for s in strides for d in (0, s - 1))]
+    x = common.pad(b, common.reshape(b, x, apart), [0] * len(gaps), gaps)
     full = [s * stride for s, stride in zip(size, strides, strict=True)]
     x = common.reshape(b, x, (n, c, *full))
     kept = [s - stride + 1 for s, stride in zip(full, strides, strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from npu_dialect import graph
+from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
@@ -129,8 +129,36 @@ def power(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     if exponent is not None and exponent.ndim == 0 and exponent.item() in (1, 2, 3):
         return reduce(lambda p, q: common.mul(b, p, q), [x] * int(exponent))
     if not dtype_of(x).is_float:
-        raise NotExpressible("a power of integers")
+        return _integer_power(b, x, y)
     return b.emit(graph.PowOp(x, common.cast(b, y, dtype_of(x))))
+
+
+def _integer_power(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """Exactly where `y` is whole, wrapping; else the power of floats, rounded to zero."""
+    whole = _whole_power(b, x, common.cast(b, y, dtype_of(x)))
+    if not dtype_of(y).is_float:
+        return whole
+    real = common.cast(b, y, dtypes.f32)
+    power = b.emit(graph.PowOp(common.cast(b, x, dtypes.f32), real))
+    is_whole = b.emit(graph.EqOp(real, b.emit(graph.FloorOp(real))))
+    return common.where(b, is_whole, whole, common.cast(b, power, dtype_of(x)))
+
+
+def _whole_power(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """By repeated squares. Powers from 64 on, which wrap, are only right of 0, 1 and -1."""
+    zero, one = b.scalar(0, x), b.scalar(1, x)
+    size = b.emit(graph.AbsOp(y))
+    odd = b.emit(graph.AndOp(size, one))
+    large = b.emit(graph.GeOp(size, b.scalar(64, x)))
+    left = common.where(b, large, common.add(b, odd, b.scalar(62, x)), size)
+    result, square = one, x
+    for bit in range(6):
+        hit = b.emit(graph.NeOp(b.emit(graph.AndOp(left, b.scalar(1 << bit, x))), zero))
+        result = common.where(b, hit, common.mul(b, result, square), result)
+        square = common.mul(b, square, square)
+    is_unit = b.emit(graph.EqOp(b.emit(graph.AbsOp(x)), one))
+    small = common.where(b, is_unit, result, zero)
+    return common.where(b, b.emit(graph.LtOp(y, zero)), small, result)
 
 
 @op("Pow", since=1)

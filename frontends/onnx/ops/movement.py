@@ -142,10 +142,15 @@ def pad(
     mode: str,
 ) -> SSAValue:
     """Pads and value as inputs."""
-    known = b.known(value, "the padding value").reshape(-1).tolist() if value is not None else []
-    fill = known[0] if known else 0
-    places = b.ints(axes, "axes") if axes is not None else None
-    return _pad(b, x, mode, b.ints(pads, "pads"), fill, places)
+    known = b.array(value)
+    fill = 0 if known is None else known.reshape(-1)[0].item() if known.size else 0
+    places, sizes = b.ints(axes, "axes") if axes is not None else None, b.ints(pads, "pads")
+    y = _pad(b, x, mode, sizes, fill, places)
+    if value is None or known is not None or mode != "constant":
+        return y
+    b.reserve(*shape_of(y), itemsize=1)
+    inside = b.constant(np.ones(shape_of(x), np.bool_))
+    return common.where(b, _pad(b, inside, mode, sizes, 0, places), y, common.reshape(b, value, ()))
 
 
 def _pad(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -21,6 +22,11 @@ from npu_dialect.frontends.onnx.ops.common import (
 )
 from npu_dialect.frontends.onnx.ops.convolution import Ints, Windows, windows
 from npu_dialect.frontends.onnx.registry import op
+
+Pool = Callable[..., graph.GraphOp]
+Ints64 = NDArray[np.int64]
+
+_padded_mean = partial(graph.AvgPool2DOp, count_include_pad=True)
 
 MAX_TAPS = 64
 """Windows larger than this are not worked out tap by tap."""
@@ -69,21 +75,35 @@ def max_pool(
     found.counts(shape_of(x)[2:])
     if b.wants(1):
         return _max_of_taps(b, x, found, storage_order)
-    if len(kernel_shape) > 2:
-        return _max_of_taps(b, x, found, None)[:1]
-    found = found.image()
-    y = graph.MaxPool2DOp(
-        common.as_image(b, x),
-        kernel=found.kernel,
-        strides=found.strides,
-        pads=found.pads,
-        dilations=found.dilations,
-    )
-    return common.from_image(b, b.emit(y), len(shape_of(x)))
+    return _pooled(b, graph.MaxPool2DOp, x, found)
 
 
-def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int | None) -> list[SSAValue]:
-    """The same in any number of dimensions, tap by tap; with positions unless `order` is None.
+def _pooled(b: Builder, operation: Pool, x: SSAValue, w: Windows) -> SSAValue:
+    """A pooling in one to three spatial dimensions; in three those of a plane go first.
+
+    What is pooled of a plane, all channels in a row, is a column of an image of one column.
+    """
+    rank = len(shape_of(x))
+    if rank < 5:
+        return common.from_image(b, _pool(b, operation, common.as_image(b, x), w.image()), rank)
+    if rank > 5:
+        raise NotExpressible(f"{rank - 2} spatial dimensions")
+    n, c, d, *size = shape_of(x)
+    planes = common.reshape(b, common.channels_last(b, x), (n * d, *size, c))
+    y = _pool(b, operation, planes, w.part(1, 3))
+    size = shape_of(y)[1:3]
+    column = common.reshape(b, y, (n, d, 1, prod(size) * c))
+    y = _pool(b, operation, column, w.part(0, 1).turned())
+    return common.channels_first(b, common.reshape(b, y, (n, shape_of(y)[1], *size, c)))
+
+
+def _pool(b: Builder, operation: Pool, x: SSAValue, w: Windows) -> SSAValue:
+    pool = operation(x, kernel=w.kernel, strides=w.strides, pads=w.pads, dilations=w.dilations)
+    return b.emit(pool)
+
+
+def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int) -> list[SSAValue]:
+    """The same in any number of dimensions, tap by tap, and the positions.
 
     A position counts the elements of the whole tensor, row by row (0) or column by column (1).
     """
@@ -94,7 +114,7 @@ def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int | None) -> list
     lowest = -np.inf if dtype.is_float else dtype.low
     low, high = (0, 0, *w.low), (0, 0, *w.high)
     padded = common.pad(b, x, low, high, lowest)
-    places = _positions(shape, low, high, order or 0)
+    places = _positions(shape, low, high, order)
     size = [*shape[:2], *w.counts(shape[2:])]
     steps = (1, 1, *w.strides)
     best: SSAValue | None = None
@@ -106,8 +126,7 @@ def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int | None) -> list
         if best is None or where is None:
             best, where = value, place
             continue
-        if order is not None:
-            where = common.where(b, b.emit(graph.GtOp(value, best)), place, where)
+        where = common.where(b, b.emit(graph.GtOp(value, best)), place, where)
         best = b.emit(graph.MaxOp(best, value))
     assert best is not None and where is not None
     return [best, common.cast(b, where, dtypes.i64)]
@@ -152,6 +171,8 @@ def average(
         high = tuple(p - q for p, q in zip(full.high, found.high, strict=True))
         full = replace(full, low=(0,) * len(high), high=high)
         count_include_pad = 0
+    if len(full.kernel) == 3:
+        return _average_volume(b, x, full, count_include_pad)
     image = full.image()
     y = graph.AvgPool2DOp(
         common.as_image(b, x),
@@ -162,6 +183,67 @@ def average(
         count_include_pad=bool(count_include_pad),
     )
     return common.from_image(b, b.emit(y), len(shape_of(x)))
+
+
+def _average_volume(b: Builder, x: SSAValue, w: Windows, count_include_pad: int) -> SSAValue:
+    """Means of means, of which padding takes part; then without it, by how many elements count."""
+    mean = _pooled(b, _padded_mean, x, w)
+    counts = [_counts(n, *how) for n, *how in zip(shape_of(x)[2:], *w.by_axis(), strict=True)]
+    if count_include_pad or all((c == k).all() for c, k in zip(counts, w.kernel, strict=True)):
+        return mean
+    inside = np.einsum("i,j,k->ijk", *counts)
+    factor = np.float32(prod(w.kernel)) / np.maximum(inside, 1).astype(np.float32)
+    return common.mul(b, mean, b.constant(factor))
+
+
+def _counts(size: int, kernel: int, stride: int, dilation: int, low: int, high: int) -> Ints64:
+    """How many elements of each window along one dimension are not padding."""
+    inside = np.pad(np.ones(size, np.int64), (low, high))
+    count = (len(inside) - (kernel - 1) * dilation - 1) // stride + 1
+    taps = np.arange(count)[:, None] * stride + np.arange(kernel) * dilation
+    return inside[taps].sum(1)
+
+
+@op("LpPool", since=1)
+def lp_pool(
+    b: Builder,
+    x: SSAValue,
+    *,
+    auto_pad: str,
+    ceil_mode: int = 0,
+    dilations: Ints = None,
+    kernel_shape: Sequence[int],
+    p: float,
+    pads: Ints,
+    strides: Ints,
+) -> SSAValue:
+    """(sum of |x|^p)^(1/p) of each window: of the mean, padding included, and the window's size."""
+    found = pooling_windows(x, kernel_shape, strides, dilations, pads, auto_pad)
+    found = ceiled(found, shape_of(x)[2:], ceil_mode)
+    mean = _pooled(b, _padded_mean, _power(b, x, p), found)
+    return _root(b, common.scaled(b, mean, prod(found.kernel)), p)
+
+
+@op("GlobalLpPool", since=1)
+def global_lp_pool(b: Builder, x: SSAValue, *, p: float) -> SSAValue:
+    """(sum of |x|^p)^(1/p) over all positions."""
+    axes = range(2, len(shape_of(x)))
+    return _root(b, common.reduce(b, graph.ReduceSumOp, _power(b, x, p), axes, 1), p)
+
+
+def _power(b: Builder, x: SSAValue, p: float) -> SSAValue:
+    """|x|^p"""
+    if p == 2:
+        return common.mul(b, x, x)
+    size = b.emit(graph.AbsOp(x))
+    return size if p == 1 else b.emit(graph.PowOp(size, b.scalar(p, x)))
+
+
+def _root(b: Builder, x: SSAValue, p: float) -> SSAValue:
+    """x^(1/p)"""
+    if p == 2:
+        return b.emit(graph.SqrtOp(x))
+    return x if p == 1 else b.emit(graph.PowOp(x, b.scalar(1 / p, x)))
 
 
 @op("GlobalAveragePool")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from npu_dialect import dtypes, graph
-from npu_dialect.frontends.onnx.ops import common
+from npu_dialect.frontends.onnx.ops import common, unbound
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
     NotExpressible,
@@ -60,6 +60,10 @@ def result_type(b: Builder, scale: SSAValue, zero: SSAValue) -> QuantType:
     return quant_type(b, dtype_of(zero), scale, zero, 0, 0)
 
 
+def _is_known(b: Builder, x: SSAValue | None) -> bool:
+    return x is None or b.array(x) is not None
+
+
 @op("QLinearConv", storage=True)
 def qlinear_conv(
     b: Builder,
@@ -84,6 +88,11 @@ def qlinear_conv(
     found = windows(
         shape_of(x)[2:], check_kernel(w, kernel_shape), strides, dilations, pads, auto_pad
     )
+    if not all(_is_known(b, v) for v in (x_scale, x_zero, w_scale, w_zero, y_scale, y_zero)):
+        sums = unbound.convolution(b, (x, x_zero), (w, w_zero), found, group)
+        sums = common.add(b, sums, bias) if bias is not None else sums
+        y = unbound.rescaled(b, sums, (x_scale, w_scale, y_scale), y_zero)
+        return common.from_image(b, y, len(shape_of(x)))
     result = result_type(b, y_scale, y_zero)
     x, w = typed(b, x, x_scale, x_zero), typed(b, w, w_scale, w_zero)
     sums = conv_image(b, x, w, bias, found, group)
@@ -103,6 +112,10 @@ def qlinear_matmul(
     z_zero: SSAValue,
 ) -> SSAValue:
     """An integer matrix product, rescaled."""
+    if not all(_is_known(b, v) for v in (x_scale, x_zero, y_scale, y_zero, z_scale, z_zero)):
+        sums = unbound.product(b, (x, x_zero), (y, y_zero))
+        scales = unbound.as_rows(b, x_scale), y_scale, unbound.as_rows(b, z_scale)
+        return unbound.rescaled(b, sums, scales, z_zero)
     result = result_type(b, z_scale, z_zero)
     x = typed(b, x, x_scale, x_zero)
     y = typed(b, y, y_scale, y_zero, axis=-1)
@@ -130,6 +143,9 @@ def conv_integer(
     found = windows(
         shape_of(x)[2:], check_kernel(w, kernel_shape), strides, dilations, pads, auto_pad
     )
+    if not _is_known(b, x_zero) or not _is_known(b, w_zero):
+        sums = unbound.convolution(b, (x, x_zero), (w, w_zero), found, group)
+        return common.from_image(b, sums, len(shape_of(x)))
     x, w = unscaled(b, x, x_zero, 0), unscaled(b, w, w_zero, 0)
     return common.from_image(b, conv_image(b, x, w, None, found, group), len(shape_of(x)))
 
@@ -143,6 +159,8 @@ def matmul_integer(
     y_zero: SSAValue | None = None,
 ) -> SSAValue:
     """An integer matrix product: i32 sums."""
+    if not _is_known(b, x_zero) or not _is_known(b, y_zero):
+        return unbound.product(b, (x, x_zero), (y, y_zero))
     x, y = unscaled(b, x, x_zero, -2), unscaled(b, y, y_zero, -1)
     return product(b, x, y)
 

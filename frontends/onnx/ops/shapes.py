@@ -11,7 +11,6 @@ from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
     Misfit,
-    NotExpressible,
     SSAValue,
     shape_of,
 )
@@ -100,14 +99,29 @@ def expand(b: Builder, x: SSAValue, shape: SSAValue) -> SSAValue:
 
 @op("Tile", storage=True)
 def tile(b: Builder, x: SSAValue, repeats: SSAValue) -> SSAValue:
-    """A dimension of size n becomes r x n by a broadcast, then one of r * n."""
+    """A dimension of size n becomes r x n by a broadcast, then one of r * n; at most two at once,
+    since a copy counts five dimensions."""
     times, shape = b.ints(repeats, "repeats"), shape_of(x)
     if len(times) != len(shape) or min(times, default=0) < 0:
         raise Misfit(f"repeats {list(times)} of {list(shape)}")
-    apart = common.reshape(b, x, [d for n in shape for d in (1, n)])
-    pairs = [d for r, n in zip(times, shape, strict=True) for d in (r, n)]
-    full = [r * n for r, n in zip(times, shape, strict=True)]
-    return common.reshape(b, common.broadcast(b, apart, pairs), full)
+    repeated = [k for k, r in enumerate(times) if r != 1]
+    for first, *second in reversed([repeated[k : k + 2] for k in range(0, len(repeated), 2)]):
+        x = _tiled(b, x, times, first, second[0] if second else len(shape))
+    return x
+
+
+def _tiled(b: Builder, x: SSAValue, times: Sequence[int], first: int, second: int) -> SSAValue:
+    """Repeated along two dimensions, the second of which may be past the end."""
+    shape = list(shape_of(x))
+    parts = [prod(shape[:first]), prod(shape[first:second]), prod(shape[second:])]
+    factors = [times[k] for k in (first, second) if k < len(shape)]
+    apart, pairs = [parts[0]], [parts[0]]
+    for factor, part in zip(factors, parts[1:], strict=False):
+        apart += [1, part]
+        pairs += [factor, part]
+    for k, factor in zip((first, second), factors, strict=False):
+        shape[k] *= factor
+    return common.reshape(b, common.broadcast(b, common.reshape(b, x, apart), pairs), shape)
 
 
 @op("Shape", storage=True)
@@ -124,9 +138,11 @@ def size(b: Builder, x: SSAValue) -> SSAValue:
 
 @op("DepthToSpace", storage=True)
 def depth_to_space(b: Builder, x: SSAValue, *, blocksize: int, mode: str = "DCR") -> SSAValue:
-    """Channels into blocks of pixels."""
+    """Channels into blocks of pixels; of several images in two steps, each of five dimensions."""
     n, c, h, w = _image(x, blocksize)
     s, depth = blocksize, c // (blocksize * blocksize)
+    if n != 1:
+        return _blocks(b, x, s, mode)
     if mode == "DCR":
         split, order = (n, s, s, depth, h, w), (0, 3, 4, 1, 5, 2)
     else:
@@ -135,14 +151,37 @@ def depth_to_space(b: Builder, x: SSAValue, *, blocksize: int, mode: str = "DCR"
     return common.reshape(b, x, (n, depth, h * s, w * s))
 
 
+def _blocks(b: Builder, x: SSAValue, s: int, mode: str) -> SSAValue:
+    n, c, h, w = shape_of(x)
+    depth = c // (s * s)
+    if mode == "DCR":
+        x = common.reshape(b, x, (n, s * s, depth, h, w))
+        x = common.transpose(b, x, (0, 2, 3, 1, 4))
+    else:
+        x = common.reshape(b, x, (n * depth, s * s, h, w))
+        x = common.transpose(b, x, (0, 2, 1, 3))
+    x = common.reshape(b, x, (n * depth * h, s, s, w))
+    return common.reshape(b, common.transpose(b, x, (0, 1, 3, 2)), (n, depth, h * s, w * s))
+
+
 @op("SpaceToDepth", storage=True)
 def space_to_depth(b: Builder, x: SSAValue, *, blocksize: int, mode: str = "DCR") -> SSAValue:
-    """Blocks of pixels into channels."""
+    """Blocks of pixels into channels; of several images in two steps, each of five dimensions."""
     n, c, h, w = _image(x, blocksize)
-    s = blocksize
-    split = common.reshape(b, x, (n, c, h // s, s, w // s, s))
-    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
-    return common.reshape(b, common.transpose(b, split, order), (n, c * s * s, h // s, w // s))
+    s, rows, columns = blocksize, h // blocksize, w // blocksize
+    if n == 1:
+        order = (2, 4, 0, 1, 3) if mode == "DCR" else (0, 2, 4, 1, 3)
+        split = common.reshape(b, x, (c, rows, s, columns, s))
+        return common.reshape(b, common.transpose(b, split, order), (1, c * s * s, rows, columns))
+    split = common.reshape(b, x, (n * c * rows, s, columns, s))
+    blocks = common.transpose(b, split, (0, 1, 3, 2))
+    if mode == "DCR":
+        blocks = common.reshape(b, blocks, (n, c, rows, s * s, columns))
+        blocks = common.transpose(b, blocks, (0, 3, 1, 2, 4))
+    else:
+        blocks = common.reshape(b, blocks, (n * c, rows, s * s, columns))
+        blocks = common.transpose(b, blocks, (0, 2, 1, 3))
+    return common.reshape(b, blocks, (n, c * s * s, rows, columns))
 
 
 def _image(x: SSAValue, blocksize: int) -> tuple[int, int, int, int]:
@@ -150,71 +189,3 @@ def _image(x: SSAValue, blocksize: int) -> tuple[int, int, int, int]:
         raise Misfit(f"blocks of {blocksize} in a tensor of rank {len(shape_of(x))}")
     n, c, h, w = shape_of(x)
     return n, c, h, w
-
-
-@op("Resize", since=11, storage=True)
-def resize(
-    b: Builder,
-    x: SSAValue,
-    roi: SSAValue | None = None,
-    scales: SSAValue | None = None,
-    sizes: SSAValue | None = None,
-    *,
-    mode: str,
-    nearest_mode: str,
-    coordinate_transformation_mode: str,
-    antialias: int = 0,
-    axes: Sequence[int] | None = None,
-    cubic_coeff_a: float,
-    exclude_outside: int,
-    extrapolation_value: float,
-    keep_aspect_ratio_policy: str = "stretch",
-) -> SSAValue:
-    """Nearest neighbour by whole factors, for which the other attributes mean nothing: repeats."""
-    del roi, antialias, cubic_coeff_a, exclude_outside, extrapolation_value
-    if axes is not None or keep_aspect_ratio_policy != "stretch":
-        raise NotExpressible("Resize of some axes, or to an aspect ratio")
-    factors = _factors(b, x, scales, sizes)
-    exact = coordinate_transformation_mode == "asymmetric" and nearest_mode == "floor"
-    middle = coordinate_transformation_mode in ("half_pixel", "pytorch_half_pixel")
-    if mode != "nearest" or not (exact or (middle and nearest_mode.startswith("round"))):
-        raise NotExpressible(f"Resize by {mode}, {coordinate_transformation_mode}")
-    return repeat(b, x, factors)
-
-
-@op("Resize", "Upsample", since=9, storage=True)
-def resize_10(b: Builder, x: SSAValue, scales: SSAValue, *, mode: str) -> SSAValue:
-    """Scales as an input; the coordinates are asymmetric, rounded down."""
-    if mode != "nearest":
-        raise NotExpressible(f"Resize by {mode}")
-    return repeat(b, x, _factors(b, x, scales, None))
-
-
-@op("Upsample", storage=True)
-def upsample_7(b: Builder, x: SSAValue, *, mode: str, scales: Sequence[float]) -> SSAValue:
-    """Scales as an attribute."""
-    return resize_10(b, x, b.constant(np.array(scales, np.float32)), mode=mode)
-
-
-def _factors(
-    b: Builder, x: SSAValue, scales: SSAValue | None, sizes: SSAValue | None
-) -> tuple[int, ...]:
-    shape = shape_of(x)
-    if scales is not None and shape_of(scales) != (0,):
-        found = [float(s) for s in b.known(scales, "scales").reshape(-1)]
-    elif sizes is not None:
-        found = [s / max(n, 1) for s, n in zip(b.ints(sizes, "sizes"), shape, strict=False)]
-    else:
-        found = []
-    if len(found) != len(shape) or any(f < 1 or f % 1 != 0 for f in found):
-        raise NotExpressible(f"Resize by the factors {found}")
-    return tuple(int(f) for f in found)
-
-
-def repeat(b: Builder, x: SSAValue, factors: Sequence[int]) -> SSAValue:
-    """Each element `factors[k]` times along dimension k."""
-    shape = shape_of(x)
-    x = common.reshape(b, x, [d for n in shape for d in (n, 1)])
-    pairs = [d for n, f in zip(shape, factors, strict=True) for d in (n, f)]
-    full = [n * f for n, f in zip(shape, factors, strict=True)]
-    return common.reshape(b, common.broadcast(b, x, pairs), full)

@@ -1,0 +1,40 @@
+"""PyTorch programs to the graph dialect; torch is imported when a function here is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+
+def load(program: Any) -> ModuleOp:
+    """The graph-level module of a `torch.export.ExportedProgram`.
+
+    Raises CompileError for what cannot be imported: the operator, the path of the module that calls
+    it, the line of the user's code, and what would work.
+    """
+    from npu_dialect.frontends.torch import importer
+
+    return importer.load(program)
+
+
+def load_file(path: Path) -> ModuleOp:
+    """The module of a `.pt2` file that `torch.export.save` wrote."""
+    from npu_dialect.frontends.torch import capture
+
+    return load(capture.read(path))
+
+
+def load_module(
+    module: Any, example_inputs: Sequence[Any], example_kwargs: Mapping[str, Any] | None = None
+) -> ModuleOp:
+    """The module of an `nn.Module`, captured with example inputs.
+
+    How it was captured, `non-strict` or `strict`, is the attribute `npu.capture`, and a remark.
+    """
+    from npu_dialect.frontends.torch import capture
+
+    return capture.load(module, tuple(example_inputs), dict(example_kwargs or {}))

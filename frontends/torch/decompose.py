@@ -1,0 +1,34 @@
+"""Which operators of an exported program are taken apart before the import.
+
+Torch's own table turns an attention into a safe softmax and a recurrent layer into its steps. Here
+an operator that has an importer stays whole; torch decomposes the others. An importer that cannot
+say one of its calls (`NotExpressible`) gives the operator back to torch, see `importer.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from functools import cache
+from typing import Any
+
+from npu_dialect.frontends.torch.package import quiet, torch
+from npu_dialect.frontends.torch.registry import TABLE
+
+
+def decompose(program: Any, given_back: Set[str] = frozenset()) -> Any:
+    """The program in operators of the table, and core ATen; without mutation."""
+    kept = TABLE.keys() - given_back
+    table = {op: steps for op, steps in _steps().items() if str(op) not in kept}
+    with quiet():
+        return program.run_decompositions(table)
+
+
+def can_decompose(name: str) -> bool:
+    """Whether torch has steps for the operator."""
+    return any(str(operator) == name for operator in _steps())
+
+
+@cache
+def _steps() -> dict[Any, Any]:
+    """Torch's own decompositions, by operator."""
+    return dict(torch().export.default_decompositions().materialize())

@@ -1,0 +1,170 @@
+"""Normalizations and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from npu_dialect import dtypes, graph
+from npu_dialect.frontends.torch.ops import common
+from npu_dialect.frontends.torch.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.torch.registry import op
+
+
+def _or_ones(b: Builder, x: SSAValue | None, shape: Sequence[int], value: float = 1) -> SSAValue:
+    return x if x is not None else b.constant(np.full(tuple(shape), value, np.float32))
+
+
+@op("_native_batch_norm_legit_no_training")
+def batch_norm(
+    b: Builder,
+    input: SSAValue,
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    running_mean: SSAValue,
+    running_var: SSAValue,
+    momentum: float,
+    eps: float,
+) -> list[SSAValue | None]:
+    """(x - mean) / sqrt(variance + eps) * weight + bias, per channel."""
+    channels = shape_of(input)[1:2]
+    weight, bias = _or_ones(b, weight, channels), _or_ones(b, bias, channels, 0)
+    made = graph.BatchNormOp(input, weight, bias, running_mean, running_var, axis=1, epsilon=eps)
+    return [b.emit(made), None, None]
+
+
+@op("layer_norm")
+def layer_norm(
+    b: Builder,
+    input: SSAValue,
+    normalized_shape: Sequence[int],
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    eps: float,
+    cudnn_enable: bool,
+) -> SSAValue:
+    """Over the last dimensions."""
+    weight = _or_ones(b, weight, normalized_shape)
+    bias = _or_ones(b, bias, normalized_shape, 0)
+    axis = len(shape_of(input)) - len(normalized_shape)
+    return b.emit(graph.LayerNormOp(input, weight, bias, axis=axis, epsilon=eps))
+
+
+@op("native_layer_norm")
+def native_layer_norm(
+    b: Builder,
+    input: SSAValue,
+    normalized_shape: Sequence[int],
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    eps: float,
+) -> list[SSAValue | None]:
+    """The same, without its statistics."""
+    return [layer_norm(b, input, normalized_shape, weight, bias, eps, False), None, None]
+
+
+@op("group_norm")
+def group_norm(
+    b: Builder,
+    input: SSAValue,
+    num_groups: int,
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    eps: float,
+    cudnn_enabled: bool,
+) -> SSAValue:
+    """A layer normalization of each group of channels, then a factor and an offset per channel."""
+    shape = shape_of(input)
+    inner = prod(shape[1:]) // num_groups
+    flat = common.reshape(b, input, (shape[0], num_groups, inner))
+    ones, zeros = _or_ones(b, None, (inner,)), _or_ones(b, None, (inner,), 0)
+    normal = b.emit(graph.LayerNormOp(flat, ones, zeros, axis=2, epsilon=eps))
+    return _per_channel(b, common.reshape(b, normal, shape), weight, bias)
+
+
+def _per_channel(
+    b: Builder, x: SSAValue, weight: SSAValue | None, bias: SSAValue | None
+) -> SSAValue:
+    ones = [1] * (len(shape_of(x)) - 2)
+    if weight is not None:
+        x = common.mul(b, x, common.reshape(b, weight, (*shape_of(weight), *ones)))
+    if bias is not None:
+        x = common.add(b, x, common.reshape(b, bias, (*shape_of(bias), *ones)))
+    return x
+
+
+@op("native_group_norm")
+def native_group_norm(
+    b: Builder,
+    input: SSAValue,
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    N: int,  # noqa: N803
+    C: int,  # noqa: N803
+    HxW: int,  # noqa: N803
+    group: int,
+    eps: float,
+) -> list[SSAValue | None]:
+    """The same, without its statistics."""
+    return [group_norm(b, input, group, weight, bias, eps, False), None, None]
+
+
+@op("instance_norm")
+def instance_norm(
+    b: Builder,
+    input: SSAValue,
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    running_mean: SSAValue | None,
+    running_var: SSAValue | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> SSAValue:
+    """A group normalization with as many groups as channels."""
+    if not use_input_stats:
+        raise NotExpressible("instance_norm with running statistics")
+    return group_norm(b, input, shape_of(input)[1], weight, bias, eps, False)
+
+
+@op("rms_norm")
+def rms_norm(
+    b: Builder,
+    input: SSAValue,
+    normalized_shape: Sequence[int],
+    weight: SSAValue | None,
+    eps: float | None,
+) -> SSAValue:
+    """x / sqrt(mean of x * x + eps) * weight"""
+    rank = len(shape_of(input))
+    axes = tuple(range(rank - len(normalized_shape), rank))
+    square = b.emit(graph.ReduceMeanOp(common.mul(b, input, input), axes))
+    epsilon = float(np.finfo(np.float32).eps) if eps is None else eps
+    root = b.emit(graph.RsqrtOp(common.add(b, square, b.scalar(epsilon, square))))
+    normal = common.mul(b, input, root)
+    return normal if weight is None else common.mul(b, normal, weight)
+
+
+@op("_softmax")
+def softmax(b: Builder, self: SSAValue, dim: int, half_to_float: bool) -> SSAValue:
+    """Along one dimension."""
+    return _along(b, graph.SoftmaxOp, self, dim)
+
+
+@op("_log_softmax")
+def log_softmax(b: Builder, self: SSAValue, dim: int, half_to_float: bool) -> SSAValue:
+    """Along one dimension."""
+    return _along(b, graph.LogSoftmaxOp, self, dim)
+
+
+def _along(
+    b: Builder, operation: type[graph.SoftmaxOp | graph.LogSoftmaxOp], x: SSAValue, dim: int
+) -> SSAValue:
+    x = common.cast(b, x, dtypes.f32)
+    shape = shape_of(x)
+    if not shape:
+        return common.reshape(b, _along(b, operation, common.reshape(b, x, (1,)), 0), ())
+    return b.emit(operation(x, axis=common.normalize_axis(dim, len(shape))))

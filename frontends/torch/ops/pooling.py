@@ -1,0 +1,162 @@
+"""Pooling over windows, and to a given size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from npu_dialect import graph
+from npu_dialect.frontends.torch.ops import common
+from npu_dialect.frontends.torch.ops.common import (
+    Builder,
+    NotExpressible,
+    SSAValue,
+    Windows,
+    shape_of,
+)
+from npu_dialect.frontends.torch.ops.contraction import spread
+from npu_dialect.frontends.torch.ops.resizing import along_axis
+from npu_dialect.frontends.torch.registry import op
+
+Ints = Sequence[int]
+
+
+def _batched(b: Builder, x: SSAValue, rank: int) -> SSAValue:
+    """With a batch dimension, which torch lets a caller leave out."""
+    shape = shape_of(x)
+    return common.reshape(b, x, (1, *shape)) if len(shape) == rank + 1 else x
+
+
+def _windows(
+    x: SSAValue, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> Windows:
+    size = shape_of(x)[2:]
+    rank = len(size)
+    pads = spread(padding, rank) * 2
+    strides = spread(stride or kernel, rank)
+    found = common.windows(
+        size, spread(kernel, rank), strides, spread(dilation, rank), pads, "NOTSET"
+    )
+    return common.ceiled(found, size, ceil_mode)
+
+
+@op("max_pool1d", "max_pool2d")
+def max_pool(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> SSAValue:
+    """The greatest value of each window."""
+    x = _batched(b, self, len(kernel_size) if len(kernel_size) > 1 else len(b.shape) - 1)
+    x = self if len(shape_of(self)) > 3 else x
+    found = _windows(x, kernel_size, stride, padding, dilation, ceil_mode).image()
+    y = graph.MaxPool2DOp(
+        common.as_image(b, x), kernel=found.kernel, strides=found.strides, pads=found.pads,
+        dilations=found.dilations,
+    )  # fmt: skip
+    return common.reshape(b, common.from_image(b, b.emit(y), len(shape_of(x))), b.shape)
+
+
+@op("max_pool2d_with_indices")
+def max_pool_with_indices(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> list[SSAValue | None]:
+    """The same, without the positions."""
+    return [max_pool(b, self, kernel_size, stride, padding, dilation, ceil_mode), None]
+
+
+@op("avg_pool1d")
+def avg_pool1d(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> SSAValue:
+    """The mean of each window of a sequence."""
+    return _average(b, self, 1, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+@op("avg_pool2d")
+def avg_pool2d(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> SSAValue:
+    """The mean of each window of an image."""
+    if divisor_override is not None:
+        raise NotExpressible("avg_pool2d with divisor_override")
+    return _average(b, self, 2, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def _average(
+    b: Builder,
+    x: SSAValue,
+    rank: int,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> SSAValue:
+    x = _batched(b, x, rank)
+    found = _windows(x, kernel, stride, padding, (1,), False)
+    y = common.average(b, x, found, int(ceil_mode), int(count_include_pad))
+    return common.reshape(b, y, b.shape)
+
+
+@op("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d")
+def adaptive_avg_pool(b: Builder, self: SSAValue, output_size: Sequence[int | None]) -> SSAValue:
+    """Over everything, over equal windows, or along each axis by a matrix of parts."""
+    rank = len(output_size)
+    x = _batched(b, self, rank)
+    size = shape_of(x)[2:]
+    outs = [n if n is not None else s for n, s in zip(output_size, size, strict=True)]
+    if all(n == 1 for n in outs):
+        y = common.reduce(b, graph.ReduceMeanOp, x, range(2, 2 + rank), 1)
+    elif all(s % n == 0 for s, n in zip(size, outs, strict=True)):
+        kernel = [s // n for s, n in zip(size, outs, strict=True)]
+        found = common.windows(size, kernel, kernel, None, None, "NOTSET")
+        y = common.average(b, x, found, 0, 0)
+    else:
+        y = x
+        for k, n in enumerate(outs):
+            y = along_axis(b, y, 2 + k, _parts(size[k], n))
+    return common.reshape(b, y, b.shape)
+
+
+def _parts(size: int, out: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """The means of `out` parts of `size` elements, which may overlap, as a matrix."""
+    matrix = np.zeros((out, size), np.float32)
+    for k in range(out):
+        start, end = k * size // out, -(-(k + 1) * size // out)
+        matrix[k, start:end] = 1 / (end - start)
+    return matrix
+
+
+@op("adaptive_max_pool2d")
+def adaptive_max_pool(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue | None]:
+    """Windows that do not overlap."""
+    size = shape_of(self)[-2:]
+    if any(s % n for s, n in zip(size, output_size, strict=True)):
+        raise NotExpressible(f"adaptive_max_pool2d of {list(size)} to {list(output_size)}")
+    kernel = [s // n for s, n in zip(size, output_size, strict=True)]
+    return [max_pool(b, self, kernel, kernel, (0, 0), (1, 1), False), None]

@@ -1,0 +1,171 @@
+"""Images of another size: along each axis a product with the matrix of weights, or repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npu_dialect import graph
+from npu_dialect.frontends.torch.ops import common
+from npu_dialect.frontends.torch.ops.common import Builder, SSAValue, shape_of
+from npu_dialect.frontends.torch.registry import op, register
+
+Matrix = NDArray[np.float32]
+Scale = float | None
+
+
+def along_axis(b: Builder, x: SSAValue, axis: int, matrix: Matrix) -> SSAValue:
+    """The product of [out, size] with the elements along one axis."""
+    rank = len(shape_of(x))
+    if axis == rank - 1:
+        return b.emit(graph.MatmulOp(x, b.constant(np.ascontiguousarray(matrix.T))))
+    order = [k for k in range(rank) if k != axis] + [axis]
+    last = common.transpose(b, x, order)
+    made = b.emit(graph.MatmulOp(last, b.constant(np.ascontiguousarray(matrix.T))))
+    return common.transpose(b, made, [int(k) for k in np.argsort(order)])
+
+
+def _ratio(size: int, out: int, scale: Scale, align: bool) -> float:
+    if align:
+        return (size - 1) / (out - 1) if out > 1 else 0.0
+    return 1 / scale if scale else size / out
+
+
+def nearest(size: int, out: int, scale: Scale, align: bool) -> Matrix:
+    """The element at or before each position."""
+    places = np.floor(np.arange(out) * np.float32(_ratio(size, out, scale, False))).astype(int)
+    return np.eye(size, dtype=np.float32)[np.minimum(places, size - 1)]
+
+
+def nearest_exact(size: int, out: int, scale: Scale, align: bool) -> Matrix:
+    """The element at the middle of each position."""
+    middle = (np.arange(out) + 0.5) * _ratio(size, out, scale, False)
+    return np.eye(size, dtype=np.float32)[np.minimum(np.floor(middle).astype(int), size - 1)]
+
+
+def _positions(size: int, out: int, scale: Scale, align: bool) -> NDArray[np.float64]:
+    ratio, steps = _ratio(size, out, scale, align), np.arange(out)
+    at = steps * ratio if align else (steps + 0.5) * ratio - 0.5
+    return at.astype(np.float64)
+
+
+def linear(size: int, out: int, scale: Scale, align: bool) -> Matrix:
+    """Between two neighbours."""
+    at = np.maximum(_positions(size, out, scale, align), 0)
+    low = np.minimum(np.floor(at).astype(int), size - 1)
+    part = (at - low)[:, None]
+    eye = np.eye(size)
+    return (eye[low] * (1 - part) + eye[np.minimum(low + 1, size - 1)] * part).astype(np.float32)
+
+
+def cubic(size: int, out: int, scale: Scale, align: bool, a: float = -0.75) -> Matrix:
+    """Among four neighbours (Keys, 1981, with torch's coefficient)."""
+    at = _positions(size, out, scale, align)
+    low = np.floor(at).astype(int)
+    matrix = np.zeros((out, size))
+    for tap in range(-1, 3):
+        d = np.abs(at - (low + tap))
+        near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+        far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+        places = np.clip(low + tap, 0, size - 1)
+        np.add.at(matrix, (np.arange(out), places), np.where(d <= 1, near, far))
+    return matrix.astype(np.float32)
+
+
+Weights = Callable[[int, int, Scale, bool], Matrix]
+
+
+def _resize(
+    b: Builder, x: SSAValue, weights: Weights, scales: Sequence[Scale], align: bool
+) -> SSAValue:
+    """From the last axis on; whole repeats of elements are a broadcast."""
+    for k in reversed(range(len(scales))):
+        size, out = shape_of(x)[2 + k], b.shape[2 + k]
+        if size == out:
+            continue
+        repeats = weights in (nearest, nearest_exact) and out % size == 0
+        x = (_repeat(b, x, 2 + k, out // size) if repeats
+             else along_axis(b, x, 2 + k, weights(size, out, scales[k], align)))  # fmt: skip
+    return x
+
+
+def _repeat(b: Builder, x: SSAValue, axis: int, factor: int) -> SSAValue:
+    before, size, after = shape_of(x)[:axis], shape_of(x)[axis], shape_of(x)[axis + 1 :]
+    apart = common.reshape(b, x, (*before, size, 1, *after))
+    wide = common.broadcast(b, apart, (*before, size, factor, *after))
+    return common.reshape(b, wide, (*before, size * factor, *after))
+
+
+def _register_nearest(name: str, weights: Weights) -> None:
+    def by_factors(
+        b: Builder, input: SSAValue, output_size: object, scale_factors: Sequence[float] | None
+    ) -> SSAValue:
+        scales = scale_factors or [None] * (len(b.shape) - 2)
+        return _resize(b, input, weights, scales, False)
+
+    def image(
+        b: Builder, self: SSAValue, output_size: object, scales_h: Scale, scales_w: Scale
+    ) -> SSAValue:
+        return _resize(b, self, weights, (scales_h, scales_w), False)
+
+    def sequence(b: Builder, self: SSAValue, output_size: object, scales: Scale) -> SSAValue:
+        return _resize(b, self, weights, (scales,), False)
+
+    register(by_factors, f"{name}2d.vec", f"{name}1d.vec")
+    register(image, f"{name}2d")
+    register(sequence, f"{name}1d")
+
+
+def _register_smooth(name: str, weights: Weights) -> None:
+    def by_factors(
+        b: Builder,
+        input: SSAValue,
+        output_size: object,
+        align_corners: bool,
+        scale_factors: Sequence[float] | None,
+    ) -> SSAValue:
+        scales = scale_factors or [None] * (len(b.shape) - 2)
+        return _resize(b, input, weights, scales, align_corners)
+
+    def image(
+        b: Builder,
+        self: SSAValue,
+        output_size: object,
+        align_corners: bool,
+        scales_h: Scale,
+        scales_w: Scale,
+    ) -> SSAValue:
+        return _resize(b, self, weights, (scales_h, scales_w), align_corners)
+
+    register(by_factors, f"{name}.vec")
+    if name != "upsample_linear1d":
+        register(image, name)
+
+
+_register_nearest("upsample_nearest", nearest)
+_register_nearest("_upsample_nearest_exact", nearest_exact)
+_register_smooth("upsample_bilinear2d", linear)
+_register_smooth("upsample_bicubic2d", cubic)
+_register_smooth("upsample_linear1d", linear)
+
+
+@op("pixel_shuffle")
+def pixel_shuffle(b: Builder, self: SSAValue, upscale_factor: int) -> SSAValue:
+    """Channels into blocks of pixels."""
+    *outer, c, h, w = shape_of(self)
+    s, rank = upscale_factor, len(outer)
+    x = common.reshape(b, self, (*outer, c // (s * s), s, s, h, w))
+    order = (*range(rank), rank, rank + 3, rank + 1, rank + 4, rank + 2)
+    return common.reshape(b, common.transpose(b, x, order), b.shape)
+
+
+@op("pixel_unshuffle")
+def pixel_unshuffle(b: Builder, self: SSAValue, downscale_factor: int) -> SSAValue:
+    """Blocks of pixels into channels."""
+    *outer, c, h, w = shape_of(self)
+    s, rank = downscale_factor, len(outer)
+    x = common.reshape(b, self, (*outer, c, h // s, s, w // s, s))
+    order = (*range(rank), rank, rank + 2, rank + 4, rank + 1, rank + 3)
+    return common.reshape(b, common.transpose(b, x, order), b.shape)
