@@ -26,7 +26,10 @@ def session(path: Path, *, optimize: bool) -> Any:
     """
     import onnxruntime
 
+    from npu_dialect.taps import EXACT_BYTES
+
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_BYTES)
     options.log_severity_level = 3
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -1,9 +1,10 @@
 """The models that the benchmarks run: built here, or found in a folder of ONNX files.
 
-MobileNetV2 and ResNet-18 have the layer shapes of torchvision's models. Their weights are random
-with a fixed seed, scaled so that values stay alive through all layers, and their batch
-normalizations hold statistics and factors of their own. Files are made once and kept in a cache
-whose folder depends on this file and on the packages that made them.
+MobileNetV2, ResNet-18 and ResNet-50 have the layer shapes of torchvision's models, MobileBERT those
+of the published encoder behind its embeddings. Their weights are random with a fixed seed, scaled
+so that values stay alive through all layers, and their normalizations hold statistics and factors
+of their own. Files are made once and kept in a cache whose folder depends on this file and on the
+packages that made them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Array = npt.NDArray[Any]
 
 SEED = 18
 IMAGE = (1, 3, 224, 224)
+EMBEDDINGS = (1, 128, 512)
+"""What enters MobileBERT's first block: sequences, tokens, features."""
 CALIBRATION_INPUTS = 4
 MAKERS = ("torch", "onnxscript", "onnx", "onnxruntime", "numpy")
 """The packages whose versions decide what a built model is, bit for bit."""
@@ -46,6 +49,15 @@ INVERTED_RESIDUALS = (
 RESNET18_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 """ResNet-18's stages of two blocks: channels, stride (He et al., 2015, table 1)."""
 
+RESNET50_STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
+"""ResNet-50's stages: channels inside a block, blocks, stride (He et al., 2015, table 1)."""
+
+MOBILEBERT_BLOCKS, MOBILEBERT_HEADS, MOBILEBERT_FFNS = 24, 4, 4
+MOBILEBERT_HIDDEN, MOBILEBERT_BOTTLENECK, MOBILEBERT_FFN = 512, 128, 512
+"""MobileBERT's encoder: features between blocks, inside a block, inside a feed-forward network
+(Sun et al., 2020, table 1).
+"""
+
 FP32_TARGET, INT8_TARGET = "mobile4k", "edge256"
 
 SHARED = (
@@ -55,6 +67,8 @@ SHARED = (
     "cifar_resnet20",
     "cifar_resnet20_qdq_s8s8_pc",
     "cifar_resnet20_qop_u8s8",
+    "ultraface_qdq_s8s8_pc",
+    "shark_qmlp",
 )
 """The files of the folder of models that must compile; `--all` adds every other one."""
 
@@ -70,14 +84,22 @@ class Model:
 
     @property
     def quantized(self) -> bool:
-        return self.target == INT8_TARGET
+        return is_quantized(self.name)
+
+
+def is_quantized(name: str) -> bool:
+    """Whether a model of this name holds quantized tensors."""
+    return any(mark in name for mark in ("_int8", "_qdq_", "_qop_", "_qmlp"))
 
 
 # --- what there is --------------------------------------------------------------------------------
 
 
 def models(folder: Path | None = None, *, every: bool = False) -> list[Model]:
-    """The models built here, then those of `folder`: `SHARED`, or `every` .onnx file in it."""
+    """The models built here, then those of `folder`: `SHARED`, or `every` .onnx file in it.
+
+    The quantized transformer is for mobile4k, for edge256 leaves its softmax to the host.
+    """
     built = [
         Model("digits", FP32_TARGET, lambda cache: _digits(cache)[0]),
         Model("digits_int8", INT8_TARGET, lambda cache: _digits(cache)[1]),
@@ -86,6 +108,10 @@ def models(folder: Path | None = None, *, every: bool = False) -> list[Model]:
         Model("mobilenet_v2_int8", INT8_TARGET, lambda cache: _int8(cache, "mobilenet_v2")),
         Model("resnet18", FP32_TARGET, lambda cache: _fp32(cache, "resnet18")),
         Model("resnet18_int8", INT8_TARGET, lambda cache: _int8(cache, "resnet18")),
+        Model("resnet50", FP32_TARGET, lambda cache: _fp32(cache, "resnet50")),
+        Model("resnet50_int8", INT8_TARGET, lambda cache: _int8(cache, "resnet50")),
+        Model("mobilebert", FP32_TARGET, lambda cache: _fp32(cache, "mobilebert")),
+        Model("mobilebert_int8", FP32_TARGET, lambda cache: _int8(cache, "mobilebert")),
     ]
     return built + list(_files(folder, every))
 
@@ -96,7 +122,7 @@ def _files(folder: Path | None, every: bool) -> Iterator[Model]:
     names += [name for name in found if every and name not in SHARED]
     for name in names:
         path = found[name]
-        target = INT8_TARGET if "_qdq_" in name or "_qop_" in name else FP32_TARGET
+        target = INT8_TARGET if is_quantized(name) else FP32_TARGET
         yield Model(name, target, lambda _, path=path: path)
 
 
@@ -204,8 +230,15 @@ def _fp32(cache: Path, name: str) -> Path:
     path = _place(cache, __file__) / f"{name}.onnx"
     if not path.exists():
         with _whole(path) as part:
-            export(network(name), part)
+            export(network(name), part, *_ports_of(name))
     return path
+
+
+def _ports_of(name: str) -> tuple[tuple[int, ...], str, str]:
+    """The shape and the name of a network's input, and the name of its output."""
+    if name == "mobilebert":
+        return EMBEDDINGS, "embeddings", "hidden"
+    return IMAGE, "image", "logits"
 
 
 def _unfused(cache: Path, name: str) -> Path:
@@ -238,7 +271,11 @@ def network(name: str, classes: int = 1000) -> Any:
     import torch
 
     torch.manual_seed(SEED)
-    net = {"mobilenet_v2": mobilenet_v2, "resnet18": resnet18}[name](classes)
+    if name == "mobilebert":
+        net = mobilebert()
+        _randomize_transformer(net)
+        return net.eval()
+    net = {"mobilenet_v2": mobilenet_v2, "resnet18": resnet18, "resnet50": resnet50}[name](classes)
     _randomize(net)
     return net.eval()
 
@@ -273,26 +310,56 @@ def _inverted_residual(channels: int, out: int, stride: int, expansion: int) -> 
 
 def resnet18(classes: int = 1000) -> Any:
     """ResNet-18 (He et al., 2015)."""
-    from torch import nn
-
-    layers: list[Any] = [_conv_bn(3, 64, 7, 2, activation=nn.ReLU), nn.MaxPool2d(3, 2, 1)]
+    blocks: list[Any] = []
     channels = 64
     for out, stride in RESNET18_STAGES:
-        layers += [_basic_block(channels, out, stride), _basic_block(out, out, 1)]
+        blocks += [_basic_block(channels, out, stride), _basic_block(out, out, 1)]
         channels = out
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)]
-    return nn.Sequential(*layers, *head)
+    return _resnet(blocks, channels, classes)
 
 
 def _basic_block(channels: int, out: int, stride: int) -> Any:
     from torch import nn
 
     first = _conv_bn(channels, out, 3, stride, activation=nn.ReLU)
-    body = nn.Sequential(first, _conv_bn(out, out, 3))
+    return _residual([first, _conv_bn(out, out, 3)], channels, out, stride)
+
+
+def resnet50(classes: int = 1000) -> Any:
+    """ResNet-50 (He et al., 2015), with the stride at the 3x3 convolution as torchvision has it."""
+    blocks: list[Any] = []
+    channels = 64
+    for inner, count, stride in RESNET50_STAGES:
+        for block in range(count):
+            blocks.append(_bottleneck(channels, inner, stride if block == 0 else 1))
+            channels = 4 * inner
+    return _resnet(blocks, channels, classes)
+
+
+def _bottleneck(channels: int, inner: int, stride: int) -> Any:
+    from torch import nn
+
+    first = _conv_bn(channels, inner, 1, activation=nn.ReLU)
+    second = _conv_bn(inner, inner, 3, stride, activation=nn.ReLU)
+    return _residual([first, second, _conv_bn(inner, 4 * inner, 1)], channels, 4 * inner, stride)
+
+
+def _resnet(blocks: list[Any], channels: int, classes: int) -> Any:
+    """The blocks between the first layers and the last ones, which all ResNets share."""
+    from torch import nn
+
+    stem = [_conv_bn(3, 64, 7, 2, activation=nn.ReLU), nn.MaxPool2d(3, 2, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+    return nn.Sequential(*stem, *blocks, *head)
+
+
+def _residual(body: list[Any], channels: int, out: int, stride: int) -> Any:
+    """The layers and a shortcut around them, which is a convolution where the shapes differ."""
+    from torch import nn
+
     same = stride == 1 and channels == out
-    return nn.Sequential(
-        _sum(body, nn.Identity() if same else _conv_bn(channels, out, 1, stride)), nn.ReLU()
-    )
+    shortcut = nn.Identity() if same else _conv_bn(channels, out, 1, stride)
+    return nn.Sequential(_sum(nn.Sequential(*body), shortcut), nn.ReLU())
 
 
 def _conv_bn(
@@ -326,6 +393,106 @@ def _sum(left: Any, right: Any) -> Any:
     return Sum()
 
 
+def mobilebert(blocks: int = MOBILEBERT_BLOCKS) -> Any:
+    """The encoder of MobileBERT, from embeddings to hidden states (Sun et al., 2020, figure 1)."""
+    from torch import nn
+
+    return nn.Sequential(*(_mobilebert_block() for _ in range(blocks)))
+
+
+def _mobilebert_block() -> Any:
+    """Attention and feed-forward networks between two bottlenecks; queries and keys have a
+    bottleneck of their own, values come from the wide hidden states.
+    """
+    from torch import nn
+
+    wide, narrow = MOBILEBERT_HIDDEN, MOBILEBERT_BOTTLENECK
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter = nn.Sequential(nn.Linear(wide, narrow), _no_norm(narrow))
+            self.enter_attention = nn.Sequential(nn.Linear(wide, narrow), _no_norm(narrow))
+            self.attention = _attention(wide, narrow)
+            self.attended = _no_norm(narrow)
+            self.ffns = nn.Sequential(*(_ffn(narrow) for _ in range(MOBILEBERT_FFNS)))
+            self.leave, self.left = nn.Linear(narrow, wide), _no_norm(wide)
+
+        def forward(self, x: Any) -> Any:
+            inside = self.attended(self.attention(self.enter_attention(x), x) + self.enter(x))
+            return self.left(self.leave(self.ffns(inside)) + x)
+
+    return Block()
+
+
+def _attention(wide: int, narrow: int) -> Any:
+    """Self-attention with several heads: of queries and keys, and values, to its projection."""
+    from torch import nn
+
+    heads, depth = MOBILEBERT_HEADS, narrow // MOBILEBERT_HEADS
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key = nn.Linear(narrow, narrow), nn.Linear(narrow, narrow)
+            self.value, self.project = nn.Linear(wide, narrow), nn.Linear(narrow, narrow)
+
+        def forward(self, x: Any, values: Any) -> Any:
+            q, k, v = (
+                _heads(t, heads, depth) for t in (self.query(x), self.key(x), self.value(values))
+            )
+            scores = q @ k.transpose(-1, -2) / depth**0.5
+            mixed = (scores.softmax(-1) @ v).transpose(1, 2)
+            return self.project(mixed.reshape(*x.shape[:2], narrow))
+
+    return Attention()
+
+
+def _heads(x: Any, heads: int, depth: int) -> Any:
+    """[batch, tokens, features] as [batch, head, token, feature of the head]."""
+    return x.reshape(*x.shape[:2], heads, depth).transpose(1, 2)
+
+
+def _ffn(features: int) -> Any:
+    from torch import nn
+
+    inner = MOBILEBERT_FFN
+    body = nn.Sequential(nn.Linear(features, inner), nn.ReLU(), nn.Linear(inner, features))
+    return nn.Sequential(_sum(body, nn.Identity()), _no_norm(features))
+
+
+def _no_norm(features: int) -> Any:
+    """What MobileBERT has in place of layer normalization: a factor and an offset per feature."""
+    import torch
+    from torch import nn
+
+    class NoNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(features))
+            self.offset = nn.Parameter(torch.zeros(features))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.factor + self.offset
+
+    return NoNorm()
+
+
+def _randomize_transformer(net: Any) -> None:
+    """Random weights that keep the variance of their inputs, and factors below one, so that sums
+    with what they skip do not grow from block to block.
+    """
+    from torch import nn
+
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.normal_(module.bias, std=0.05)
+        elif hasattr(module, "factor"):
+            nn.init.uniform_(module.factor, 0.6, 0.9)
+            nn.init.normal_(module.offset, std=0.2)
+
+
 def _randomize(net: Any) -> None:
     """Random weights, factors and offsets; the statistics of random inputs, then disturbed.
 
@@ -356,17 +523,25 @@ def _randomize(net: Any) -> None:
             variance *= torch.empty(norm.num_features).uniform_(0.8, 1.25)
 
 
-def export(net: Any, path: Path, *, optimize: bool = True) -> None:
-    """A network on one image as an ONNX file; `optimize` lets torch fold what it can."""
+def export(
+    net: Any,
+    path: Path,
+    shape: tuple[int, ...] = IMAGE,
+    source: str = "image",
+    result: str = "logits",
+    *,
+    optimize: bool = True,
+) -> None:
+    """A network on one input of a shape as an ONNX file; `optimize` lets torch fold what it can."""
     import torch
 
     with _quiet():
         torch.onnx.export(
             net,
-            (torch.zeros(IMAGE),),
+            (torch.zeros(shape),),
             str(path),
-            input_names=["image"],
-            output_names=["logits"],
+            input_names=[source],
+            output_names=[result],
             dynamo=True,
             external_data=False,
             optimize=optimize,
@@ -378,16 +553,11 @@ def quantize(source: Path, path: Path) -> None:
     """onnxruntime's static quantization: QDQ, u8 activations, s8 weights per channel."""
     from onnxruntime import quantization as q
 
-    generator = np.random.default_rng(SEED)
+    cases = iter(inputs(source, CALIBRATION_INPUTS, SEED))
 
     class Reader(q.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = CALIBRATION_INPUTS
-
         def get_next(self) -> dict[str, Array]:
-            self.left -= 1
-            image = generator.standard_normal(IMAGE).astype(np.float32)
-            return {"image": image} if self.left >= 0 else cast(Any, None)
+            return next(cases, cast(Any, None))
 
     with _quiet():
         q.quantize_static(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,7 +23,7 @@ def load_inputs(options: Sequence[str]) -> Inputs:
     named: dict[str, Array] = {}
     unnamed: list[Array] = []
     for option in options:
-        name, path = _split(option)
+        name, path = split_option(option)
         content = _load(path)
         if isinstance(content, dict):
             named |= content
@@ -42,6 +42,14 @@ def load_inputs(options: Sequence[str]) -> Inputs:
     return named or unnamed
 
 
+def load_array(path: str) -> Array:
+    """The array of a `.npy` file. Raises CompileError (NPU0001, NPU0003)."""
+    content = _load(Path(path))
+    if isinstance(content, dict):
+        raise error(Code.FILE_KIND, "must be a .npy file", found="an .npz file", source=path)
+    return content
+
+
 def random_inputs(ports: Sequence[Port], seed: int) -> dict[str, Array]:
     """Arrays that fit: floats of a normal distribution, integers of up to 16 bits over their whole
     range; wider ones, which are indices more often than not, from 0 to 9.
@@ -56,13 +64,12 @@ def _random(port: Port, generator: np.random.Generator) -> Array:
     if port.dtype.is_int and port.dtype.itemsize > 2:
         return generator.integers(0, 10, port.shape).astype(port.dtype.numpy)
     if port.dtype.is_int:
-        return generator.integers(
-            port.dtype.low, port.dtype.high, port.shape, port.dtype.numpy.type, endpoint=True
-        )
+        type_: Any = port.dtype.numpy.type
+        return generator.integers(port.dtype.low, port.dtype.high, port.shape, type_, endpoint=True)
     return generator.random(port.shape) < 0.5
 
 
-def _split(option: str) -> tuple[str, Path]:
+def split_option(option: str) -> tuple[str, Path]:
     """Name and path; a file that exists under the whole text has no name."""
     name, separator, path = option.rpartition("=")
     if not separator or Path(option).exists():
@@ -71,11 +78,18 @@ def _split(option: str) -> tuple[str, Path]:
 
 
 def _load(path: Path) -> Array | dict[str, Array]:
+    if path.is_dir():
+        raise error(
+            Code.FILE_KIND,
+            "an input must be a file; a folder is a data set, which runs at level npu alone",
+            found="a folder",
+            source=str(path),
+        )
     content = files.read_bytes(path)
     try:
         loaded: Any = np.load(BytesIO(content), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded
+            return cast(Array, loaded)
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, BadZipFile, AttributeError, OSError) as problem:

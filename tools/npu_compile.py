@@ -23,6 +23,8 @@ EXAMPLES = """\
   npu-compile model.onnx                                   to model.npu, for edge256
   npu-compile model.onnx --target mobile4k -o fast.npu     for another machine
   npu-compile model.onnx --shape x=1,3,224,224             binding symbolic dimensions
+  npu-compile model.onnx --explain                         where each operation runs, and why
+  npu-compile model.onnx --strict                          no program if the host would have work
   npu-compile model.onnx --emit tile                       print the IR at a level instead
   npu-compile model.onnx --save-ir ir --report report.json keep the IR of every level, and a report
   npu-run model.npu --input x.npy                          then run it
@@ -43,6 +45,18 @@ def _parser() -> common.Parser:
     add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level instead")
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
     add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
+    add(
+        "--explain",
+        action="store_true",
+        help="print where every operation runs; for the host the rule that failed, what going "
+        "there and back costs, and what would fix it",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        help="fail (NPU0306) if an operation needs the host; the conversion of inputs and outputs "
+        "at the boundary (engine io) is allowed",
+    )
     add("--remarks", action="store_true", help="print the remarks of the passes (stderr)")
     common.add_driver_options(parser)
     common.add_debug_option(parser)
@@ -54,11 +68,14 @@ def _run(args: argparse.Namespace) -> int:
 
     with collect() as records, common.progress("npu-compile") as progress:
         module = common.load_model(args, args.model, args.target)
+        imported = module.clone() if args.explain or args.strict else None
         passes = _lower(args, module, progress)
         program = None if args.emit else api.assemble(module)
     if program is None:
         _emit(args, module)
     else:
+        if imported is not None:
+            _explain(args, program, imported)
         _save(args, program)
     if args.report:
         _write_report(args.report, program, passes, records)
@@ -79,6 +96,19 @@ def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> li
 
     options = common.driver_options(args, progress)
     return api.lower(module, args.emit or "npu", options=options, on_level=save)
+
+
+def _explain(args: argparse.Namespace, program: Program, imported: ModuleOp) -> None:
+    """Print why things run where they do; raises CompileError (NPU0306) as `--strict` asks."""
+    from npu_dialect.tools import explain
+
+    hosted = any(op.engine == "host" for op in program.placement)
+    other = explain.elsewhere(imported, program) if hosted else explain.nowhere
+    if args.explain:
+        for line in explain.report(program, other):
+            print(line)
+    if args.strict:
+        explain.check_strict(program, other)
 
 
 def _emit(args: argparse.Namespace, module: ModuleOp) -> None:

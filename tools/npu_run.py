@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from npu_dialect.ports import Array, Inputs, Port
     from npu_dialect.runtime.program import Program
     from npu_dialect.runtime.run import Run
+    from npu_dialect.tools.datasets import DataSet
 
 EXAMPLES = """\
   npu-run model.npu --input x.npy                     one input
@@ -23,12 +24,27 @@ EXAMPLES = """\
   npu-run model.npu --random 0 --trace trace.json     random inputs; a trace for a trace viewer
   npu-run model.npu --input x.npy --output out.npz    keep the outputs
   npu-run model.npu --input x.npy --seed 7            another order that the waits permit
+  npu-run model.npu --input images/ --labels labels.npy --output out.npz
+                                                      a data set: files of one sample each
+  npu-run model.npu --input images.npz --jobs 2       or arrays with a first dimension of samples
+  npu-run model.npu --random 0 --tier plain           every instruction by its definition
   npu-run model.onnx --target edge256 --level tile --input x.npy
                                                       compile in memory, run at a level
   npu-run model.onnx --compare --input x.npy          all levels and onnxruntime side by side
   npu-run model.npu --model model.onnx --compare --input x.npy
                                                       the same, with the program of the file
 """
+
+DATA_SETS = """\
+--input names many samples where it is one of
+  FOLDER           .npy files, each one sample of the only input; sorted by name
+  FILE.npz, .npy   arrays with a first dimension of samples, and then those of the input
+  FOLDER           for several inputs: NAME.npy with a first dimension of samples, or a folder
+                   NAME with a file for each sample; or give --input NAME=... for each
+They are read one at a time. --output then holds arrays with a first dimension of samples."""
+
+TIERS = ("auto", "compiled", "torch", "plain")
+"""Those of runtime/tiers.py, which is not imported for --help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +56,13 @@ def _parser() -> common.Parser:
     parser = common.Parser("npu-run", __doc__ or "", EXAMPLES)
     add = parser.add_argument
     add("program", help=".npu; or .onnx or .mlir, compiled in memory")
-    add("--input", action="append", default=[], metavar="[NAME=]FILE", help=".npy or .npz")
+    add(
+        "--input",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help=".npy or .npz; or a data set, see below",
+    )
     add("--random", type=int, metavar="SEED", help="random inputs instead")
     add("--output", metavar="FILE", help="write the outputs to this .npz")
     add("--level", choices=("graph", "tile", "npu"), default="npu", help="default: npu")
@@ -48,12 +70,38 @@ def _parser() -> common.Parser:
     common.add_model_options(parser)
     add("--dump", metavar="FILE", help="write the tensors between layers at --level to this .npz")
     add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
+    _add_tier_options(parser)
     add("--seed", type=int, metavar="N", help="choose the order of execution at random")
     add("--trace", metavar="FILE", help="write what each engine did when")
     add("--report", metavar="FILE", help="write a report, .json or .html")
     add("--json", action="store_true", help="print JSON, not tables")
     common.add_debug_option(parser)
     return parser
+
+
+def _add_tier_options(parser: common.Parser) -> None:
+    tiers = parser.add_argument_group(
+        "how to simulate",
+        "All tiers give the same bits, and cycles and energy do not depend on them. What the "
+        "compiled tier\nhas no code for runs in the plain one; the output says what, and why.",
+    )
+    add = tiers.add_argument
+    add(
+        "--tier",
+        choices=TIERS,
+        default="auto",
+        help="compiled: native code (needs llvmlite); torch: products of integers by torch; plain: "
+        "every instruction by its definition. Default: auto, which is compiled where that is "
+        "available and the work is worth the translation, else plain",
+    )
+    add("--strict", action="store_true", help="compiled without shortcuts: every copy is made")
+    add(
+        "--threads", type=int, default=1, metavar="N", help="that share an instruction (default: 1)"
+    )
+    samples = parser.add_argument_group("data sets", DATA_SETS)
+    add = samples.add_argument
+    add("--jobs", type=int, metavar="N", help="samples at once (default: on all cores)")
+    add("--labels", metavar="FILE", help="a .npy of the right classes: print the top-1 accuracy")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,13 +128,27 @@ def _check(args: argparse.Namespace) -> None:
             remedy="--model model.onnx",
             source="npu-run",
         )
-    if (args.trace or args.report) and (args.compare or args.level != "npu"):
-        raise error(
-            Code.OPTION,
-            "--trace and --report must be asked of a run at level npu, which alone takes time",
-            found="--compare" if args.compare else f"--level {args.level}",
-            source="npu-run",
-        )
+    if args.compare or args.level != "npu":
+        _check_other_level(args)
+
+
+def _check_other_level(args: argparse.Namespace) -> None:
+    """Refuse what only the simulation of a program knows."""
+    found = "--compare" if args.compare else f"--level {args.level}"
+    rules = {
+        "--trace and --report must be asked of a run at level npu, which alone takes time": (
+            args.trace or args.report
+        ),
+        "--tier, --strict and --threads must be asked of a run at level npu alone": (
+            args.tier != "auto" or args.strict or args.threads != 1
+        ),
+        "--labels and --jobs must be for a data set, which runs at level npu alone": (
+            args.labels or args.jobs is not None
+        ),
+    }
+    for rule, asked in rules.items():
+        if asked:
+            raise error(Code.OPTION, rule, found=found, source="npu-run")
 
 
 def _is_program(path: str) -> bool:
@@ -134,17 +196,66 @@ def _inputs(args: argparse.Namespace, ports: Sequence[Port]) -> Inputs:
 
 def _simulate(args: argparse.Namespace, program: Program) -> int:
     from npu_dialect import api
+    from npu_dialect.diagnostics import collect
+    from npu_dialect.tools.datasets import load_data_set
 
-    with common.progress("npu-run"):
+    samples = load_data_set(args.input, program.inputs)
+    if samples is not None:
+        return _simulate_all(args, program, samples)
+    inputs = _inputs(args, program.inputs)
+    _check_single(args)
+    with common.progress("npu-run"), collect() as records:
         run = api.simulate(
-            program, _inputs(args, program.inputs), trace=bool(args.trace), seed=args.seed
+            program,
+            inputs,
+            trace=bool(args.trace),
+            seed=args.seed,
+            tier=args.tier,
+            strict=args.strict,
+            threads=args.threads,
         )
+    common.show_records(records, remarks=True)
+    _save(args, run)
+    _finish(args, run.outputs, run)
+    return 0
+
+
+def _simulate_all(args: argparse.Namespace, program: Program, samples: DataSet) -> int:
+    from npu_dialect.diagnostics import collect
+    from npu_dialect.tools import tables
+    from npu_dialect.tools.sample_run import run_samples
+
+    with common.progress("npu-run") as progress, collect() as records:
+        summary = run_samples(args, program, samples, progress)
+    common.show_records(records, remarks=True)
+    _save(args, summary.run)
+    if args.json:
+        print(json.dumps(summary.to_json() | summary.run.summary(), indent=2))
+    else:
+        tables.show_samples(summary)
+        tables.show_run(summary.run)
+    return 0
+
+
+def _save(args: argparse.Namespace, run: Run) -> None:
+    """Write the files of time and energy that were asked for."""
     if args.trace:
         run.save_trace(args.trace)
     if args.report:
         run.save_report(args.report)
-    _finish(args, run.outputs, run)
-    return 0
+
+
+def _check_single(args: argparse.Namespace) -> None:
+    """Refuse what only a data set has."""
+    for name, value in (("--labels", args.labels), ("--jobs", args.jobs)):
+        if value is not None:
+            raise error(
+                Code.OPTION,
+                f"{name} must be for a data set",
+                found="a single sample",
+                remedy="--input FOLDER, or arrays with a first dimension of samples",
+                source="npu-run",
+            )
 
 
 def _dump(args: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from npu_dialect.compare import Comparison, Step
     from npu_dialect.ports import Array
     from npu_dialect.runtime.run import Run
+    from npu_dialect.tools.sample_run import Summary
 
 PIPE_WIDTH = 160
 """Characters in a line where the output is no terminal, and nobody can make it wider."""
@@ -71,6 +72,30 @@ def show_run(run: Run) -> None:
     for total in totals:
         summary.add_row(*total)
     console().print(summary)
+
+    head, *fallbacks = report.fallbacks(run)
+    if fallbacks:
+        rows = table("\nin the plain tier", head, text=2)
+        for row in fallbacks:
+            rows.add_row(*row)
+        console().print(rows)
+
+
+def show_samples(summary: Summary) -> None:
+    """Print what became of a data set: outputs, samples per second, accuracy."""
+    rows = table("outputs of all samples", ("name", "dtype", "shape"), text=3)
+    for name, (dtype, shape) in summary.shapes.items():
+        rows.add_row(name, dtype, str(shape))
+    console().print(rows)
+
+    figures = table("\nsamples", ("", ""), text=2)
+    jobs = f" with {summary.jobs} jobs" if summary.jobs > 1 else ""
+    figures.add_row("samples", f"{summary.samples:,} in {summary.seconds:,.2f} s{jobs}")
+    figures.add_row("samples per second", f"{summary.rate:,.1f}")
+    if summary.labels:
+        right = f"{summary.labels.right:,} of {summary.samples:,}"
+        figures.add_row("top-1 accuracy", f"{summary.labels.accuracy:.2%} ({right})")
+    console().print(figures)
 
 
 def show_comparison(result: Comparison) -> None:

@@ -16,6 +16,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from npu_dialect.taps import EXACT_BYTES
+
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -152,6 +154,7 @@ def run_onnxruntime(path: Path, images: Images, optimize: bool = False) -> npt.N
     import onnxruntime as ort  # type: ignore[import-untyped]
 
     options = ort.SessionOptions()
+    options.add_session_config_entry(*EXACT_BYTES)
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

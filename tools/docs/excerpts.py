@@ -149,6 +149,7 @@ SHORTER = (
     (re.compile(r'(#graph\.placement<\w+, "[\w-]+", )"[^"]*"'), r"\1..."),
     (re.compile(r" \{npu\.tensors = .*$"), " {npu.tensors = ..."),
     (re.compile(r"npu\.placements = \[.*?\}\]"), "npu.placements = ..."),
+    (re.compile(r"npu\.nodes = \[.*?\]"), "npu.nodes = ..."),
 )
 """What says little and takes much room."""
 

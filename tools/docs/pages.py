@@ -270,11 +270,67 @@ def operators_page() -> str:
     return OPERATORS.format(generated=GENERATED) + table(("operator", "domain", "from set"), rows)
 
 
+# --- supported operators --------------------------------------------------------------------------
+
+SUPPORTED = """\
+# What runs where
+
+{generated}
+Which engine does an operation of `graph`, and the rules that must hold; where one does not, the
+host does it. `graph-place` decides, from `passes/placement/rules.py`: the texts below are the
+docstrings of the rules. `npu-compile --explain` prints them for a model, with what was found,
+what going to the host and back costs, and what would fix it. `npu-compile --strict` makes no
+program for which the host has work. [ONNX operators](operators.md) lists what becomes operations
+of `graph`.
+
+## Operations
+
+"""
+
+RULES = """
+## Rules
+
+| rule | what must hold | where not, try |
+| --- | --- | --- |
+"""
+
+
+def supported_page() -> str:
+    """docs/supported-operators.md."""
+    from npu_dialect.passes.placement import rules
+
+    by_unit: dict[rules.Unit, list[str]] = {}
+    for op, unit in sorted(rules.UNITS.items(), key=lambda item: item[0].name):
+        by_unit.setdefault(unit, []).append(f"`{op.name.removeprefix('graph.')}`")
+    rows = (
+        (", ".join(ops), _engine(unit), ", ".join(f"`{rules.rule_name(r)}`" for r in unit.rules))
+        for unit, ops in by_unit.items()
+    )
+    operations = table(("operations", "engine", "rules"), rows)
+    return SUPPORTED.format(generated=GENERATED) + operations + RULES + "".join(_rules())
+
+
+def _engine(unit: Any) -> str:
+    if unit.engine == "host" and unit.name != "expressible":
+        return "those of its steps, on a target with floats"
+    return f"{unit.engine}: {unit.reason}" if unit.reason else unit.engine
+
+
+def _rules() -> Iterator[str]:
+    from npu_dialect.passes.placement import remedies, rules
+
+    every = (rule for unit in rules.UNITS.values() for rule in unit.rules)
+    for rule in dict.fromkeys(every):
+        name = rules.rule_name(rule)
+        yield f"| `{name}` | {rules.rule_text(rule)} | {remedies.REMEDIES.get(name, '')} |\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "diagnostics.md": diagnostics_page,
     "isa.md": manual.manual,
     "operators.md": operators_page,
     "passes.md": passes_page,
+    "supported-operators.md": supported_page,
     "targets.md": targets_page,
 }
 """The generated pages by file name."""
