@@ -13,6 +13,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from npu_dialect import dtypes, graph
+from npu_dialect.functional.recurrent import Activation
 from npu_dialect.graph.base import GraphOp, dtype_of, shape_of, tensor_type
 from npu_dialect.universe import NpuContext
 
@@ -147,6 +148,13 @@ def _with(build: Callable[..., GraphOp], **keywords: object) -> Callable[..., Gr
     return lambda *operands: build(*operands, **keywords)
 
 
+def _recurrent(gates: int, states: int = 1) -> tuple[TensorType[Attribute], ...]:
+    """The operands of a recurrent layer: 3 steps, 1 sequence, 4 inputs, 2 hidden values."""
+    width = 2 * gates
+    weights = t(f32, 4, width), t(f32, 2, width), t(f32, width), t(f32, width)
+    return t(f32, 3, 1, 4), *weights, t(i32, 1), *[t(f32, 1, 2)] * states
+
+
 def _single_cases() -> list[Case]:
     g = graph
     recipe = g.requant_fixed([1 << 30], [35], "half_up")
@@ -183,6 +191,14 @@ def _single_cases() -> list[Case]:
         Case("LogSoftmax", (F,), lambda x: g.LogSoftmaxOp(x, 0)),
         Case("BatchNorm", (IMAGE, *[channel] * 4), lambda *v: g.BatchNormOp(*v, axis=3)),
         Case("LayerNorm", (F, t(f32, 3), t(f32, 3)), lambda *v: g.LayerNormOp(*v, axis=1)),
+        Case("LSTM", _recurrent(4, 2), g.LSTMOp),
+        Case(
+            "LSTM-peepholes",
+            (*_recurrent(4, 2), t(f32, 6)),
+            _with(g.LSTMOp, clip=0.7, input_forget=True, reverse=True),
+        ),
+        Case("GRU", _recurrent(3), _with(g.GRUOp, linear_before_reset=True)),
+        Case("RNN", _recurrent(1), _with(g.RNNOp, activations=[Activation("elu", 0.1)])),
         Case("Reshape", (F,), lambda x: g.ReshapeOp(x, (3, 2))),
         Case("Transpose", (IMAGE,), lambda x: g.TransposeOp(x, (0, 3, 1, 2))),
         Case("Transpose-quant", (t(QM, 5, 3),), lambda x: g.TransposeOp(x, (1, 0))),
@@ -192,6 +208,12 @@ def _single_cases() -> list[Case]:
         Case("Pad", (F,), lambda x: g.PadOp(x, (0, 1), (2, 0), float("-inf"))),
         Case("Pad-quant", (t(Q8, 4),), lambda x: g.PadOp(x, (1,), (1,), -3)),
         Case("BroadcastTo", (t(f32, 3),), lambda x: g.BroadcastToOp(x, (2, 2, 3))),
+        Case("Gather", (F, t(i32, 4)), g.GatherOp),
+        Case("Gather-quant", (t(QM, 5, 3), t(i64, 4)), g.GatherOp),
+        Case("Scatter", (t(Q8, 5, 3), t(i32, 4), t(Q8, 4, 3)), g.ScatterOp),
+        Case(
+            "Scatter-add", (F, t(i64, 4), t(f32, 4, 3)), lambda x, i, u: g.ScatterOp(x, i, u, "add")
+        ),
         Case("Quantize", (F,), lambda x: g.QuantizeOp(x, Q8)),
         Case("Quantize-axis", (t(f32, 5, 3),), lambda x: g.QuantizeOp(x, QM)),
         Case("Dequantize", (t(Q8, 4),), g.DequantizeOp),

@@ -68,6 +68,19 @@ QUANTIZED = [
          (1, 2)),
     Case("MatMulInteger", [U8[0, 0], U8[0, 1], scalar(7, np.uint8), scalar(9, np.uint8)], {},
          (1, 2, 3)),
+    Case("MatMulInteger", [U8[0], U8[0, :, :, :3], scalar(7, np.uint8), scalar(9, np.uint8)],
+         label="run-time zero points"),
+    Case("ConvInteger", [U8, W.view(np.uint8), scalar(120, np.uint8), scalar(130, np.uint8)],
+         {"pads": [1, 0, 1, 2], "strides": [2, 1]}, label="run-time zero points"),
+    Case("ConvInteger", [U8, W[:4, :2].copy().view(np.uint8), scalar(120, np.uint8)],
+         {"pads": [1, 1, 1, 1], "group": 2}, label="run-time zero point, grouped"),
+    Case("QLinearMatMul", [*quantized(0.02, 120, 3, 4, dtype=np.uint8),
+                           *quantized(0.01, 130, 4, 5, dtype=np.uint8),
+                           *parameters(0.05, 90, np.uint8)], label="run-time parameters"),
+    Case("QLinearConv", [U8, *parameters(0.02, 120, np.uint8), W.view(np.uint8),
+                         *parameters(0.01, 130, np.uint8), *parameters(0.13, 100, np.uint8),
+                         ints(5, low=-500, high=500)],
+         {"pads": [1, 1, 0, 2]}, label="run-time parameters"),
 ]  # fmt: skip
 
 ACTIVATION = quantized(0.02, 120, 1, 4, 6, 6, dtype=np.uint8)

@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto
 
-from npu_dialect import api
+from npu_dialect import onnx_backend
 from npu_dialect.diagnostics import CompileError
-from npu_dialect.frontends.onnx import load
-from npu_dialect.pipeline import Options
+from npu_dialect.onnx_backend import as_array
 from npu_dialect.runtime.program import Placement, Program
-from npu_dialect.runtime.simulator import simulate
 
 Array = npt.NDArray[Any]
 
 KINDS = ("node", "simple", "real", "pytorch-converted", "pytorch-operator")
-QUIET = Options(reproducer=None)
 WORKING = ("dma", "mxu", "vpu")
 """The engines whose instructions count as work of the accelerator."""
-
-BOUND: Mapping[str, Sequence[int]] = {
-    **dict.fromkeys(("Reshape", "Expand", "Tile", "Squeeze", "Unsqueeze", "Split", "TopK"), (1,)),
-    **dict.fromkeys(("CumSum", "CenterCropPad", "Trilu", "AffineGrid", "OneHot"), (1,)),
-    **dict.fromkeys(("ConstantOfShape", "HannWindow", "HammingWindow", "BlackmanWindow"), (0,)),
-    **{f"Reduce{kind}": (1,) for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2")},
-    **{f"Reduce{kind}": (1,) for kind in ("LogSum", "LogSumExp", "SumSquare")},
-    "Slice": (1, 2, 3, 4),
-    "Pad": (1, 3),
-    "Range": (0, 1, 2),
-    "Resize": (3,),
-    "Col2Im": (1, 2),
-    "DFT": (1, 2),
-    "MaxUnpool": (2,),
-    "NonMaxSuppression": (2,),
-}
-"""Operands that the schema wants for a shape, axes, bounds or sizes: integers there are bound when
-the model is compiled.
-"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +48,8 @@ class Outcome:
     is_defect: bool = False
     """Whether it failed in another way than by a clear message."""
     all_npu: bool = False
+    seconds: float = 0.0
+    """What compiling took, for all of its data."""
     hosted: tuple[Placement, ...] = field(default=())
 
 
@@ -125,41 +106,7 @@ def _tensors(folder: Path, what: str) -> list[Array]:
 
 
 def _tensor(path: Path) -> Array:
-    return numpy_helper.to_array(TensorProto.FromString(path.read_bytes()))
-
-
-def array_of(value: Any) -> Array:
-    """A tensor as an array."""
-    return numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)
-
-
-def split(model: ModelProto, inputs: Sequence[Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The inputs that are bound when compiling, and the others, by name."""
-    initialized = {tensor.name for tensor in model.graph.initializer}
-    names = [v.name for v in model.graph.input if v.name not in initialized]
-    given = dict(zip(names, inputs, strict=False))
-    wanted = decided(model)
-    known = {n: x for n, x in given.items() if n in wanted and x.dtype.kind in "iu" and x.ndim < 2}
-    return known, {n: x for n, x in given.items() if n not in known}
-
-
-def decided(model: ModelProto) -> set[str]:
-    """The tensors that operands of `BOUND` are, or are computed from other than by their shape."""
-    found: set[str] = set()
-    for node in reversed(model.graph.node):
-        found.update(node.input[k] for k in BOUND.get(node.op_type, ()) if k < len(node.input))
-        if node.op_type not in ("Shape", "Size") and found.intersection(node.output):
-            found.update(node.input)
-    return found
-
-
-def compiled(model: ModelProto, known: Mapping[str, Array], given: Mapping[str, Array], target: str
-             ) -> Program:  # fmt: skip
-    """The program of a model for inputs of these shapes."""
-    module = load(model, {n: x.shape for n, x in given.items()}, known)
-    api.set_target(module, target)
-    api.lower(module, options=QUIET)
-    return api.assemble(module)
+    return as_array(TensorProto.FromString(path.read_bytes()))
 
 
 def is_all_npu(program: Program) -> bool:
@@ -185,15 +132,17 @@ def check(found: Sequence[Array], expected: Sequence[Array], rtol: float, atol: 
 
 def run(suite: Suite, target: str = "mobile4k", seed: int | None = None) -> Outcome:
     """Compiles and simulates a test on all of its data."""
-    all_npu, host = True, dict[Placement, None]()
+    all_npu, seconds, host = True, 0.0, dict[Placement, None]()
     for inputs, outputs in suite.sets:
-        known, given = split(suite.model, [array_of(x) for x in inputs])
-        program = compiled(suite.model, known, given, target)
-        found = list(simulate(program, list(given.values()), seed).outputs.values())
-        check(found, [array_of(y) for y in outputs], suite.rtol, suite.atol)
+        begin = perf_counter()
+        ready = onnx_backend.prepare(suite.model, target, tier="plain")
+        program = ready.compile(inputs)
+        seconds += perf_counter() - begin
+        found = ready.run(inputs, seed=seed)
+        check(found, [as_array(y) for y in outputs], suite.rtol, suite.atol)
         all_npu &= is_all_npu(program)
         host.update(dict.fromkeys(hosted(program)))
-    return Outcome(suite.name, all_npu=all_npu, hosted=tuple(host))
+    return Outcome(suite.name, all_npu=all_npu, seconds=seconds, hosted=tuple(host))
 
 
 def outcome(name: str, target: str = "mobile4k", seed: int | None = None) -> Outcome:

@@ -12,9 +12,11 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from npu_dialect import dtypes, graph
+from npu_dialect.functional.indexing import SCATTERS
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.passes.kernels import EMITTERS
+from npu_dialect.target import VALUE_TYPES
 
 LARGEST = 12000
 """Elements of a tensor at most."""
@@ -310,10 +312,39 @@ def _matmul(s: Graph, x: SSAValue) -> Operation:
     return graph.MatmulOp(x, w, _bias(s, x, n))
 
 
+# Rows by indices
+
+
+def _rows(s: Graph, x: SSAValue) -> tuple[SSAValue, SSAValue]:
+    """The value as [rows, elements], and indices of rows, a few outside."""
+    *outer, inner = shape_of(x)
+    rows, count = s.add(graph.ReshapeOp(x, (prod(outer), inner))), s.below(20) + 1
+    kind = (np.int32, np.int64)[s.below(2)]
+    indices = s.rng.integers(-prod(outer) - 2, prod(outer) + 2, count).astype(kind)
+    if s.chance(0.3):
+        return rows, s.constant(indices)
+    index = s.argument((count,), dtypes.BY_NUMPY[indices.dtype])
+    s.inputs[-1] = indices
+    return rows, index
+
+
+def _gather(s: Graph, x: SSAValue) -> Operation:
+    return graph.GatherOp(*_rows(s, x))
+
+
+def _scatter(s: Graph, x: SSAValue) -> Operation:
+    rows, index = _rows(s, x)
+    element = rows.type.element_type  # type: ignore[attr-defined]
+    updates = s.random((*shape_of(index), shape_of(rows)[1]), element)
+    kind = SCATTERS[s.below(len(SCATTERS))] if dtype_of(x).name in VALUE_TYPES else "set"
+    return graph.ScatterOp(rows, index, updates, kind)
+
+
 MAKERS: tuple[Maker, ...] = (
     *[_plain] * 6, *[_quantize] * 3, _cast, _lookup,
     _reshape, _reshape, _transpose, _transpose, _concat, _slice, _slice, _pad, _broadcast,
     _reduce, _reduce, _softmax, _norm, *[_conv] * 4, _pool, _pool, _matmul, _matmul,
+    _gather, _scatter,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "compile", "simulate", "startup", "zoo")
+SCRIPTS = ("accuracy", "compile", "fuzz_import", "onnx_backend", "simulation", "startup", "zoo")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_script_explains_itself(name: str):
 
 def test_every_script_has_its_section_in_the_document():
     text = (FOLDER.parent / "docs" / "benchmarks.md").read_text()
-    for name in ("accuracy", "compile", "simulate", "startup"):
+    for name in ("accuracy", "compile", "simulation", "startup"):
         assert f"python benchmarks/{name}.py" in text
 
 

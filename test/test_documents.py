@@ -33,6 +33,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     onnx.save(small_model(), "model.onnx")
     np.save("x.npy", image())
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        np.save(f"images/{number}.npy", image())
+    np.save("y.npy", np.zeros(3, int))
     return tmp_path
 
 

@@ -137,7 +137,7 @@ def test_verification_refuses_a_result_of_the_wrong_shape(case: Case):
     wrong = type(op).create(
         operands=op.operands,
         properties=op.properties,
-        result_types=[t(f32, 7, 7, 7)],
+        result_types=[t(f32, 7, 7, 7)] * len(op.results),
         regions=[op.detach_region(region) for region in list(op.regions)],
     )
     with pytest.raises(VerifyException, match=f"{op.name}: .* must .*; found"):

@@ -238,6 +238,58 @@ def test_external_data_outside_of_the_folder(location: str, tmp_path: Path) -> N
     refused(path, "NPU0101", "external data must be a file inside the model's folder")
 
 
+def external(location: str) -> TensorProto:
+    tensor = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[4])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def in_a_function(tensor: TensorProto) -> ModelProto:
+    """A constant in the body of a function of the model."""
+    body = [
+        helper.make_node("Constant", [], ["c"], value=tensor),
+        helper.make_node("Add", ["a", "c"], ["b"]),
+    ]
+    imports = [helper.make_opsetid("", 17)]
+    plus = helper.make_function("local", "Plus", ["a"], ["b"], body, imports)
+    model = relu()
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Plus", "local"
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    model.functions.append(plus)
+    return model
+
+
+def in_a_branch(tensor: TensorProto) -> ModelProto:
+    """An initializer of a subgraph."""
+    output = value_info("t", F32, [4])
+    nodes = [helper.make_node("Identity", ["c"], ["t"])]
+    branch = helper.make_graph(nodes, "branch", [], [output], [tensor])
+    model = relu()
+    model.graph.input.append(value_info("p", "bool", []))
+    choice = helper.make_node("If", ["p"], ["y0"], then_branch=branch, else_branch=branch)
+    model.graph.node[0].CopyFrom(choice)
+    return model
+
+
+def in_a_sparse_initializer(tensor: TensorProto) -> ModelProto:
+    model = relu()
+    model.graph.sparse_initializer.add(values=tensor, dims=[4])
+    return model
+
+
+@pytest.mark.parametrize("place", [in_a_function, in_a_branch, in_a_sparse_initializer])
+def test_external_data_is_looked_at_wherever_it_stands(
+    place: Callable[[TensorProto], ModelProto], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(floats(4).tobytes())
+    path = folder / "model.onnx"
+    path.write_bytes(place(external("../secret")).SerializeToString())
+    refused(path, "NPU0101", "external data must be a file inside the model's folder")
+
+
 def test_external_data_of_the_wrong_length(tmp_path: Path) -> None:
     model = node_model("Add", [floats(4), floats(4)], {}, [1])
     path = tmp_path / "model.onnx"
@@ -257,6 +309,12 @@ def test_a_function_that_calls_itself() -> None:
     model.functions[0].node[0].op_type = "Again"
     model.functions[0].node[0].domain = "local"
     refused(model, "NPU0101", "recursive")
+
+
+def test_a_constant_without_a_value() -> None:
+    model = relu()
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], name="empty"))
+    refused(model, "empty")
 
 
 def test_a_result_whose_shape_depends_on_data() -> None:

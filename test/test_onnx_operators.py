@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_cases
 import onnx_quantized_cases
+import onnx_recurrent_cases
 import pytest
 from onnx_cases import Case
 from onnx_support import node_model, operations, run_onnxruntime
@@ -22,6 +23,7 @@ CASES: list[Case] = [
     *onnx_cases.POOLING,
     *onnx_cases.NORMALIZATION,
     *onnx_cases.REDUCTIONS,
+    *onnx_recurrent_cases.RECURRENT,
     *onnx_cases.SHAPES,
     *onnx_cases.MOVEMENT,
     *onnx_cases.CONSTANTS,
@@ -29,7 +31,7 @@ CASES: list[Case] = [
     *onnx_quantized_cases.INTEGER_MICROSOFT,
 ]
 
-ELSEWHERE = {"Swish", "Scatter"}
+ELSEWHERE = {"Swish", "Scatter", "TensorScatter", "CumProd"}
 """Operators that onnxruntime lacks: the backend tests cover them."""
 
 

@@ -87,6 +87,16 @@ EXAMPLES = {
         'tile.pool2d ins(%g : memref<1x6x8x4xf32, "spm">) out(%h : memref<1x3x4x4xf32, "spm">) '
         'window [0 : 6, 0 : 8] {kind = "avg", size = [2, 2], strides = [2, 2], count_include_pad}',
     ],
+    "tile.gather": [
+        'tile.gather ins(%tokens, %rows : memref<9x4xi8, "dram">, memref<3xi64, "dram">) '
+        'out(%n : memref<3x4xi8, "spm">)',
+    ],
+    "tile.scatter": [
+        'tile.scatter ins(%ids, %n : memref<3xi32, "spm">, memref<3x4xi8, "spm">) '
+        'out(%q : memref<2x4xi8, "spm">) window [%i * 2 : 2] {kind = "set"}',
+        'tile.scatter ins(%ids, %one : memref<3xi32, "spm">, memref<3x1xf32, "spm">) '
+        'out(%ones : memref<4x1xf32, "spm">) window [0 : 4] {kind = "max"}',
+    ],
     "tile.host": [
         'tile.host ins(%in : memref<4xf32, "dram">) outs(%on : memref<4xi8, "dram">) '
         '{callee = @f, engine = "io"}',
@@ -117,6 +127,11 @@ VALUES = {
     "b": 'memref<4xi1, "spm">',
     "u": 'memref<4xui8, "spm">',
     "l": 'memref<4xi64, "spm">',
+    "ids": 'memref<3xi32, "spm">',
+    "rows": 'memref<3xi64, "dram">',
+    "tokens": 'memref<9x4xi8, "dram">',
+    "one": 'memref<3x1xf32, "spm">',
+    "ones": 'memref<4x1xf32, "spm">',
     "in": 'memref<4xf32, "dram">',
     "on": 'memref<4xi8, "dram">',
 }

@@ -34,7 +34,7 @@ BAD_COMPILE = {
     "no such model": (["no.onnx"], "NPU0001]: no.onnx: the model file must be"),
     "no model": (["text.onnx"], "NPU0101]: text.onnx"),
     "a truncated model": (["cut.onnx"], "NPU0101]: cut.onnx"),
-    "another kind of file": (["model.txt"], "NPU0003]: model.txt: a model must be an .onnx or"),
+    "another kind of file": (["model.txt"], "NPU0003]: model.txt: a model must be an .onnx, "),
     "a level that is none": (["m.onnx", "--emit", "moon"], "NPU0004]: npu-compile: the command"),
     "a malformed shape": (["m.onnx", "--shape", "x=a"], "NPU0004]: --shape: must be the name"),
 }

@@ -51,3 +51,12 @@ func.func @dynamic(%x: tensor<?xf32>) {
   func.return
 }
 // CHECK: graph.relu: every dimension must be known; found tensor<?xf32>
+
+// -----
+
+// Updates are rows of the data.
+func.func @updates(%x: tensor<4x2xf32>, %i: tensor<3xi32>, %u: tensor<3x1xf32>) {
+  %0 = graph.scatter %x, %i, %u {kind = "set"} : (tensor<4x2xf32>, tensor<3xi32>, tensor<3x1xf32>) -> tensor<4x2xf32>
+  func.return
+}
+// CHECK: graph.scatter: the updates must be 3 rows of 2 f32; found tensor<3x1xf32>

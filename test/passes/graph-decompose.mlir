@@ -1,5 +1,5 @@
-// RUN: npu-opt %s -p "graph-decompose" --target mobile4k | filecheck %s
-// RUN: npu-opt %s -p "graph-decompose" --target edge256 | filecheck %s --check-prefix=INT
+// RUN: npu-opt %s --split-input-file -p "graph-decompose" --target mobile4k | filecheck %s
+// RUN: npu-opt %s --split-input-file -p "graph-decompose" --target edge256 | filecheck %s --check-prefix=INT
 
 // A softmax is its steps where the vector unit has floats, and stays whole for the host elsewhere.
 
@@ -14,3 +14,29 @@ func.func @main(%x : tensor<4x10xf32>) -> tensor<4x10xf32> {
 // CHECK-NEXT: graph.div %[[E]], %[[S]]
 // INT: func.func @main
 // INT-NEXT: graph.softmax
+
+// -----
+
+// A recurrence is the products of all time steps with the input weights, then its steps in order.
+
+func.func @recurrence(%x : tensor<2x1x3xf32>, %w : tensor<3x4xf32>, %r : tensor<4x4xf32>, %bias : tensor<4xf32>, %h : tensor<1x4xf32>) -> tensor<2x1x4xf32> {
+  %zeros = graph.constant {value = #graph.blob<f32, [4], [0.0, 0.0, 0.0, 0.0]>} : () -> tensor<4xf32>
+  %lens = graph.constant {value = #graph.blob<i32, [1], [2]>} : () -> tensor<1xi32>
+  %y, %last = graph.rnn %x, %w, %r, %bias, %zeros, %lens, %h {activations = ["tanh"], reverse = 0} : (tensor<2x1x3xf32>, tensor<3x4xf32>, tensor<4x4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<1xi32>, tensor<1x4xf32>) -> (tensor<2x1x4xf32>, tensor<1x4xf32>)
+  func.return %y : tensor<2x1x4xf32>
+}
+// CHECK: func.func @recurrence
+// CHECK: %[[ROWS:.*]] = graph.reshape %x
+// CHECK-NEXT: %[[XW:.*]] = graph.matmul %[[ROWS]], %w
+// CHECK-NEXT: %[[ALL:.*]] = graph.add %[[XW]]
+// CHECK-NEXT: %[[X0:.*]] = graph.slice %[[ALL]] {starts = [0, 0], sizes = [1, 4]
+// CHECK-NEXT: %[[P0:.*]] = graph.matmul %h, %r
+// CHECK-NEXT: %[[A0:.*]] = graph.add %[[P0]], %[[X0]]
+// CHECK-NEXT: %[[H0:.*]] = graph.tanh %[[A0]]
+// CHECK-NEXT: %[[X1:.*]] = graph.slice %[[ALL]] {starts = [1, 0], sizes = [1, 4]
+// CHECK-NEXT: %[[P1:.*]] = graph.matmul %[[H0]], %r
+// CHECK-NEXT: %[[A1:.*]] = graph.add %[[P1]], %[[X1]]
+// CHECK-NEXT: %[[H1:.*]] = graph.tanh %[[A1]]
+// CHECK-NEXT: graph.concat %[[H0]], %[[H1]] {axis = 0}
+// INT: func.func @recurrence
+// INT: graph.rnn

@@ -1,0 +1,78 @@
+"""Cases of the dma's instructions, for the matrix of `instruction_matrix`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from instruction_matrix import LAYOUTS, SHAPES, WRITABLE, Build, Rows, Sheet, generates
+
+from npu_dialect import dtypes
+from npu_dialect.dtypes import DType
+from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
+
+
+@generates(DmaCopyOp)
+def copies() -> Rows:
+    spaces = [("dram", "spm"), ("spm", "dram"), ("spm", "spm"), ("dram", "dram")]
+    for dtype in dtypes.ALL:
+        for number, (name, dims) in enumerate(SHAPES.items()):
+            yield dtype.name, name, _copy(dtype, dims, "dense", "dense", *spaces[number % 4])
+        for number, of in enumerate(LAYOUTS):
+            to, other = WRITABLE[number % len(WRITABLE)], WRITABLE[-1 - number % len(WRITABLE)]
+            ends = spaces[number % 4]
+            yield dtype.name, f"{of} to {to}", _copy(dtype, (2, 3, 1, 4, 3), of, to, *ends)
+            yield dtype.name, f"{of} to {other}", _copy(dtype, (3, 4, 5), of, other, *ends)
+        yield dtype.name, "to itself", _copied_to_itself(dtype, 0)
+        yield dtype.name, "shifted", _copied_to_itself(dtype, 3)
+        yield dtype.name, "at the ends", _copied_at_the_ends(dtype)
+
+
+def _copy(
+    dtype: DType, dims: Sequence[int], of: str, to: str, source: str, destination: str
+) -> Build:
+    def build(sheet: Sheet) -> Instruction:
+        return DmaCopyOp(
+            source=sheet.given(dtype, dims, of, source),
+            destination=sheet.space(dtype, dims, to, destination),
+        )
+
+    return build
+
+
+def _copied_to_itself(dtype: DType, shift: int) -> Build:
+    def build(sheet: Sheet) -> Instruction:
+        source = sheet.given(dtype, (6, 9))
+        return DmaCopyOp(source=source, destination=source.moved(shift * dtype.itemsize))
+
+    return build
+
+
+def _copied_at_the_ends(dtype: DType) -> Build:
+    def build(sheet: Sheet) -> Instruction:
+        source = sheet.fill(sheet.last(dtype, (37,)))
+        return DmaCopyOp(source=source, destination=sheet.last(dtype, (37,), "dram"))
+
+    return build
+
+
+@generates(DmaFillOp)
+def fills() -> Rows:
+    for dtype in dtypes.ALL:
+        for number, (name, dims) in enumerate(SHAPES.items()):
+            yield dtype.name, name, _fill(dtype, dims, "dense", ("dram", "spm")[number % 2])
+        for layout in WRITABLE:
+            yield dtype.name, layout, _fill(dtype, (3, 4, 5), layout, "spm")
+            yield dtype.name, f"{layout}, rank 5", _fill(dtype, (2, 3, 1, 4, 3), layout, "dram")
+
+
+def _fill(dtype: DType, dims: Sequence[int], layout: str, space: str) -> Build:
+    def build(sheet: Sheet) -> Instruction:
+        if dtype.kind == "bool":
+            bits = int(sheet.rng.integers(2))
+        else:
+            bits = int(sheet.rng.integers(1 << 64, dtype=np.uint64)) >> int(sheet.rng.integers(2))
+        return DmaFillOp(destination=sheet.space(dtype, dims, layout, space), bits=bits)
+
+    return build

@@ -1,0 +1,250 @@
+"""One case or more for each importer of ATen: the operator, and arguments to call it with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call. Tensors among the arguments are inputs of the program, unless they are `Known`."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    outputs: tuple[int, ...] = (0,)
+    """Which of several results are compared."""
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Known:
+    """A tensor that the program carries."""
+
+    tensor: torch.Tensor
+
+
+def call(
+    name: str, *args: Any, outputs: tuple[int, ...] = (0,), tolerance: float = 1e-5, **kwargs: Any
+) -> Case:
+    return Case(name, args, kwargs, outputs, tolerance)
+
+
+_dice = torch.Generator().manual_seed(5)
+
+
+def floats(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=_dice) * 4 - 2
+
+
+def ints(*shape: int, low: int = -9, high: int = 9) -> torch.Tensor:
+    return torch.randint(low, high, shape, generator=_dice)
+
+
+X, Y, ROW, IMAGE = floats(2, 3, 4), floats(2, 3, 4), floats(4), floats(1, 4, 6, 6)
+POSITIVE = X.abs() + 0.1
+Z, J, B = ints(2, 3, 4), ints(2, 3, 4, low=1), floats(2, 3, 4) > 0
+C = X > 0.5
+SEQUENCE = floats(1, 4, 8)
+W, V = Known(floats(4)), Known(floats(4).abs() + 0.5)
+
+ELEMENTWISE = [
+    *(call(name, X) for name in (
+        "abs", "ceil", "cos", "erf", "exp", "floor", "hardswish", "neg", "relu", "round", "sigmoid",
+        "sign", "silu", "sin", "tanh", "trunc", "tan", "gelu", "hardsigmoid", "relu6", "mish",
+        "softplus", "elu", "hardtanh", "leaky_relu", "isnan", "isinf", "logical_not", "clone",
+        "alias", "detach", "lift_fresh_copy", "contiguous", "expm1", "cosh", "sinh",
+    )),
+    *(call(name, POSITIVE) for name in (
+        "log", "log1p", "log2", "log10", "reciprocal", "rsqrt", "sqrt")),
+    *(call(name, Z) for name in ("abs", "neg", "relu", "exp")),
+    *(call(f"{name}.{kind}", x, y)
+      for name in ("eq", "ge", "gt", "le", "lt", "ne")
+      for kind, x, y in (("Tensor", X, Y), ("Scalar", X, 0.5), ("Scalar", Z, 2), ("Tensor", Z, X))),
+    *(call(f"logical_{name}", B, C) for name in ("and", "or", "xor")),
+    call("logical_and", X, Z),
+    *(call(f"bitwise_{name}.{kind}", x, y) for name in ("and", "or", "xor")
+      for kind, x, y in (("Tensor", Z, J), ("Tensor", B, C), ("Scalar", Z, 5))),
+    call("bitwise_not", Z), call("bitwise_not", B),
+    call("maximum", X, ROW), call("minimum", X, ROW), call("maximum", Z, J),
+    call("mul.Tensor", X, ROW), call("mul.Scalar", X, 3), call("mul.Tensor", Z, 2.5),
+    call("mul.Tensor", X, Z),
+    call("add.Tensor", X, Y, alpha=2), call("add.Tensor", Z, 2.5), call("add.Scalar", X, 1),
+    call("add.Tensor", B, C), call("sub.Tensor", X, ROW), call("sub.Scalar", Z, 1),
+    call("rsub.Scalar", X, 1), call("div.Tensor", X, POSITIVE), call("div.Tensor", Z, J),
+    call("div.Scalar", X, 3),
+    *(call(f"div.{kind}", x, y, rounding_mode=mode) for mode in ("floor", "trunc", None)
+      for kind, x, y in (("Tensor_mode", X, POSITIVE), ("Scalar_mode", X, 0.7))),
+    call("div.Tensor_mode", Z, J, rounding_mode="floor"),
+    call("div.Tensor_mode", Z, J, rounding_mode="trunc"),
+    call("fmod.Scalar", X, 0.7), call("fmod.Tensor", Z, J), call("remainder.Scalar", X, 0.7),
+    call("remainder.Tensor", Z, J),
+    *(call("pow.Tensor_Scalar", POSITIVE, e) for e in (0.5, -0.5, -1, 1, 2, 3, 2.7)),
+    call("pow.Tensor_Tensor", POSITIVE, Y), call("pow.Scalar", 2.0, X),
+    call("clamp", X, -0.5, 0.7), call("clamp", X, None, 0.7), call("clamp", Z, -1, 3),
+    call("clamp.Tensor", X, ROW, None), call("where.self", B, X, Y), call("where.self", B, X, ROW),
+    call("masked_fill.Scalar", X, B, 7.0),
+    call("masked_fill.Tensor", X, B, Known(torch.tensor(3.))),
+    call("gelu", X, approximate="tanh"), call("softplus", X, 2, 20), call("elu", X, 0.5, 2.0),
+    call("_prelu_kernel", X, ROW),
+    call("_to_copy", X, dtype=torch.int64), call("_to_copy", X, dtype=torch.bool),
+    call("_to_copy", Z, dtype=torch.float32), call("dropout", X, 0.5, False),
+]  # fmt: skip
+
+CONTRACTION = [
+    call("linear", X, Known(floats(5, 4)), Known(floats(5))), call("linear", X, floats(5, 4)),
+    call("linear", X, floats(4)),
+    call("matmul", X, floats(4, 5)), call("matmul", X, ROW), call("matmul", ROW, floats(4)),
+    call("mm", floats(3, 4), floats(4, 5)), call("bmm", X, floats(2, 4, 5)),
+    call("mv", floats(3, 4), ROW), call("dot", ROW, floats(4)),
+    call("addmm", floats(5), floats(3, 4), floats(4, 5)),
+    call("addmm", floats(3, 5), floats(3, 4), floats(4, 5), beta=0.5, alpha=2),
+    call("baddbmm", floats(2, 3, 5), X, floats(2, 4, 5)),
+    *(call("convolution", IMAGE, Known(floats(o, 4 // g, 3, 3)), bias, stride, pad, dilation, False,
+           [0, 0], g)
+      for o, g, bias, stride, pad, dilation in (
+          (6, 1, None, [1, 1], [0, 0], [1, 1]), (6, 2, Known(floats(6)), [2, 1], [1, 0], [1, 1]),
+          (4, 4, None, [1, 1], [2, 2], [2, 2]))),
+    call("convolution", SEQUENCE, Known(floats(6, 4, 3)), None, [2], [1], [1], False, [0], 1),
+    call("convolution", IMAGE, Known(floats(4, 3, 3, 3)), Known(floats(3)), [2, 2], [1, 1], [1, 1],
+         True, [1, 1], 1),
+    *(call("scaled_dot_product_attention", floats(1, 4, 3, 8), floats(1, h, 5, 8),
+           floats(1, h, 5, 8), mask, 0.0, causal, scale=scale, enable_gqa=h != 4)
+      for h, mask, causal, scale in (
+          (4, None, False, None), (4, floats(3, 5) > 0, False, None), (2, floats(3, 5), False, 0.3),
+          (4, None, True, None))),
+]  # fmt: skip
+
+NORMALIZATION = [
+    call("_native_batch_norm_legit_no_training", IMAGE, W, W, W, V, 0.1, 1e-5),
+    call("_native_batch_norm_legit_no_training", IMAGE, None, None, W, V, 0.1, 1e-5),
+    call("layer_norm", X, [4], W, V, 1e-5), call("layer_norm", X, [3, 4]),
+    call("native_layer_norm", X, [4], W, V, 1e-5),
+    call("group_norm", IMAGE, 2, W, V), call("native_group_norm", IMAGE, W, V, 1, 4, 36, 2, 1e-5),
+    call("instance_norm", IMAGE, W, V, None, None, True, 0.1, 1e-5, False),
+    call("rms_norm", X, [4], W, 1e-5), call("rms_norm", X, [3, 4]),
+    *(call(name, X, dim, False) for name in ("_softmax", "_log_softmax") for dim in (1, -1)),
+]  # fmt: skip
+
+POOLING = [
+    call("max_pool1d", SEQUENCE, [3], [2], [1]), call("max_pool2d", IMAGE, [3, 3], [2, 2], [1, 1]),
+    call("max_pool2d", IMAGE, [2], [3], [0], [1], True), call("max_pool2d", floats(4, 6, 6), [2]),
+    call("max_pool2d_with_indices", IMAGE, [3, 3], [2, 2]),
+    call("avg_pool1d", SEQUENCE, [3], [2], [1]), call("avg_pool2d", IMAGE, [3, 3], [2, 2], [1, 1]),
+    call("avg_pool2d", IMAGE, [3, 3], [2, 2], [1, 1], True, False),
+    call("avg_pool2d", IMAGE, [2, 2], [3, 3], [0, 0], True),
+    call("adaptive_avg_pool1d", SEQUENCE, [3]), call("adaptive_avg_pool2d", IMAGE, [1, 1]),
+    call("adaptive_avg_pool2d", IMAGE, [3, 2]), call("_adaptive_avg_pool2d", IMAGE, [4, 5]),
+    call("adaptive_max_pool2d", IMAGE, [3, 2]),
+    *(call(f"{name}.vec", IMAGE, size, scale) for name in (
+        "upsample_nearest2d", "_upsample_nearest_exact2d")
+      for size, scale in ((None, [2.0, 2.0]), ([9, 7], None))),
+    *(call(f"{name}.vec", SEQUENCE, [13], None) for name in (
+        "upsample_nearest1d", "_upsample_nearest_exact1d")),
+    *(call(name, IMAGE, [12, 9]) for name in ("upsample_nearest2d", "_upsample_nearest_exact2d")),
+    *(call(name, SEQUENCE, [12]) for name in ("upsample_nearest1d", "_upsample_nearest_exact1d")),
+    *(call(f"{name}.vec", IMAGE, size, align, scale)
+      for name in ("upsample_bilinear2d", "upsample_bicubic2d")
+      for size, align, scale in ((None, False, [2.0, 1.5]), ([9, 4], True, None))),
+    *(call(name, IMAGE, [9, 4], False) for name in ("upsample_bilinear2d", "upsample_bicubic2d")),
+    call("upsample_linear1d.vec", SEQUENCE, [13], False, None),
+    call("pixel_shuffle", IMAGE, 2), call("pixel_unshuffle", IMAGE, 3),
+]  # fmt: skip
+
+MOVEMENT = [
+    *(call(name, X, [4, 6]) for name in ("view", "_unsafe_view", "reshape")),
+    call("unsqueeze", X, -2), call("squeeze.dim", floats(2, 1), 1),
+    call("squeeze", floats(1, 3, 1)), call("squeeze.dims", floats(1, 3, 1), [0, 1]),
+    call("permute", X, [2, 0, -2]), call("transpose.int", X, 0, -1), call("t", floats(3, 4)),
+    call("expand", ROW, [3, -1]), call("repeat", X, [2, 1, 1, 3]), call("cat", [X, Y, Z], 1),
+    call("stack", [X, Y], -1), call("slice.Tensor", X, -1, 1, 100, 2),
+    call("slice.Tensor", X, 1, -2, -1), call("select.int", X, 1, -1),
+    call("split_with_sizes", X, [1, 3], -1, outputs=(0, 1)), call("unbind.int", X, 1),
+    call("flip", X, [0, -1]), call("roll", X, [1, -2], [1, 2]), call("roll", X, [5]),
+    call("slice_scatter", X, floats(2, 1, 4), 1, 1, 2),
+    call("select_scatter", X, floats(2, 4), 1, 2),
+    call("copy", X, ROW), call("fill.Scalar", X, 3),
+    call("fill.Tensor", X, Known(torch.tensor(2.))),
+    call("full_like", X, 3.5), call("zeros_like", X), call("ones_like", X, dtype=torch.int64),
+    call("constant_pad_nd", X, [1, 2, -1, 0], 3.0), call("reflection_pad1d", SEQUENCE, [2, 3]),
+    call("reflection_pad2d", IMAGE, [1, 2, 3, 0]), call("replication_pad1d", SEQUENCE, [2, 3]),
+    call("replication_pad2d", IMAGE, [1, 2, 3, 0]), call("tril", X, 1), call("triu", X, -1),
+    call("diagonal", X, 0, 1, 2), call("diagonal", X, 1, 0, 2), call("diagonal", X, -1, 2, 1),
+    call("as_strided", X, [2, 3], [4, 2], 1), call("unfold", X, 2, 2, 1),
+]  # fmt: skip
+
+REDUCTION = [
+    *(call(name, X, [0, -1], keep) for name in ("mean.dim", "sum.dim_IntList", "amax", "amin")
+      for keep in (False, True)),
+    *(call(name, X) for name in ("mean", "sum", "prod", "max", "min", "any", "all")),
+    call("sum.dim_IntList", Z, None), call("prod.dim_int", X, 1), call("sum", B),
+    *(call(name, X, 1, outputs=(0, 1)) for name in ("max.dim", "min.dim")),
+    *(call(name, X, dim) for name in ("argmax", "argmin") for dim in (None, -1)),
+    *(call(f"{name}.dim", B, 1) for name in ("any", "all")),
+    *(call(f"{name}.dims", X, [0, 1], True) for name in ("any", "all")),
+    call("var.dim", X, [1]), call("var.dim", X, [0, 2], False, True),
+    call("var.correction", X, [1], correction=0), call("var.correction", X, None),
+    *(call("linalg_vector_norm", X, order, [1]) for order in (2, 1, float("inf"))),
+    call("cumsum", X, 1), call("cumsum", Z, -1), call("cumsum", ROW, 0),
+]  # fmt: skip
+
+PLACES = ints(2, 5, low=0, high=3)
+
+INDEXING = [
+    call("embedding", Known(floats(9, 4)), ints(2, 3, low=0)),
+    call("embedding", floats(9, 4), PLACES),
+    call("index_select", X, -1, Known(torch.tensor([3, 0]))), call("index_select", X, 1, PLACES[0]),
+    call("gather", X, 1, ints(2, 2, 4, low=0, high=3)),
+    call("scatter.src", X, 1, Known(torch.tensor([[[0, 1, 2, 0]]])), floats(1, 1, 4)),
+    call("scatter.value", X, 1, ints(1, 1, 4, low=0, high=3), 7.0),
+    *(call("scatter_reduce.two", X, 2, ints(2, 3, 4, low=0, high=4), Y, kind)
+      for kind in ("sum", "prod", "amax", "amin")),
+    call("scatter_add", X, 2, ints(2, 3, 4, low=0, high=4), Y),
+    call("index.Tensor", X, [None, PLACES]), call("index.Tensor", X, [None, PLACES, PLACES]),
+    call("index.Tensor", X, [Known(torch.tensor([1, 0, -1]))]),
+    call("_embedding_bag", floats(9, 4), ints(6, low=0), Known(torch.tensor([0, 2])), False, 1),
+    call("_embedding_bag_forward_only", floats(9, 4), ints(6, low=0), Known(torch.tensor([0, 2]))),
+    call("one_hot", PLACES, 4), call("index_put", X, [Known(torch.tensor([1]))], floats(1, 3, 4)),
+    call("index_put", X, [B], Known(torch.tensor(9.0))),
+]  # fmt: skip
+
+
+def _parameters(gates: int, ways: int) -> list[Known]:
+    sizes = [(5, 3), (5, 5 * ways)] if ways == 2 else [(5, 3)]
+    shapes = [s for hidden, inputs in sizes for _ in range(ways)
+              for s in ((gates * hidden, inputs), (gates * hidden, hidden), (gates * hidden,),
+                        (gates * hidden,))]  # fmt: skip
+    return [Known(floats(*s) / 2) for s in shapes]
+
+
+def _recurrent(name: str, gates: int, ways: int, batch_first: bool) -> Case:
+    count = 4 if ways == 2 else 1
+    state = [floats(count, 2, 5) for _ in range(2)]
+    x = floats(2, 4, 3) if batch_first else floats(4, 2, 3)
+    return call(
+        name, x, state if gates == 4 else state[0], _parameters(gates, ways), True,
+        2 if ways == 2 else 1, 0.0, False, ways == 2, batch_first, outputs=(0, 1),
+    )  # fmt: skip
+
+
+RECURRENT = [
+    _recurrent(name, gates, ways, batch_first)
+    for name, gates in (
+        ("lstm.input", 4), ("gru.input", 3), ("rnn_tanh.input", 1), ("rnn_relu.input", 1))
+    for ways, batch_first in ((1, False), (2, True))
+]  # fmt: skip
+
+TOPICS = {
+    "elementwise": ELEMENTWISE,
+    "contraction": CONTRACTION,
+    "normalization": NORMALIZATION,
+    "pooling": POOLING,
+    "movement": MOVEMENT,
+    "reduction": REDUCTION,
+    "indexing": INDEXING,
+    "recurrent": RECURRENT,
+}
+"""The cases by topic; those of one topic are one program in the tests, which saves captures."""
