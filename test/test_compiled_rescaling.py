@@ -48,9 +48,8 @@ def rescalings(draw: Draw) -> Kernel:
     return builder.build(dtypes.i32)
 
 
-@settings(max_examples=60, deadline=None)
-@given(kernel=rescalings(), seed=st.integers(0, 99))
-def test_doubles_give_the_bits_of_integers(kernel: Kernel, seed: int):
+def _agrees(kernel: Kernel, seed: int) -> None:
+    """The compiled tier's memory is the plain tier's."""
     count = 100
     inputs = [Operand.dense("spm", 8192 * i, d, [count]) for i, d in enumerate(kernel.tensors)]
     output = Operand.dense("spm", 65536, dtypes.i32, [count])
@@ -61,8 +60,25 @@ def test_doubles_give_the_bits_of_integers(kernel: Kernel, seed: int):
             low, high = operand.dtype.low, operand.dtype.high
             machine.view(operand)[...] = rng.integers(low, high, count, endpoint=True)
 
-    instruction = VectorOp(a=inputs[0], b=inputs[1], kernel=0, output=output)
+    b = inputs[1] if len(inputs) == 2 else None
+    instruction = VectorOp(a=inputs[0], b=b, kernel=0, output=output)
     agree(instruction, kernels=[kernel], prepare=prepare, threads=(1,))
+
+
+@settings(max_examples=60, deadline=None)
+@given(kernel=rescalings(), seed=st.integers(0, 99))
+def test_doubles_give_the_bits_of_integers(kernel: Kernel, seed: int):
+    _agrees(kernel, seed)
+
+
+@pytest.mark.parametrize(("zero_in", "zero_out"), [(-295, -295), (0, 300), (300, 0)])
+def test_a_product_beyond_an_i32_saturates(zero_in: int, zero_out: int):
+    builder = KernelBuilder()
+    x = builder.tensor(dtypes.i16)
+    constants = [builder.step("const.i32", immediates=[n]) for n in (7_864_153, 0)]
+    numbers = ["half_even", zero_in, zero_out, *FULL]
+    builder.step("requantize.fixed", x, *constants, immediates=numbers)
+    _agrees(builder.build(dtypes.i32), seed=1)
 
 
 def _rescaling(multiplier: int) -> Kernel:

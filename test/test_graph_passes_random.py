@@ -153,7 +153,7 @@ def apply(module: ModuleOp, *names: str) -> None:
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 @given(seeds, st.booleans(), st.sampled_from(["edge256", "mobile4k"]))
 def test_placing_and_grouping_change_no_bit(seed: int, quantized: bool, target: str):
     module, inputs = network(seed, quantized, target)
@@ -164,7 +164,7 @@ def test_placing_and_grouping_change_no_bit(seed: int, quantized: bool, target: 
 
 
 @pytest.mark.parametrize("name", REWRITES)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None)
 @given(seed=seeds)
 def test_every_rewrite_keeps_the_function_of_a_float_network(name: str, seed: int):
     module, inputs = network(seed, False, "mobile4k")
@@ -174,7 +174,7 @@ def test_every_rewrite_keeps_the_function_of_a_float_network(name: str, seed: in
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 @given(seeds)
 def test_integers_round_as_the_quantized_network_does(seed: int):
     module, inputs = network(seed, True, "edge256", layers=3)
@@ -186,7 +186,7 @@ def test_integers_round_as_the_quantized_network_does(seed: int):
         assert off.max() <= 0.41  # two steps of the coarsest quantization
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 @given(seeds, st.booleans(), st.sampled_from(["edge256", "mobile4k"]))
 def test_the_whole_pipeline_leaves_only_groups_views_and_constants(
     seed: int, quantized: bool, target: str
@@ -198,7 +198,7 @@ def test_the_whole_pipeline_leaves_only_groups_views_and_constants(
     assert kinds <= {"graph.group", "graph.reshape", "graph.constant", "func.return"}
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None)
 @given(seeds)
 def test_a_quantized_network_without_softmax_needs_no_host(seed: int):
     module, _ = network(seed, True, "edge256")

@@ -343,7 +343,7 @@ def test_inputs_that_do_not_fit_together(name: str) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None, derandomize=True,
+    max_examples=150, deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 @given(st.data())

@@ -100,7 +100,7 @@ def variants(draw: st.DrawFn) -> Case:
     return case(op_type, **options)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(variants())
 def test_a_layer_computes_what_onnxruntime_computes(found: Case) -> None:
     if _jumps(found):
@@ -115,7 +115,7 @@ def _jumps(found: Case) -> bool:
     return "ThresholdedRelu" in found.attributes.get("activations", ())
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(variants(), st.booleans())
 def test_the_steps_of_a_layer_give_its_bits(found: Case, all_known: bool) -> None:
     """Also where weights and lengths are computed at run time."""

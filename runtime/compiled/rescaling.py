@@ -99,6 +99,14 @@ class _Steps:
             return None
         return multiplier[0] * 2.0 ** -shift[0]
 
+    def _within(self, low: int, high: int, step: Step, factor: float) -> bool:
+        """Whether no result can be outside of [low, high]; only looked at for those of an i32."""
+        if (low, high) != FULL:
+            return False
+        zero_in, zero_out = int(step.immediates[1]), int(step.immediates[2])
+        x = self.ranges[step.args[0]] or FULL
+        return _greatest(x, zero_in) * abs(factor) + 1 + abs(zero_out) <= dtypes.i32.high
+
     def _rescale(self, step: Step, factor: float, *, narrow: bool = False) -> int:
         rounding, *whole = step.immediates
         zero_in, zero_out, low, high = (int(i) for i in whole)
@@ -111,7 +119,7 @@ class _Steps:
         if zero_in:
             form.append("from")
             numbers.append((kind, zero_in))
-        if (low, high) != (dtypes.i32.low, dtypes.i32.high):
+        if not self._within(low, high, step, factor):
             form.append("clamped")
             numbers += [("f64", low - zero_out), ("f64", high - zero_out)]
         if zero_out:
