@@ -54,10 +54,16 @@ W, V = Known(floats(4)), Known(floats(4).abs() + 0.5)
 ELEMENTWISE = [
     *(call(name, X) for name in (
         "abs", "ceil", "cos", "erf", "exp", "floor", "hardswish", "neg", "relu", "round", "sigmoid",
-        "sign", "silu", "sin", "tanh", "trunc", "tan", "gelu", "hardsigmoid", "relu6", "mish",
+        "sign", "silu", "sin", "tanh", "trunc", "gelu", "hardsigmoid", "relu6", "mish",
         "softplus", "elu", "hardtanh", "leaky_relu", "isnan", "isinf", "logical_not", "clone",
-        "alias", "detach", "lift_fresh_copy", "contiguous", "expm1", "cosh", "sinh",
+        "alias", "detach", "lift_fresh_copy", "contiguous",
     )),
+    *(call(name, v * X) for name in ("expm1", "cosh", "sinh", "atan", "asinh", "tan")
+      for v in (1, 1e-4, 10)),
+    *(call(name, X * v) for name in ("asin", "acos", "atanh") for v in (0.49, 1e-4)),
+    call("acosh", 1 + POSITIVE), call("acosh", 1 + POSITIVE * 1e-3), call("acosh", POSITIVE * 1e19),
+    call("log1p", X * 1e-4), call("asinh", X * 1e19), call("atan", X * 1e20),
+    call("atan2", X, Y), call("atan2", X * 0, ROW), call("atan2", ROW, X * 0),
     *(call(name, POSITIVE) for name in (
         "log", "log1p", "log2", "log10", "reciprocal", "rsqrt", "sqrt")),
     *(call(name, Z) for name in ("abs", "neg", "relu", "exp")),

@@ -13,6 +13,7 @@ from npu_dialect.frontends.torch.ops import (
     recurrent,
     reduction,
     resizing,
+    transcendental,
 )
 
 TOPICS = (
@@ -26,5 +27,6 @@ TOPICS = (
     recurrent,
     reduction,
     resizing,
+    transcendental,
 )
 """The modules that enter rows."""

@@ -235,56 +235,6 @@ def _power(b: Builder, x: Operand, exponent: Operand) -> SSAValue:
     return b.emit(graph.PowOp(operand(b, x, b.dtype), operand(b, exponent, b.dtype)))
 
 
-@op("log2")
-def log2(b: Builder, self: SSAValue) -> SSAValue:
-    """log(x) / log(2)"""
-    return common.scaled(b, common.unary(b, graph.LogOp, self), 1 / math.log(2))
-
-
-@op("log10")
-def log10(b: Builder, self: SSAValue) -> SSAValue:
-    """log(x) / log(10)"""
-    return common.scaled(b, common.unary(b, graph.LogOp, self), 1 / math.log(10))
-
-
-@op("tan")
-def tan(b: Builder, self: SSAValue) -> SSAValue:
-    """sin(x) / cos(x)"""
-    return common.div(b, common.unary(b, graph.SinOp, self), common.unary(b, graph.CosOp, self))
-
-
-@op("expm1")
-def expm1(b: Builder, self: SSAValue) -> SSAValue:
-    """exp(x) - 1, which is inexact beside 0."""
-    exp = common.unary(b, graph.ExpOp, self)
-    return common.sub(b, exp, b.scalar(1, exp))
-
-
-@op("log1p")
-def log1p(b: Builder, self: SSAValue) -> SSAValue:
-    """log(x + 1), which is inexact beside 0."""
-    x = common.cast(b, self, b.dtype)
-    return b.emit(graph.LogOp(common.add(b, x, b.scalar(1, x))))
-
-
-@op("cosh")
-def cosh(b: Builder, self: SSAValue) -> SSAValue:
-    """(exp(x) + exp(-x)) / 2"""
-    return _half_of_exponentials(b, graph.AddOp, self)
-
-
-@op("sinh")
-def sinh(b: Builder, self: SSAValue) -> SSAValue:
-    """(exp(x) - exp(-x)) / 2"""
-    return _half_of_exponentials(b, graph.SubOp, self)
-
-
-def _half_of_exponentials(b: Builder, operation: type[Any], x: SSAValue) -> SSAValue:
-    x = common.cast(b, x, b.dtype)
-    pair = (b.emit(graph.ExpOp(v)) for v in (x, b.emit(graph.NegOp(x))))
-    return common.scaled(b, b.emit(operation(*pair)), 0.5)
-
-
 # Selections
 
 
