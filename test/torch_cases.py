@@ -48,7 +48,7 @@ X, Y, ROW, IMAGE = floats(2, 3, 4), floats(2, 3, 4), floats(4), floats(1, 4, 6, 
 POSITIVE = X.abs() + 0.1
 Z, J, B = ints(2, 3, 4), ints(2, 3, 4, low=1), floats(2, 3, 4) > 0
 C = X > 0.5
-SEQUENCE = floats(1, 4, 8)
+SEQUENCE, VOLUME = floats(1, 4, 8), floats(1, 2, 5, 6, 4)
 W, V = Known(floats(4)), Known(floats(4).abs() + 0.5)
 
 ELEMENTWISE = [
@@ -115,6 +115,10 @@ CONTRACTION = [
           (6, 1, None, [1, 1], [0, 0], [1, 1]), (6, 2, Known(floats(6)), [2, 1], [1, 0], [1, 1]),
           (4, 4, None, [1, 1], [2, 2], [2, 2]))),
     call("convolution", SEQUENCE, Known(floats(6, 4, 3)), None, [2], [1], [1], False, [0], 1),
+    call("convolution", VOLUME, Known(floats(3, 2, 2, 3, 2)), Known(floats(3)), [2, 1, 1],
+         [1, 0, 0], [1, 1, 1], False, [0, 0, 0], 1),
+    call("convolution", VOLUME, Known(floats(2, 3, 2, 3, 2)), None, [2, 1, 1],
+         [1, 0, 0], [1, 1, 1], True, [1, 0, 0], 1),
     call("convolution", IMAGE, Known(floats(4, 3, 3, 3)), Known(floats(3)), [2, 2], [1, 1], [1, 1],
          True, [1, 1], 1),
     *(call("scaled_dot_product_attention", floats(1, 4, 3, 8), floats(1, h, 5, 8),
@@ -138,13 +142,22 @@ NORMALIZATION = [
 POOLING = [
     call("max_pool1d", SEQUENCE, [3], [2], [1]), call("max_pool2d", IMAGE, [3, 3], [2, 2], [1, 1]),
     call("max_pool2d", IMAGE, [2], [3], [0], [1], True), call("max_pool2d", floats(4, 6, 6), [2]),
-    call("max_pool2d_with_indices", IMAGE, [3, 3], [2, 2]),
+    call("max_pool2d_with_indices", IMAGE, [3, 3], [2, 2], outputs=(0, 1)),
+    call("max_pool2d_with_indices", floats(4, 6, 6), [3], [2], [1], outputs=(0, 1)),
+    call("max_pool3d", VOLUME, [3], [2], [1]),
+    call("max_pool3d_with_indices", VOLUME, [2, 2, 2], [2, 2, 2], outputs=(0, 1)),
+    call("max_pool3d_with_indices", VOLUME, [2, 2, 2]),
+    call("avg_pool2d", IMAGE, [3, 3], [2, 2], [1, 1], True, True, 5),
+    call("avg_pool3d", VOLUME, [3, 2, 2], [2, 2, 2], [1, 0, 1], False, False),
+    call("avg_pool3d", VOLUME, [2], [3], [0], True, True), call("avg_pool3d", VOLUME[0], [2]),
+    call("avg_pool3d", VOLUME, [2], [2], [1], False, True, 3),
+    call("adaptive_avg_pool3d", VOLUME, [2, 3, 1]), call("_adaptive_avg_pool3d", VOLUME, [5, 2, 2]),
     call("avg_pool1d", SEQUENCE, [3], [2], [1]), call("avg_pool2d", IMAGE, [3, 3], [2, 2], [1, 1]),
     call("avg_pool2d", IMAGE, [3, 3], [2, 2], [1, 1], True, False),
     call("avg_pool2d", IMAGE, [2, 2], [3, 3], [0, 0], True),
     call("adaptive_avg_pool1d", SEQUENCE, [3]), call("adaptive_avg_pool2d", IMAGE, [1, 1]),
     call("adaptive_avg_pool2d", IMAGE, [3, 2]), call("_adaptive_avg_pool2d", IMAGE, [4, 5]),
-    call("adaptive_max_pool2d", IMAGE, [3, 2]),
+    call("adaptive_max_pool2d", IMAGE, [3, 2], outputs=(0, 1)),
     *(call(f"{name}.vec", IMAGE, size, scale) for name in (
         "upsample_nearest2d", "_upsample_nearest_exact2d")
       for size, scale in ((None, [2.0, 2.0]), ([9, 7], None))),
@@ -177,7 +190,9 @@ MOVEMENT = [
     call("full_like", X, 3.5), call("zeros_like", X), call("ones_like", X, dtype=torch.int64),
     call("constant_pad_nd", X, [1, 2, -1, 0], 3.0), call("reflection_pad1d", SEQUENCE, [2, 3]),
     call("reflection_pad2d", IMAGE, [1, 2, 3, 0]), call("replication_pad1d", SEQUENCE, [2, 3]),
-    call("replication_pad2d", IMAGE, [1, 2, 3, 0]), call("tril", X, 1), call("triu", X, -1),
+    call("replication_pad2d", IMAGE, [1, 2, 3, 0]),
+    *(call(name, VOLUME, [1, 2, 0, 1, 2, 3]) for name in ("reflection_pad3d", "replication_pad3d")),
+    call("tril", X, 1), call("triu", X, -1),
     call("diagonal", X, 0, 1, 2), call("diagonal", X, 1, 0, 2), call("diagonal", X, -1, 2, 1),
     call("as_strided", X, [2, 3], [4, 2], 1), call("unfold", X, 2, 2, 1),
 ]  # fmt: skip

@@ -182,6 +182,7 @@ class Importer:
             raise Unsupported(node, "an operator without an importer")
         try:
             self.builder.results = _specs(node)
+            self.builder.outputs = _wanted(node, len(self.builder.results))
             args, kwargs = self._map(node.args, self.value), self._map(node.kwargs, self.value)
             positional, named = registry.bind(node.target._schema, args, kwargs)
             return self._checked(function(self.builder, *positional, **named))
@@ -201,6 +202,15 @@ class Importer:
         if shape_of(value) != spec.shape:
             raise Misfit(f"shape {list(shape_of(value))} where torch has {list(spec.shape)}")
         return common.cast(self.builder, value, spec.dtype)
+
+
+def _wanted(node: Any, count: int) -> list[str]:
+    """For each result of a node its number, "" for one that nothing uses."""
+    used = {
+        user.args[1] for user in node.users if getattr(user.target, "__name__", "") == "getitem"
+    }
+    all_are = len(used) < len(node.users) and not used
+    return [str(k) if all_are or k in used else "" for k in range(count)]
 
 
 def _specs(node: Any) -> list[Spec | None]:

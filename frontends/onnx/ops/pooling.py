@@ -74,11 +74,11 @@ def max_pool(
     found = ceiled(found, shape_of(x)[2:], ceil_mode)
     found.counts(shape_of(x)[2:])
     if b.wants(1):
-        return _max_of_taps(b, x, found, storage_order)
-    return _pooled(b, graph.MaxPool2DOp, x, found)
+        return max_of_taps(b, x, found, storage_order)
+    return pooled(b, graph.MaxPool2DOp, x, found)
 
 
-def _pooled(b: Builder, operation: Pool, x: SSAValue, w: Windows) -> SSAValue:
+def pooled(b: Builder, operation: Pool, x: SSAValue, w: Windows) -> SSAValue:
     """A pooling in one to three spatial dimensions; in three those of a plane go first.
 
     What is pooled of a plane, all channels in a row, is a column of an image of one column.
@@ -102,7 +102,7 @@ def _pool(b: Builder, operation: Pool, x: SSAValue, w: Windows) -> SSAValue:
     return b.emit(pool)
 
 
-def _max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int) -> list[SSAValue]:
+def max_of_taps(b: Builder, x: SSAValue, w: Windows, order: int = 0) -> list[SSAValue]:
     """The same in any number of dimensions, tap by tap, and the positions.
 
     A position counts the elements of the whole tensor, row by row (0) or column by column (1).
@@ -187,7 +187,7 @@ def average(
 
 def _average_volume(b: Builder, x: SSAValue, w: Windows, count_include_pad: int) -> SSAValue:
     """Means of means, of which padding takes part; then without it, by how many elements count."""
-    mean = _pooled(b, _padded_mean, x, w)
+    mean = pooled(b, _padded_mean, x, w)
     counts = [_counts(n, *how) for n, *how in zip(shape_of(x)[2:], *w.by_axis(), strict=True)]
     if count_include_pad or all((c == k).all() for c, k in zip(counts, w.kernel, strict=True)):
         return mean
@@ -220,7 +220,7 @@ def lp_pool(
     """(sum of |x|^p)^(1/p) of each window: of the mean, padding included, and the window's size."""
     found = pooling_windows(x, kernel_shape, strides, dilations, pads, auto_pad)
     found = ceiled(found, shape_of(x)[2:], ceil_mode)
-    mean = _pooled(b, _padded_mean, _power(b, x, p), found)
+    mean = pooled(b, _padded_mean, _power(b, x, p), found)
     return _root(b, common.scaled(b, mean, prod(found.kernel)), p)
 
 

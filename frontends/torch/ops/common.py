@@ -40,7 +40,7 @@ from npu_dialect.frontends.onnx.ops.common import (
 )
 from npu_dialect.frontends.onnx.ops.convolution import Windows, conv_transpose, convolve, windows
 from npu_dialect.frontends.onnx.ops.linear import product
-from npu_dialect.frontends.onnx.ops.pooling import average, ceiled
+from npu_dialect.frontends.onnx.ops.pooling import average, ceiled, max_of_taps, pooled
 from npu_dialect.frontends.torch.builder import Builder
 
 __all__ = [
@@ -66,11 +66,13 @@ __all__ = [
     "dtype_of",
     "from_image",
     "iota",
+    "max_of_taps",
     "mul",
     "normalize_axes",
     "normalize_axis",
     "operand",
     "pad",
+    "pooled",
     "product",
     "promoted",
     "reduce",

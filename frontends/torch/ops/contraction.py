@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from npu_dialect.frontends.torch.ops import common
 from npu_dialect.frontends.torch.ops.common import (
     Builder,
-    NotExpressible,
     Number,
     SSAValue,
     shape_of,
@@ -90,10 +89,8 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> SSAValue:
-    """A convolution in one or two spatial dimensions, grouped or transposed."""
+    """A convolution in one to three spatial dimensions, grouped or transposed."""
     rank = len(shape_of(input)) - 2
-    if rank > 2:
-        raise NotExpressible(f"a convolution in {rank} dimensions")
     stride, padding, dilation = (spread(v, rank) for v in (stride, padding, dilation))
     if transposed:
         return common.conv_transpose(

@@ -266,13 +266,13 @@ def constant_pad(b: Builder, self: SSAValue, pad: Ints, value: Number) -> SSAVal
     return common.pad(b, self, low, high, value)
 
 
-@op("reflection_pad1d", "reflection_pad2d")
+@op("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
 def reflection_pad(b: Builder, self: SSAValue, padding: Ints) -> SSAValue:
     """The elements next to the edge, backwards."""
     return _extended(b, self, padding, _reflected)
 
 
-@op("replication_pad1d", "replication_pad2d")
+@op("replication_pad1d", "replication_pad2d", "replication_pad3d")
 def replication_pad(b: Builder, self: SSAValue, padding: Ints) -> SSAValue:
     """The element at the edge, again."""
     return _extended(b, self, padding, _replicated)

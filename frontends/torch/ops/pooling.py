@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -41,8 +43,8 @@ def _windows(
     return common.ceiled(found, size, ceil_mode)
 
 
-@op("max_pool1d", "max_pool2d")
-def max_pool(
+@op("max_pool1d")
+def max_pool1d(
     b: Builder,
     self: SSAValue,
     kernel_size: Ints,
@@ -51,19 +53,12 @@ def max_pool(
     dilation: Ints,
     ceil_mode: bool,
 ) -> SSAValue:
-    """The greatest value of each window."""
-    x = _batched(b, self, len(kernel_size) if len(kernel_size) > 1 else len(b.shape) - 1)
-    x = self if len(shape_of(self)) > 3 else x
-    found = _windows(x, kernel_size, stride, padding, dilation, ceil_mode).image()
-    y = graph.MaxPool2DOp(
-        common.as_image(b, x), kernel=found.kernel, strides=found.strides, pads=found.pads,
-        dilations=found.dilations,
-    )  # fmt: skip
-    return common.reshape(b, common.from_image(b, b.emit(y), len(shape_of(x))), b.shape)
+    """The greatest value of each window of a sequence."""
+    return _maximum(b, self, 1, (kernel_size, stride, padding, dilation), ceil_mode)[0]
 
 
-@op("max_pool2d_with_indices")
-def max_pool_with_indices(
+@op("max_pool2d")
+def max_pool2d(
     b: Builder,
     self: SSAValue,
     kernel_size: Ints,
@@ -71,9 +66,75 @@ def max_pool_with_indices(
     padding: Ints,
     dilation: Ints,
     ceil_mode: bool,
-) -> list[SSAValue | None]:
-    """The same, without the positions."""
-    return [max_pool(b, self, kernel_size, stride, padding, dilation, ceil_mode), None]
+) -> SSAValue:
+    """The greatest value of each window of an image."""
+    return _maximum(b, self, 2, (kernel_size, stride, padding, dilation), ceil_mode)[0]
+
+
+@op("max_pool3d")
+def max_pool3d(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> SSAValue:
+    """The greatest value of each window of a volume."""
+    return _maximum(b, self, 3, (kernel_size, stride, padding, dilation), ceil_mode)[0]
+
+
+@op("max_pool2d_with_indices")
+def max_pool2d_with_indices(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> list[SSAValue]:
+    """The same, and the position of it in its image."""
+    how = (kernel_size, stride, padding, dilation)
+    return _maximum(b, self, 2, how, ceil_mode, with_places=b.wants(1))
+
+
+@op("max_pool3d_with_indices")
+def max_pool3d_with_indices(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> list[SSAValue]:
+    """The same, and the position of it in its volume."""
+    how = (kernel_size, stride, padding, dilation)
+    return _maximum(b, self, 3, how, ceil_mode, with_places=b.wants(1))
+
+
+def _maximum(
+    b: Builder,
+    x: SSAValue,
+    rank: int,
+    how: tuple[Ints, Ints, Ints, Ints],
+    ceil_mode: bool,
+    with_places: bool = False,
+) -> list[SSAValue]:
+    """The greatest value of each window, and where it is if that is wanted."""
+    x = _batched(b, x, rank)
+    found = _windows(x, *how, ceil_mode)
+    found.counts(shape_of(x)[2:])
+    if not with_places:
+        return [common.reshape(b, common.pooled(b, graph.MaxPool2DOp, x, found), b.shape)]
+    best, place = common.max_of_taps(b, x, found)
+    size = prod(shape_of(x)[2:])
+    first = np.arange(prod(shape_of(x)[:2]), dtype=np.int64) * size
+    first = first.reshape(*shape_of(x)[:2], *[1] * rank)
+    place = common.sub(b, place, b.constant(first))
+    return [common.reshape(b, v, b.shape) for v in (best, place)]
 
 
 @op("avg_pool1d")
@@ -101,10 +162,40 @@ def avg_pool2d(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> SSAValue:
-    """The mean of each window of an image."""
-    if divisor_override is not None:
-        raise NotExpressible("avg_pool2d with divisor_override")
-    return _average(b, self, 2, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    """The mean of each window of an image, or its sum over a number."""
+    how = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _quotient(b, self, 2, how, divisor_override)
+
+
+@op("avg_pool3d")
+def avg_pool3d(
+    b: Builder,
+    self: SSAValue,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> SSAValue:
+    """The mean of each window of a volume, or its sum over a number."""
+    how = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _quotient(b, self, 3, how, divisor_override)
+
+
+How = tuple[Ints, Ints, Ints, bool, bool]
+
+
+def _quotient(b: Builder, x: SSAValue, rank: int, how: How, divisor: int | None) -> SSAValue:
+    if divisor is None:
+        return _average(b, x, rank, *how)
+    kernel, stride, padding, ceil_mode, _ = how
+    x = _batched(b, x, rank)
+    found = _windows(x, kernel, stride, padding, (1,), ceil_mode)
+    low, high = (0, 0, *found.low), (0, 0, *found.high)
+    x, none = common.pad(b, x, low, high), (0,) * rank
+    mean = common.average(b, x, replace(found, low=none, high=none), 0, 0)
+    return common.reshape(b, common.scaled(b, mean, prod(found.kernel) / divisor), b.shape)
 
 
 def _average(
@@ -124,6 +215,7 @@ def _average(
 
 
 @op("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d")
+@op("adaptive_avg_pool3d", "_adaptive_avg_pool3d")
 def adaptive_avg_pool(b: Builder, self: SSAValue, output_size: Sequence[int | None]) -> SSAValue:
     """Over everything, over equal windows, or along each axis by a matrix of parts."""
     rank = len(output_size)
@@ -153,10 +245,11 @@ def _parts(size: int, out: int) -> np.ndarray[tuple[int, int], np.dtype[np.float
 
 
 @op("adaptive_max_pool2d")
-def adaptive_max_pool(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue | None]:
+def adaptive_max_pool(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue]:
     """Windows that do not overlap."""
     size = shape_of(self)[-2:]
     if any(s % n for s, n in zip(size, output_size, strict=True)):
         raise NotExpressible(f"adaptive_max_pool2d of {list(size)} to {list(output_size)}")
     kernel = [s // n for s, n in zip(size, output_size, strict=True)]
-    return [max_pool(b, self, kernel, kernel, (0, 0), (1, 1), False), None]
+    how = (kernel, kernel, (0, 0), (1, 1))
+    return _maximum(b, self, 2, how, False, with_places=b.wants(1))
