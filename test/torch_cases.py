@@ -98,6 +98,7 @@ ELEMENTWISE = [
     call("_prelu_kernel", X, ROW),
     call("_to_copy", X, dtype=torch.int64), call("_to_copy", X, dtype=torch.bool),
     call("_to_copy", Z, dtype=torch.float32), call("dropout", X, 0.5, False),
+    call("native_dropout", X, 0.5, False, outputs=(0, 1)),
 ]  # fmt: skip
 
 CONTRACTION = [
@@ -131,6 +132,8 @@ CONTRACTION = [
 NORMALIZATION = [
     call("_native_batch_norm_legit_no_training", IMAGE, W, W, W, V, 0.1, 1e-5),
     call("_native_batch_norm_legit_no_training", IMAGE, None, None, W, V, 0.1, 1e-5),
+    call("_native_batch_norm_legit.no_stats", IMAGE, W, V, True, 0.1, 1e-5, outputs=(0, 1, 2)),
+    call("_native_batch_norm_legit_functional", IMAGE, W, W, W, V, False, 0.1, 1e-5),
     call("layer_norm", X, [4], W, V, 1e-5), call("layer_norm", X, [3, 4]),
     call("native_layer_norm", X, [4], W, V, 1e-5),
     call("group_norm", IMAGE, 2, W, V), call("native_group_norm", IMAGE, W, V, 1, 4, 36, 2, 1e-5),
@@ -208,7 +211,17 @@ REDUCTION = [
     *(call(f"{name}.dims", X, [0, 1], True) for name in ("any", "all")),
     call("var.dim", X, [1]), call("var.dim", X, [0, 2], False, True),
     call("var.correction", X, [1], correction=0), call("var.correction", X, None),
-    *(call("linalg_vector_norm", X, order, [1]) for order in (2, 1, float("inf"))),
+    *(call("linalg_vector_norm", X, order, [1])
+      for order in (2, 1, 0, 3.5, float("inf"), -float("inf"))),
+    *(call("_cdist_forward", floats(2, 3, 4), floats(2, 5, 4), p, None) for p in (0, 1, 2, 2.5)),
+    *(call("_pdist_forward", floats(5, 3), p) for p in (2.0, 1.0)),
+    *(call(name, x, *args, outputs=(0, 1))
+      for x in (X, ints(3, 9, low=-2, high=2), torch.tensor([1, float("nan"), -2, float("inf")]))
+      for name, args in (("sort", []), ("sort", [0, True]), ("topk", [2]), ("topk", [3, -1, False]))
+      if not (name == "topk" and x.dtype == torch.int64)),
+    call("sort", B, outputs=(0,)), call("sort.stable", B, stable=True, descending=True, dim=1),
+    call("topk", ints(3, 9, low=-2, high=2), 4, outputs=(0,)),
+    call("kthvalue", X, 2, 1, outputs=(0, 1)), call("kthvalue", X, 1, 0, True, outputs=(0, 1)),
     call("cumsum", X, 1), call("cumsum", Z, -1), call("cumsum", ROW, 0),
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from npu_dialect.frontends.torch.ops import (
     attention,
     contraction,
+    distance,
     elementwise,
     indexing,
     movement,
@@ -13,12 +14,14 @@ from npu_dialect.frontends.torch.ops import (
     recurrent,
     reduction,
     resizing,
+    sorting,
     transcendental,
 )
 
 TOPICS = (
     attention,
     contraction,
+    distance,
     elementwise,
     indexing,
     movement,
@@ -27,6 +30,7 @@ TOPICS = (
     recurrent,
     reduction,
     resizing,
+    sorting,
     transcendental,
 )
 """The modules that enter rows."""

@@ -6,6 +6,8 @@ import math
 from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.torch.ops import common
 from npu_dialect.frontends.torch.ops.common import (
@@ -380,3 +382,11 @@ def dropout(b: Builder, input: SSAValue, p: float, train: bool) -> SSAValue:
     if train:
         raise NotExpressible("dropout in training")
     return input
+
+
+@op("native_dropout")
+def native_dropout(b: Builder, input: SSAValue, p: float, train: bool | None) -> list[SSAValue]:
+    """Nothing, in inference; and that nothing is dropped."""
+    if train is not False:
+        raise NotExpressible("dropout in training")
+    return [input, b.constant(np.ones(b.shape, np.bool_))]

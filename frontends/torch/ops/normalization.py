@@ -35,6 +35,46 @@ def batch_norm(
     return [b.emit(made), None, None]
 
 
+@op("_native_batch_norm_legit.no_stats")
+def batch_norm_of_batch(
+    b: Builder,
+    input: SSAValue,
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> list[SSAValue | None]:
+    """(x - mean) / sqrt(variance + eps) * weight + bias, per channel, of this batch."""
+    axes = [k for k in range(len(shape_of(input))) if k != 1]
+    mean = b.emit(graph.ReduceMeanOp(input, tuple(axes)))
+    centred = common.sub(b, input, mean)
+    variance = b.emit(graph.ReduceMeanOp(common.mul(b, centred, centred), tuple(axes)))
+    root = b.emit(graph.RsqrtOp(common.add(b, variance, b.scalar(eps, variance))))
+    y = _per_channel(b, common.mul(b, centred, root), weight, bias)
+    channels = shape_of(input)[1:2]
+    return [y, *(common.reshape(b, v, channels) for v in (mean, root))]
+
+
+@op("_native_batch_norm_legit_functional")
+def batch_norm_functional(
+    b: Builder,
+    input: SSAValue,
+    weight: SSAValue | None,
+    bias: SSAValue | None,
+    running_mean: SSAValue,
+    running_var: SSAValue,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> list[SSAValue | None]:
+    """By the running statistics, which do not change."""
+    if training:
+        raise NotExpressible("a batch normalization in training")
+    y = batch_norm(b, input, weight, bias, running_mean, running_var, momentum, eps)[0]
+    return [y, None, None, running_mean, running_var]
+
+
 @op("layer_norm")
 def layer_norm(
     b: Builder,

@@ -12,13 +12,13 @@ from npu_dialect import dtypes, graph
 from npu_dialect.frontends.torch.ops import common
 from npu_dialect.frontends.torch.ops.common import (
     Builder,
-    NotExpressible,
     Number,
     SSAValue,
     dtype_of,
     shape_of,
     wrapped,
 )
+from npu_dialect.frontends.torch.ops.distance import norm_over
 from npu_dialect.frontends.torch.ops.resizing import along_axis
 from npu_dialect.frontends.torch.registry import op
 
@@ -196,14 +196,9 @@ def variance_dim(b: Builder, self: SSAValue, dim: Dims, unbiased: bool, keepdim:
 
 @op("linalg_vector_norm")
 def vector_norm(b: Builder, self: SSAValue, ord: Number, dim: Dims, keepdim: bool) -> SSAValue:
-    """The norms of order 1, 2 and infinity."""
-    if ord == 2:
-        square = common.mul(b, self, self)
-        return b.emit(graph.SqrtOp(_reduced(b, graph.ReduceSumOp, square, dim, keepdim)))
-    operations = {1: graph.ReduceSumOp, float("inf"): graph.ReduceMaxOp}
-    if ord not in operations:
-        raise NotExpressible(f"a norm of order {ord}")
-    return _reduced(b, operations[ord], b.emit(graph.AbsOp(self)), dim, keepdim)
+    """A norm of any order over some dimensions."""
+    axes = wrapped(dim, len(shape_of(self)))
+    return norm_over(b, common.cast(b, self, b.dtype), ord, axes, keepdim=keepdim)
 
 
 @op("cumsum")

@@ -1,0 +1,111 @@
+"""Sorting by counting: the place of an element is the number of those that come before it.
+
+    before = where(j < i, not (x[j] > x[i]), x[j] < x[i])        [..., i, j]
+    place  = sum of before over j                                 [..., i]
+
+So equal elements keep their order, and all places are computed at once. NaN is the greatest.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from npu_dialect import dtypes, graph
+from npu_dialect.frontends.torch.ops import common, rows
+from npu_dialect.frontends.torch.ops.common import (
+    Builder,
+    NotExpressible,
+    SSAValue,
+    dtype_of,
+    shape_of,
+)
+from npu_dialect.frontends.torch.registry import op
+
+MAX_COMPARED = 1 << 24
+"""Each element is compared with each other one along the dimension."""
+
+
+@op("sort")
+def sort(b: Builder, self: SSAValue, dim: int, descending: bool) -> list[SSAValue]:
+    """The elements in order, and where each was."""
+    return _sorted(b, self, dim, descending)
+
+
+@op("sort.stable")
+def sort_stable(
+    b: Builder, self: SSAValue, *, stable: bool | None, dim: int, descending: bool
+) -> list[SSAValue]:
+    """The same; equal elements keep their order in any case."""
+    return _sorted(b, self, dim, descending)
+
+
+@op("topk")
+def topk(
+    b: Builder, self: SSAValue, k: int, dim: int, largest: bool, sorted: bool
+) -> list[SSAValue]:
+    """The first ones of all in order, whether an order is asked for or not."""
+    if not shape_of(self):
+        return _sorted(b, self, dim, largest)
+    axis = common.normalize_axis(dim, len(shape_of(self)))
+    return [common.along(b, v, axis, 0, k) for v in _sorted(b, self, dim, largest)]
+
+
+@op("kthvalue")
+def kthvalue(b: Builder, self: SSAValue, k: int, dim: int, keepdim: bool) -> list[SSAValue]:
+    """The k-th smallest element, and where it is."""
+    if not shape_of(self):
+        return _sorted(b, self, dim, False)
+    axis = common.normalize_axis(dim, len(shape_of(self)))
+    found = [common.along(b, v, axis, k - 1, 1) for v in _sorted(b, self, dim, False)]
+    return [common.reshape(b, v, b.shape) for v in found]
+
+
+def _sorted(b: Builder, x: SSAValue, dim: int, descending: bool) -> list[SSAValue]:
+    shape = shape_of(x)
+    if not shape or 0 in shape:
+        return [x, b.constant(np.zeros(shape, np.int64))]
+    axis = common.normalize_axis(dim, len(shape))
+    order = [k for k in range(len(shape)) if k != axis] + [axis]
+    last = common.transpose(b, x, order)
+    place = _places(b, last, descending)
+    numbers = common.iota(b, shape[axis], len(shape), len(shape) - 1)
+    numbers = common.broadcast(b, numbers, shape_of(last))
+    found = [rows.scatter_elements(b, v, place, v, len(shape) - 1, "set") for v in (last, numbers)]
+    back = [int(k) for k in np.argsort(order)]
+    values, where = (common.transpose(b, v, back) for v in found)
+    return [values, common.cast(b, where, dtypes.i64)]
+
+
+def _places(b: Builder, x: SSAValue, descending: bool) -> SSAValue:
+    """The place of each element along the last dimension (i32)."""
+    *outer, size = shape_of(x)
+    if prod(outer) * size * size > MAX_COMPARED:
+        raise NotExpressible(
+            f"sorting {size} elements {prod(outer)} times, where {MAX_COMPARED} comparisons "
+            "are the most"
+        )
+    x = common.cast(b, x, dtypes.i32) if dtype_of(x) is dtypes.bool_ else x
+    mine = common.reshape(b, x, (*outer, size, 1))
+    other = common.reshape(b, x, (*outer, 1, size))
+    less, greater = _ordered(b, other, mine), _ordered(b, mine, other)
+    less, greater = (greater, less) if descending else (less, greater)
+    earlier = b.constant(np.tril(np.ones((size, size), np.bool_), -1))
+    before = common.where(b, earlier, b.emit(graph.NotOp(greater)), less)
+    count = b.emit(graph.ReduceSumOp(common.cast(b, before, dtypes.i32), (len(outer) + 1,)))
+    return common.reshape(b, count, (*outer, size))
+
+
+def _ordered(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """x < y, where NaN is greater than numbers."""
+    less = b.emit(graph.LtOp(x, y))
+    if not dtype_of(x).is_float:
+        return less
+    is_number = b.emit(graph.EqOp(x, x))
+    return b.emit(graph.OrOp(less, b.emit(graph.AndOp(is_number, _is_nan(b, y)))))
+
+
+def _is_nan(b: Builder, x: SSAValue) -> Any:
+    return b.emit(graph.NeOp(x, x))
