@@ -9,14 +9,15 @@ run = simulate(program, {"image": x})
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
-from npu_dialect import files, levels, pipeline, text, universe
+from npu_dialect import bound, files, levels, pipeline, text, universe
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph.states import feed_back
 from npu_dialect.levels import Level, level
 from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
 from npu_dialect.target import Target, TargetError, load_target
@@ -38,6 +39,7 @@ def load(
     shapes: Shapes | None = None,
     overrides: str | Path | None = None,
     example_inputs: Any = None,
+    states: Mapping[str, str] | None = None,
 ) -> ModuleOp:
     """The module of a model, carrying its target.
 
@@ -46,13 +48,17 @@ def load(
     ones, or a mapping of keyword ones) to capture it with, or a module already.
     `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
     `shapes` binds the symbolic dimensions of inputs, by input name. `overrides` is a file of
-    decisions to take instead of the compiler's (`npu_dialect.overrides`). Raises CompileError for
-    what is malformed.
+    decisions to take instead of the compiler's (`npu_dialect.overrides`). `states` makes inputs and
+    outputs states of the program, which it keeps from run to run: names of inputs to those of the
+    outputs that they are next (`npu_dialect.graph.states`). Raises CompileError for what is
+    malformed.
     """
     if _is_torch_module(source):
         module = _capture(source, example_inputs)
     else:
         module = _load(source, shapes)
+    if states:
+        feed_back(levels.main(module), states)
     if overrides is not None:
         from npu_dialect.overrides import apply
 
@@ -118,13 +124,16 @@ def lower(
     """Bring a module to the level `until`, in place, verified after every pass.
 
     What runs is `universe.pipeline(level)` of each level in turn; `npu-opt -p` runs the same by
-    hand. `on_level` sees the module at the end of each. Raises CompileError.
+    hand, but for the bounds on time, which are noted between graph and tile. `on_level` sees the
+    module at the end of each. Raises CompileError.
     """
     context = universe.NpuContext()
     if "npu.target" not in module.attributes:
         set_target(module, DEFAULT_TARGET)
     runs: list[PassRun] = []
     for each in remaining(module, until):
+        if each == "tile":
+            bound.record(module, _target_of(module))
         runs += pipeline.run(module, universe.pipeline(each), context, options)
         module.attributes["npu.level"] = StringAttr(each)
         if level(module) != each:
@@ -137,6 +146,14 @@ def lower(
         if on_level:
             on_level(each, module)
     return runs
+
+
+def _target_of(module: ModuleOp) -> Target:
+    from npu_dialect.npu.attributes import TargetAttr
+
+    attribute = module.attributes["npu.target"]
+    assert isinstance(attribute, TargetAttr)
+    return find_target(attribute.data)
 
 
 def assemble(module: ModuleOp) -> Program:
@@ -160,6 +177,7 @@ def compile(  # the name that users look for
     target: str | Path | None = None,
     shapes: Shapes | None = None,
     overrides: str | Path | None = None,
+    states: Mapping[str, str] | None = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> Program:
     """Load, lower and assemble in one step; the target is edge256 unless stated.
@@ -172,7 +190,14 @@ def compile(  # the name that users look for
         target = target or inputs_or_target
     else:
         example_inputs = inputs_or_target
-    module = load(source, target, shapes=shapes, overrides=overrides, example_inputs=example_inputs)
+    module = load(
+        source,
+        target,
+        shapes=shapes,
+        overrides=overrides,
+        example_inputs=example_inputs,
+        states=states,
+    )
     lower(module, options=options)
     return assemble(module)
 
@@ -182,6 +207,8 @@ def simulate(
     inputs: Inputs,
     *,
     trace: bool = False,
+    entry: str | None = None,
+    state: Mapping[str, Array] | None = None,
     seed: int | None = None,
     tier: str = "auto",
     strict: bool = False,
@@ -189,15 +216,26 @@ def simulate(
 ) -> Run:
     """Run a program: outputs by name, cycles, seconds, joules, layers.
 
-    `inputs` are arrays by name, or in order, or the only one. Any order of execution that the
-    program's waits permit gives the same bits: `seed` picks one at random. So does any `tier`, and
-    any number of `threads` (`runtime.simulator.simulate` explains them). Raises CompileError for
-    inputs that do not fit.
+    `inputs` are arrays by name, or in order, or the only one. States start from their initial
+    content, or from `state`, and `Run.state` is what they are after; a `Session` keeps them from
+    run to run. `entry` names one of several entries (default: `main`).
+
+    Any order of execution that the program's waits permit gives the same bits: `seed` picks one at
+    random. So does any `tier`, and any number of `threads` (`runtime.simulator.simulate` explains
+    them). Raises CompileError for inputs that do not fit.
     """
     from npu_dialect.runtime import simulator
 
     return simulator.simulate(
-        program, inputs, seed, trace, tier=tier, strict=strict, threads=threads
+        program,
+        inputs,
+        seed,
+        trace,
+        entry=entry,
+        state=state,
+        tier=tier,
+        strict=strict,
+        threads=threads,
     )
 
 
@@ -210,10 +248,14 @@ def simulate_all(
     strict: bool = False,
     threads: int = 1,
     seed: int | None = None,
+    entry: str | None = None,
+    sequence: bool = False,
 ) -> Iterator[Run]:
     """Run a program on many inputs, one after the other or `jobs` at once; the runs in order.
 
-    Samples are taken as they are needed, so that they may come from a generator:
+    States start anew for every sample; with `sequence` the samples are steps of one stream, each
+    from the states that the one before left. Samples are taken as they are needed, so that they may
+    come from a generator:
 
         for run in simulate_all(program, ({"image": load(p)} for p in paths)):
             ...
@@ -221,23 +263,44 @@ def simulate_all(
     from npu_dialect.runtime.stream import map_inputs
 
     return map_inputs(
-        program, samples, jobs=jobs, tier=tier, strict=strict, threads=threads, seed=seed
+        program,
+        samples,
+        jobs=jobs,
+        tier=tier,
+        strict=strict,
+        threads=threads,
+        seed=seed,
+        entry=entry,
+        sequence=sequence,
     )
 
 
-def execute(module: ModuleOp, inputs: Inputs, *, seed: int | None = None) -> dict[str, Array]:
+def execute(
+    module: ModuleOp,
+    inputs: Inputs,
+    *,
+    entry: str | None = None,
+    state: MutableMapping[str, Array] | None = None,
+    seed: int | None = None,
+) -> dict[str, Array]:
     """Run a module at the level it is at; the outputs by name.
 
     `graph` evaluates its operations, `tile` is interpreted, `npu` is assembled and simulated.
+    `state` has the contents of the states by name, and after the call the new ones; those that it
+    lacks, or all without it, start from their initial content.
     """
     from npu_dialect.ports import bind
 
     reached = level(module)
     if reached == "npu":
-        return dict(simulate(assemble(module), inputs, seed=seed).outputs)
+        found = simulate(assemble(module), inputs, entry=entry, state=state, seed=seed)
+        if state is not None:
+            state.update(found.state)
+        return dict(found.outputs)
     run = levels.run_tile if reached == "tile" else levels.run_graph
-    results = run(module, bind(levels.inputs_of(module), inputs))
-    return dict(zip(levels.output_names(module), results, strict=True))
+    arrays = bind(levels.inputs_of(module, entry), inputs)
+    results = run(module, arrays, state=state, entry=entry)
+    return dict(zip(levels.output_names(module, entry), results, strict=True))
 
 
 def _is_torch_module(source: Any) -> bool:

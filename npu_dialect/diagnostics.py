@@ -82,6 +82,7 @@ class Code(Enum):
     LEVELS_DIFFER = "NPU0504", "Two levels gave different results for the same inputs."
     EXECUTION = "NPU0505", "An execution did something that the machine cannot do."
     TIER = "NPU0506", "A tier of the simulator cannot be used here, or not for this program."
+    ENTRY = "NPU0507", "A program has no such entry, or has several and none is named."
 
     PROOF_BOUNDS = "NPU0601", "An instruction accesses bytes outside its memory."
     PROOF_UNWRITTEN = "NPU0602", "An instruction reads bytes that nothing wrote before."

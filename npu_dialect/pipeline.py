@@ -111,10 +111,12 @@ def run(
 
 
 def verify(module: ModuleOp) -> None:
-    """Check all that holds between passes: the rules of each operation, SSA order, provenance.
+    """Check all that holds between passes: the rules of each operation, SSA order, states,
+    provenance.
 
     Raises CompileError (NPU0202, NPU0203, NPU0204).
     """
+    from npu_dialect.graph import states
     from npu_dialect.passes import verify_ssa_order
 
     try:
@@ -122,6 +124,7 @@ def verify(module: ModuleOp) -> None:
     except (VerifyException, ValueError) as problem:
         raise _verify_error(module, problem) from problem
     verify_ssa_order.check(module)
+    states.check(module)
     provenance.check(module)
 
 

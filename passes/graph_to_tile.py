@@ -20,13 +20,17 @@ becomes
 Results become trailing arguments. Tensors between groups get a `tile.alloc` at the level of the
 function, in spm where `npu.memory` says so. What the host runs becomes a private function of graph
 operations.
+
+A state is one argument for its content before and after (`to_tile/states.py`): the group that makes
+the new content writes it in place where nobody needs the old one any more, else beside, and a copy
+at the end of the function brings it there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdsl.builder import Builder, InsertPoint
+from xdsl.builder import Builder
 from xdsl.context import Context
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -39,11 +43,13 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
 from xdsl.passes import ModulePass
+from xdsl.rewriter import InsertPoint
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of, shape_of
+from npu_dialect.graph.states import result_arguments, states_of
 from npu_dialect.passes.graph_map import mapping_of, stays
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
@@ -55,6 +61,7 @@ from npu_dialect.passes.to_tile.contraction import ContractionLowering
 from npu_dialect.passes.to_tile.host import HostLowering
 from npu_dialect.passes.to_tile.move import MoveLowering
 from npu_dialect.passes.to_tile.scatter import ScatterLowering
+from npu_dialect.passes.to_tile.states import Move, in_order, in_place
 from npu_dialect.passes.to_tile.vector import PoolingLowering, VectorLowering
 from npu_dialect.target import Target
 from npu_dialect.tile.syntax import memref
@@ -92,6 +99,10 @@ class GraphToTilePass(ModulePass):
                 FunctionLowering(op, function, target).run()
 
 
+def _is_private(op: Operation) -> bool:
+    return isinstance(op, FuncOp) and op.sym_visibility is not None
+
+
 class FunctionLowering:
     """Rewrites one function."""
 
@@ -101,43 +112,48 @@ class FunctionLowering:
         returned = old.last_op
         assert isinstance(returned, ReturnOp)
         self.inputs, self.outputs = list(old.args), list(returned.operands)
-        types = [memref(shape_of(v), dtype_of(v), "dram") for v in (*self.inputs, *self.outputs)]
+        stored = {s.result: s.argument for s in states_of(function) if s.argument is not None}
+        trailing = [v for k, v in enumerate(self.outputs) if k not in stored]
+        types = [memref(shape_of(v), dtype_of(v), "dram") for v in (*self.inputs, *trailing)]
         self.block = Block(arg_types=types)
         self.function = FuncOp(
             function.sym_name.data, FunctionType.from_lists(types, []), Region(self.block)
         )
         self.low = Lowering(target, Builder(InsertPoint.at_end(self.block)))
-        self.tasks = 0
+        self.tasks = sum(_is_private(op) for op in module.body.block.ops)
 
     def run(self) -> None:
         """Writes the new function in place of the old one."""
-        copies = self._bind()
+        self._keep_attributes()
+        moves = self._bind()
         for op in self.source.body.block.ops:
             self._lower(op)
-        for value, place in copies:
-            self._copy_out(value, place)
+        self._copy_out(moves)
         self.low.builder.insert(ReturnOp())
-        self._keep_attributes()
         self.module.body.block.insert_op_before(self.function, self.source)
         self.source.detach()
         self.source.erase(safe_erase=False)
 
     def _bind(self) -> list[tuple[SSAValue, SSAValue]]:
-        """Gives inputs and outputs their memory; returns what must be copied to an output at the
-        end.
+        """Gives inputs and outputs their memory; returns what must be copied to its place at the
+        end: (tensor, buffer).
         """
         memory, args = self.low.memory, list(self.block.args)
         memory.update(zip(self.inputs, args, strict=False))
-        copies: list[tuple[SSAValue, SSAValue]] = []
-        for value, place in zip(self.outputs, args[len(self.inputs) :], strict=True):
-            base = root(value)
+        moves: list[tuple[SSAValue, SSAValue]] = []
+        places = result_arguments(self.function, len(self.inputs))
+        for value, number in zip(self.outputs, places, strict=True):
+            place, base = args[number], root(value)
             made_here = isinstance(base, OpResult) and base.op.name == "graph.group"
-            if made_here and base not in memory:
+            old = self.inputs[number] if number < len(self.inputs) else None
+            if base is old:
+                continue
+            if made_here and base not in memory and (old is None or in_place(old, base)):
                 assert isinstance(base, OpResult)
                 memory[base] = self.low.reshaped(place, shape_of(base), base.op.location)
             else:
-                copies.append((value, place))
-        return copies
+                moves.append((value, place))
+        return moves
 
     def _lower(self, op: Operation) -> None:
         if op.name in ("graph.constant", "graph.reshape", "func.return"):
@@ -180,12 +196,15 @@ class FunctionLowering:
                 remedy="the pass graph-map first",
             )
 
-    def _copy_out(self, value: SSAValue, place: SSAValue) -> None:
-        location = (
-            value.owner.location if isinstance(value.owner, Operation) else self._name_location()
-        )
-        source = self.low.buffer(value, location)
-        Nest(self.low.builder, location).copy(source, place)
+    def _copy_out(self, values: list[tuple[SSAValue, SSAValue]]) -> None:
+        """Brings results to their places, where one may be the old content of another's state."""
+        moves: list[Move] = []
+        for value, place in values:
+            owner = value.owner
+            location = owner.location if isinstance(owner, Operation) else self._name_location()
+            moves.append(Move(self.low.buffer(value, location), place, location))
+        for move in in_order(moves, self.low.builder):
+            Nest(self.low.builder, move.location).copy(move.source, move.destination)
 
     def _name_location(self) -> LocationAttr:
         return provenance.name_location(self.source.sym_name.data)

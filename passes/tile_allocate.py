@@ -10,24 +10,28 @@ Buffers whose lifetimes do not meet may share bytes. Where the memory has room, 
 place some loop nests before it is used (`lifetimes`), so that copies can run ahead. Offsets are
 bytes, multiples of 64; the slots of a buffer follow each other, each rounded up to 64.
 
-Dram holds the constants first (each content once), then the arguments of the function, then its
-buffers.
+Dram holds the constants first (each content once), then the states, by name; the functions of a
+module share both. Then come the other arguments of a function and its buffers, for each function
+from the same address: only one runs at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import SSAValue
+from xdsl.ir import BlockArgument, SSAValue
 from xdsl.passes import ModulePass
+from xdsl.utils.hints import isa
 
 from npu_dialect import provenance
 from npu_dialect.blob import Blob
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.graph.states import INPUT_NAMES, result_arguments, states_of
 from npu_dialect.passes.allocation import Buffer, Overflow, allocate
 from npu_dialect.passes.lifetimes import Levels, Life, lifetimes
 from npu_dialect.passes.targets import module_target
@@ -47,8 +51,8 @@ class TileAllocatePass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = module_target(op)
-        for function in tile_functions(op):
-            _allocate(function, target)
+        for function, layout in dram_layouts(op).items():
+            _allocate(function, layout, target)
 
 
 def tile_functions(module: ModuleOp) -> Iterator[FuncOp]:
@@ -70,26 +74,67 @@ def slot_stride(alloc: AllocOp) -> int:
 
 @dataclass(frozen=True)
 class DramLayout:
-    """Addresses of what lies in dram before the intermediate buffers, which start at `end`."""
+    """Addresses of what lies in dram before the intermediate buffers of a function, which start at
+    `end`.
+    """
 
     constants: dict[Blob, int]
+    """Those of the function; the module may have others."""
     arguments: list[int]
     end: int
 
 
-def dram_layout(function: FuncOp) -> DramLayout:
-    """Where the constants and arguments of a function lie: a fact of the function alone."""
-    address = 0
+def dram_layouts(module: ModuleOp) -> dict[FuncOp, DramLayout]:
+    """Where the constants, states and arguments of the tile functions lie: a fact of the module
+    alone.
+    """
+    functions = list(tile_functions(module))
     constants: dict[Blob, int] = {}
-    for op in function.walk():
-        if isinstance(op, ConstantOp) and op.value.data not in constants:
-            constants[op.value.data] = address
-            address += aligned(len(op.value.data.bytes))
+    address = 0
+    for blob in (blob for function in functions for blob in _blobs(function)):
+        if blob not in constants:
+            constants[blob] = address
+            address += aligned(len(blob.bytes))
+    states: dict[str, int] = {}
+    for function in functions:
+        for name, argument in state_arguments(function).items():
+            if name not in states:
+                states[name] = address
+                address += aligned(bytes_of(argument))
+    return {f: _layout(f, constants, states, address) for f in functions}
+
+
+def _blobs(function: FuncOp) -> list[Blob]:
+    found = (op.value.data for op in function.walk() if isinstance(op, ConstantOp))
+    return list(dict.fromkeys(found))
+
+
+def _layout(
+    function: FuncOp, constants: dict[Blob, int], states: dict[str, int], address: int
+) -> DramLayout:
+    held = {argument: states[name] for name, argument in state_arguments(function).items()}
     arguments: list[int] = []
     for argument in function.body.block.args:
-        arguments.append(address)
-        address += aligned(bytes_of(argument))
-    return DramLayout(constants, arguments, address)
+        arguments.append(held.get(argument, address))
+        if argument not in held:
+            address += aligned(bytes_of(argument))
+    own = {blob: constants[blob] for blob in _blobs(function)}
+    return DramLayout(own, arguments, address)
+
+
+def state_arguments(function: FuncOp) -> dict[str, BlockArgument]:
+    """The arguments of a tile function that are states, by the state's name."""
+    states = states_of(function)
+    if not states:
+        return {}
+    arguments = list(function.body.block.args)
+    names = function.attributes.get(INPUT_NAMES)
+    inputs = len(names) if isa(names, ArrayAttr[StringAttr]) else 0
+    places = result_arguments(function, inputs)
+    return {
+        s.name: arguments[places[cast(int, s.result)] if s.argument is None else s.argument]
+        for s in states
+    }
 
 
 def bytes_of(value: SSAValue) -> int:
@@ -106,8 +151,7 @@ ATTEMPTS = 24
 """Placements that are tried before no buffer gets its place early."""
 
 
-def _allocate(function: FuncOp, target: Target) -> None:
-    layout = dram_layout(function)
+def _allocate(function: FuncOp, layout: DramLayout, target: Target) -> None:
     lives = lifetimes(function)
     for op in function.walk():
         if isinstance(op, AllocOp):
@@ -187,7 +231,8 @@ def _name(alloc: AllocOp) -> str:
 def _too_many_constants(function: FuncOp, target: Target, needed: int) -> CompileError:
     return error(
         Code.CAPACITY,
-        f"constants, inputs and outputs must fit in {target.memories['dram'].size} bytes of dram",
+        "constants, states, inputs and outputs must fit in "
+        f"{target.memories['dram'].size} bytes of dram",
         found=f"{needed} bytes",
         remedy="a smaller model, narrower weights, or a target with more dram",
         source=function.sym_name.data,

@@ -11,6 +11,7 @@ outer dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -64,14 +65,23 @@ class Addresses:
         return Operand(value.space, address, value.dtype, value.dims, value.strides)
 
 
+@dataclass
+class Tables:
+    """What instructions name by number; the programs of a module share it."""
+
+    kernels: dict[Kernel, int] = field(default_factory=dict[Kernel, int])
+    host_functions: dict[str, int] = field(default_factory=dict[str, int])
+
+
 class Selector:
     """Turns events into instructions; collects kernels and host functions as they are used."""
 
-    def __init__(self, addresses: Addresses, functions: dict[str, FuncOp]) -> None:
+    def __init__(
+        self, addresses: Addresses, functions: dict[str, FuncOp], tables: Tables | None = None
+    ) -> None:
         self.addresses = addresses
         self.functions = functions
-        self.kernels: dict[Kernel, int] = {}
-        self.host_functions: dict[str, int] = {}
+        self.tables = tables or Tables()
         self.work: dict[str, HostWork] = {}
 
     def select(self, event: events.Event) -> list[Instruction]:
@@ -194,7 +204,7 @@ class Selector:
         name = event.op.function
         if name not in self.work:
             self.work[name] = HostWork.of(self.functions[name])
-        number = self.host_functions.setdefault(name, len(self.host_functions))
+        number = self.tables.host_functions.setdefault(name, len(self.tables.host_functions))
         yield HostOp(
             place=event.op.engine.data,
             function=number,
@@ -221,7 +231,8 @@ class Selector:
     def kernel_fields(self, event: events.ArrayEvent | events.KernelEvent) -> dict[str, Any]:
         if event.kernel is None:
             return {}
-        number = self.kernels.setdefault(event.kernel, len(self.kernels))
+        kernels = self.tables.kernels
+        number = kernels.setdefault(event.kernel, len(kernels))
         params, table = self.maybe(event.params), self.maybe(event.table)
         return {"kernel": number, "params": params, "table": table}
 

@@ -26,7 +26,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, IntAttr, ModuleOp, StringAttr, TensorType
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    IntAttr,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+    UnitAttr,
+)
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Block, Region, SSAValue, TypeAttribute
 from xdsl.passes import ModulePass
@@ -34,9 +41,10 @@ from xdsl.passes import ModulePass
 from npu_dialect import provenance
 from npu_dialect.blob import Blob, BlobAttr
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph.states import INPUT_NAMES, OUTPUT_NAMES, result_arguments, states_of
 from npu_dialect.kernel import KernelAttr
 from npu_dialect.machine import Operand
-from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr
+from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr, StateAttr
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.fields import integer
 from npu_dialect.npu.structure import ProgramOp
@@ -46,11 +54,11 @@ from npu_dialect.passes.tensor_taps import TensorTaps
 from npu_dialect.passes.tile_allocate import (
     DramLayout,
     aligned,
-    dram_layout,
+    dram_layouts,
     slot_stride,
-    tile_functions,
+    state_arguments,
 )
-from npu_dialect.passes.tile_instructions import Addresses, Selector, flattened
+from npu_dialect.passes.tile_instructions import Addresses, Selector, Tables, flattened
 from npu_dialect.target import Target
 from npu_dialect.tile import AllocOp, ConstantOp
 from npu_dialect.tile.events import Event
@@ -74,25 +82,25 @@ class TileToNpuPass(ModulePass):
             raise error(Code.OPTION, "order must be schedule or program", found=self.order)
         target = module_target(op)
         functions = {f.sym_name.data: f for f in op.ops if isinstance(f, FuncOp)}
-        for function in tile_functions(op):
-            program = _lower(function, functions, target, op, self.order == "schedule")
+        tables = Tables()
+        programs: list[ProgramOp] = []
+        for function, layout in dram_layouts(op).items():
+            selector = Selector(Addresses(layout), functions, tables)
+            programs.append(_lower(function, selector, target, op, self.order == "schedule"))
             block = function.parent
             assert block is not None
-            block.insert_op_before(program, function)
+            block.insert_op_before(programs[-1], function)
             function.detach()
             function.erase()
+        for program in programs:  # the tables are complete now
+            program.properties |= _shared(tables)
 
 
 def _lower(
-    function: FuncOp,
-    functions: dict[str, FuncOp],
-    target: Target,
-    module: ModuleOp,
-    scheduled: bool,
+    function: FuncOp, selector: Selector, target: Target, module: ModuleOp, scheduled: bool
 ) -> ProgramOp:
-    layout = dram_layout(function)
+    layout = selector.addresses.layout
     _check_placed(function)
-    selector = Selector(Addresses(layout), functions)
     instructions: list[Instruction] = []
 
     taps = TensorTaps(selector.addresses)
@@ -104,9 +112,17 @@ def _lower(
 
     walk(function, visit)
     if scheduled:
-        instructions = schedule(instructions, target, list(selector.kernels))
+        instructions = schedule(instructions, target, list(selector.tables.kernels))
     taps.attach(instructions)
-    return _program(function, layout, selector, instructions, module)
+    return _program(function, layout, selector.tables, instructions, module)
+
+
+def _shared(tables: Tables) -> dict[str, Attribute]:
+    """What the programs of a module have in common."""
+    return {
+        "kernels": ArrayAttr([KernelAttr(k) for k in tables.kernels]),
+        "host_functions": ArrayAttr([StringAttr(f) for f in tables.host_functions]),
+    }
 
 
 def _check_placed(function: FuncOp) -> None:
@@ -126,40 +142,68 @@ def _check_placed(function: FuncOp) -> None:
 def _program(
     function: FuncOp,
     layout: DramLayout,
-    selector: Selector,
+    tables: Tables,
     instructions: Sequence[Instruction],
     module: ModuleOp,
 ) -> ProgramOp:
-    arguments = list(function.body.block.args)
-    inputs, outputs = _names(function, "npu.input_names"), _names(function, "npu.output_names")
-    if len(inputs) + len(outputs) != len(arguments):
-        raise error(
-            Code.IR_INVALID,
-            "npu.input_names and npu.output_names must name the function's arguments",
-            found=f"{len(inputs)} and {len(outputs)} for {len(arguments)} arguments",
-            source=function.sym_name.data,
-        )
-    bindings = [
-        _binding(name, argument, address, kind)
-        for name, argument, address, kind in zip(
-            inputs + outputs, arguments, layout.arguments, _types(function, arguments), strict=True
-        )
-    ]
+    inputs, outputs = _bindings(function, layout)
+    states = _states(function, layout)
+    properties: dict[str, Attribute] = {
+        "sym_name": function.sym_name,
+        "target": module.attributes["npu.target"],
+        "dram_size": integer(_dram_size(function, layout)),
+        "inputs": ArrayAttr(inputs),
+        "outputs": ArrayAttr(outputs),
+        "constants": ArrayAttr(_constants(function, layout)),
+        **_shared(tables),
+    }
+    if states:
+        properties["states"] = ArrayAttr(states)
     return ProgramOp.create(
-        properties={
-            "sym_name": function.sym_name,
-            "target": module.attributes["npu.target"],
-            "dram_size": integer(_dram_size(function, layout)),
-            "inputs": ArrayAttr(bindings[: len(inputs)]),
-            "outputs": ArrayAttr(bindings[len(inputs) :]),
-            "constants": ArrayAttr(_constants(function, layout)),
-            "kernels": ArrayAttr([KernelAttr(k) for k in selector.kernels]),
-            "host_functions": ArrayAttr([StringAttr(f) for f in selector.host_functions]),
-        },
+        properties=properties,
         attributes={n: a for n, a in function.attributes.items() if n in CARRIED},
         regions=[Region(Block(instructions))],
         location=function.location,
     )
+
+
+def _bindings(function: FuncOp, layout: DramLayout) -> tuple[list[BindingAttr], list[BindingAttr]]:
+    """The inputs and the outputs that are no states."""
+    arguments = list(function.body.block.args)
+    inputs, outputs = _names(function, INPUT_NAMES), _names(function, OUTPUT_NAMES)
+    places = result_arguments(function, len(inputs))
+    if len(places) != len(outputs) or len(inputs) > len(arguments):
+        raise error(
+            Code.IR_INVALID,
+            f"{INPUT_NAMES} and {OUTPUT_NAMES} must name the function's arguments",
+            found=f"{len(inputs)} and {len(outputs)} for {len(arguments)} arguments",
+            source=function.sym_name.data,
+        )
+    held = set(state_arguments(function).values())
+    types = _types(function, arguments)
+
+    def bind(name: str, number: int) -> BindingAttr:
+        return _binding(name, arguments[number], layout.arguments[number], types[number])
+
+    return (
+        [bind(name, k) for k, name in enumerate(inputs) if arguments[k] not in held],
+        [bind(n, k) for n, k in zip(outputs, places, strict=True) if arguments[k] not in held],
+    )
+
+
+def _states(function: FuncOp, layout: DramLayout) -> list[StateAttr]:
+    arguments = list(function.body.block.args)
+    types = _types(function, arguments)
+    places = state_arguments(function)
+    found: list[StateAttr] = []
+    for state in states_of(function):
+        number = places[state.name].index
+        place = _binding(state.name, arguments[number], layout.arguments[number], types[number])
+        access = "write" if state.argument is None else "update"
+        access = "read" if state.result is None else access
+        initial = state.initial or UnitAttr()
+        found.append(StateAttr(place.label, place.operand, place.type, StringAttr(access), initial))
+    return found
 
 
 def _names(function: FuncOp, attribute: str) -> list[str]:
@@ -177,9 +221,13 @@ def _names(function: FuncOp, attribute: str) -> list[str]:
 def _types(function: FuncOp, arguments: Sequence[SSAValue]) -> list[Attribute]:
     """The tensor types of the arguments as the user sees them, or else the plain storage types."""
     found = [function.attributes.get(f"npu.{end}_types") for end in ("input", "output")]
-    if all(isinstance(f, ArrayAttr) for f in found):
-        return [t for f in found for t in cast(ArrayAttr[Attribute], f)]
-    return [TensorType(memref_of(a).element_type, shape_of(a)) for a in arguments]
+    plain: list[Attribute] = [TensorType(memref_of(a).element_type, shape_of(a)) for a in arguments]
+    if not all(isinstance(f, ArrayAttr) for f in found):
+        return plain
+    inputs, outputs = (cast(ArrayAttr[Attribute], f).data for f in found)
+    places = result_arguments(function, len(inputs))
+    by_place = dict(enumerate(inputs)) | dict(zip(places, outputs, strict=True))
+    return [by_place.get(k, each) for k, each in enumerate(plain)]
 
 
 def _binding(name: str, argument: SSAValue, address: int, kind: Attribute) -> BindingAttr:

@@ -1,6 +1,7 @@
 """A module at level npu to a program, and back.
 
-The module holds one `npu.program` and, as functions of graph operations, what `npu.host` calls.
+The module holds an `npu.program` for each entry and, as functions of graph operations, what
+`npu.host` calls.
 Beside properties, the assembler reads these attributes:
 
     npu.placements  on npu.program: dictionaries {source, op, engine, rule, reason} of strings
@@ -14,7 +15,7 @@ Beside properties, the assembler reads these attributes:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -24,6 +25,7 @@ from xdsl.dialects.builtin import (
     ModuleOp,
     StringAttr,
     TensorType,
+    UnitAttr,
 )
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Block, Operation, Region, TypeAttribute
@@ -31,23 +33,32 @@ from xdsl.printer import Printer
 
 from npu_dialect import blob, dtypes, provenance
 from npu_dialect.blob import BlobAttr
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.graph.quant import QuantType
 from npu_dialect.kernel import KernelAttr
 from npu_dialect.npu import encoding
-from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr, TargetAttr
+from npu_dialect.npu.attributes import (
+    BindingAttr,
+    ConstantAttr,
+    OperandAttr,
+    StateAttr,
+    TargetAttr,
+)
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.fields import Int, integer
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.runtime import host
 from npu_dialect.runtime.program import (
+    Access,
     Binding,
     Constant,
     DebugRecord,
+    Entry,
     HostCode,
     Placement,
     Program,
     Quantization,
+    StateBinding,
     TensorRecord,
     scalar_or_list,
 )
@@ -58,37 +69,119 @@ PLACEMENTS, METADATA, NODES = "npu.placements", "npu.metadata", "npu.nodes"
 
 
 def assemble(module: ModuleOp) -> Program:
-    """The program of a module. Raises CompileError (NPU0202, NPU0301, NPU0404)."""
-    op = _program_op(module)
-    instructions = list(op.walk_instructions())
-    debug = tuple(map(_debug_record, instructions))
-    placements = tuple(_placements(op))
+    """The program of a module: an entry for each `npu.program` in it. Raises CompileError (NPU0202,
+    NPU0301, NPU0404).
+    """
+    ops = _program_ops(module)
+    first = ops[0]
     return Program(
-        target_text=_target_text(op),
-        entries={"main": _encode(op)},
-        kernels=tuple(k.data for k in op.kernels),
-        constants=tuple(Constant(c.label.data, c.address.data, c.blob.array) for c in op.constants),
-        dram_size=Int(48).value(op.dram_size),
-        inputs=tuple(map(binding, op.inputs)),
-        outputs=tuple(map(binding, op.outputs)),
-        host=_host_code(module, [name.data for name in op.host_functions]),
-        debug=debug,
-        tensors=tuple(_tensor_records(instructions)),
-        placements=(*placements, *_folded(module, placements, debug)),
-        metadata=_strings(op.attributes.get(METADATA, DictionaryAttr({}))),
+        target_text=_target_text(first),
+        entries={op.sym_name.data: _entry(module, op) for op in ops},
+        kernels=tuple(k.data for k in _same(ops, "kernels")),
+        constants=tuple(_constants(ops)),
+        dram_size=max(Int(48).value(op.dram_size) for op in ops),
+        states=tuple(_states(ops)),
+        host=_host_code(module, [name.data for name in _same(ops, "host_functions")]),
+        metadata=_strings(first.attributes.get(METADATA, DictionaryAttr({}))),
     )
 
 
-def _program_op(module: ModuleOp) -> ProgramOp:
+def _entry(module: ModuleOp, op: ProgramOp) -> Entry:
+    instructions = list(op.walk_instructions())
+    debug = tuple(map(_debug_record, instructions))
+    placements = tuple(_placements(op))
+    return Entry(
+        code=_encode(op),
+        inputs=tuple(map(binding, op.inputs)),
+        outputs=tuple(map(binding, op.outputs)),
+        states={s.label.data: _access(s) for s in op.state_list},
+        debug=debug,
+        tensors=tuple(_tensor_records(instructions)),
+        placements=(*placements, *_folded(module, placements, debug)),
+    )
+
+
+def _program_ops(module: ModuleOp) -> list[ProgramOp]:
     found = [op for op in module.body.ops if isinstance(op, ProgramOp)]
-    if len(found) != 1:
+    if not found:
         raise error(
             Code.IR_INVALID,
-            "a module must hold one npu.program to be assembled",
-            found=f"{len(found)} of them",
+            "a module must hold an npu.program to be assembled",
+            found="none of them",
             remedy="lowering the module to level npu first",
         )
-    return found[0]
+    _same(found, "target")
+    return found
+
+
+def _same(ops: Sequence[ProgramOp], name: str) -> Any:
+    """A property that all programs of a module must have in common."""
+    values = {op.sym_name.data: op.properties[name] for op in ops}
+    first, *others = values.items()
+    for entry, value in others:
+        if value != first[1]:
+            raise error(
+                Code.IR_INVALID,
+                f"the programs of a module must have the same {name}",
+                found=f"@{first[0]} and @{entry} with different ones",
+                remedy="lowering them in one module",
+                source=entry,
+            )
+    return first[1]
+
+
+def _constants(ops: Sequence[ProgramOp]) -> Iterator[Constant]:
+    """Those of all programs, each once, in the order of their addresses."""
+    known: dict[int, tuple[ConstantAttr, str]] = {}
+    for op in ops:
+        for each in op.constants:
+            before, _ = known.setdefault(each.address.data, (each, op.sym_name.data))
+            if before.blob != each.blob:
+                raise _clash(f"one constant at {each.address.data:#x}", op)
+    for each, _ in known.values() if len(ops) == 1 else sorted(known.values(), key=_address):
+        yield Constant(each.label.data, each.address.data, each.blob.array)
+
+
+def _address(row: tuple[ConstantAttr, str]) -> int:
+    return row[0].address.data
+
+
+def _states(ops: Sequence[ProgramOp]) -> Iterator[StateBinding]:
+    """Those of all programs, each name once."""
+    known: dict[str, StateAttr] = {}
+    for op in ops:
+        for each in op.state_list:
+            before = known.setdefault(each.label.data, each)
+            if (before.operand, before.type) != (each.operand, each.type):
+                raise _clash(f"state {each.label.data} at one place, of one type", op)
+            blobs = [s.initial for s in (before, each) if isinstance(s.initial, BlobAttr)]
+            if len(set(blobs)) > 1:
+                raise _clash(f"state {each.label.data} with one initial content", op)
+            if blobs and not isinstance(before.initial, BlobAttr):
+                known[each.label.data] = each
+    for each in known.values():
+        place = binding(BindingAttr(each.label, each.operand, each.type))
+        initial = each.initial.array if isinstance(each.initial, BlobAttr) else None
+        yield StateBinding(**vars(place), initial=initial)
+
+
+def _clash(rule: str, op: ProgramOp) -> CompileError:
+    return error(
+        Code.IR_INVALID,
+        f"the programs of a module must have {rule}",
+        found="different ones",
+        remedy="lowering them in one module",
+        source=op.sym_name.data,
+    )
+
+
+def _access(state: StateAttr) -> Access:
+    found = state.access.data
+    for access in get_args(Access):
+        if found == access:
+            return access
+    rule = f"the access to a state must be one of {', '.join(get_args(Access))}"
+    raise error(Code.IR_INVALID, rule, found=found, source=state.label.data)
 
 
 def _target_text(op: ProgramOp) -> str:
@@ -200,6 +293,16 @@ def _strings(attribute: Attribute) -> dict[str, str]:
 
 def to_module(program: Program) -> ModuleOp:
     """The module of a program, detached from it. The target is given by name."""
+    constants = _constants_by_entry(program)
+    entries = [_program(program.entry(name), name, constants[name]) for name in program.entries]
+    for op in entries[:1]:
+        if program.metadata:
+            op.attributes[METADATA] = _dictionary(program.metadata)
+    functions = host.parse(program.host).body.ops if program.host.names else ()
+    return ModuleOp([*entries, *(f.clone() for f in functions)])
+
+
+def _code(program: Program) -> list[Operation]:
     ops = [op.clone() for op in program.code]
     instructions = (each for op in ops for each in op.walk() if isinstance(each, Instruction))
     for number, each in enumerate(instructions):
@@ -207,8 +310,7 @@ def to_module(program: Program) -> ModuleOp:
         here = [t.binding for t in program.tensors if t.instruction == number]
         if here:
             each.attributes[TENSORS] = ArrayAttr(_binding_attr(b) for b in here)
-    functions = host.parse(program.host).body.ops if program.host.names else ()
-    return ModuleOp([_program(program, ops), *(f.clone() for f in functions)])
+    return ops
 
 
 def _annotate(op: Instruction, record: DebugRecord) -> None:
@@ -221,25 +323,48 @@ def _location(sources: Sequence[str]) -> LocationAttr:
     return provenance.fuse(*map(provenance.name_location, sources))
 
 
-def _program(program: Program, ops: Sequence[Operation]) -> ProgramOp:
-    properties: Mapping[str, Attribute] = {
-        "sym_name": StringAttr("main"),
+def _program(program: Program, name: str, constants: Sequence[Constant]) -> ProgramOp:
+    """The one entry of a program."""
+    properties: dict[str, Attribute] = {
+        "sym_name": StringAttr(name),
         "target": TargetAttr(program.target),
         "dram_size": integer(program.dram_size),
         "inputs": ArrayAttr(map(_binding_attr, program.inputs)),
         "outputs": ArrayAttr(map(_binding_attr, program.outputs)),
-        "constants": ArrayAttr(map(_constant_attr, program.constants)),
+        "constants": ArrayAttr(map(_constant_attr, constants)),
         "kernels": ArrayAttr(map(KernelAttr, program.kernels)),
         "host_functions": ArrayAttr(map(StringAttr, program.host.names)),
     }
+    used = program.selected.states
+    if used:
+        bindings = {s.name: s for s in program.states}
+        properties["states"] = ArrayAttr(_state_attr(bindings[n], a) for n, a in used.items())
     attributes: dict[str, Attribute] = {}
     if program.placements:
         attributes[PLACEMENTS] = ArrayAttr(_dictionary(vars(p)) for p in program.placements)
-    if program.metadata:
-        attributes[METADATA] = _dictionary(program.metadata)
     return ProgramOp.create(
-        properties=dict(properties), attributes=attributes, regions=[Region(Block(ops))]
+        properties=properties, attributes=attributes, regions=[Region(Block(_code(program)))]
     )
+
+
+def _constants_by_entry(program: Program) -> dict[str, list[Constant]]:
+    """The constants that each entry reads; the first entry has those that none reads, too."""
+    if len(program.entries) == 1:
+        return {name: list(program.constants) for name in program.entries}
+    found = {name: _read_constants(program.entry(name)) for name in program.entries}
+    unread = set(range(len(program.constants))).difference(*found.values())
+    found[next(iter(found))] |= unread
+    return {n: [program.constants[k] for k in sorted(chosen)] for n, chosen in found.items()}
+
+
+def _read_constants(program: Program) -> set[int]:
+    """The numbers of the constants that the one entry of a program reads."""
+    reads = [o.interval for _, op in program.executed for o in op.reads() if o.space == "dram"]
+    return {
+        number
+        for number, c in enumerate(program.constants)
+        if any(low < max(c.end, c.address + 1) and c.address < high for low, high in set(reads))
+    }
 
 
 def _dictionary(strings: Mapping[str, Any]) -> DictionaryAttr:
@@ -249,6 +374,12 @@ def _dictionary(strings: Mapping[str, Any]) -> DictionaryAttr:
 def _binding_attr(item: Binding) -> BindingAttr:
     type_ = cast(TypeAttribute, host.parse_type(item.type))
     return BindingAttr(StringAttr(item.name), OperandAttr(item.operand), type_)
+
+
+def _state_attr(item: StateBinding, access: Access) -> StateAttr:
+    place = _binding_attr(item)
+    initial = UnitAttr() if item.initial is None else BlobAttr.of(item.initial)
+    return StateAttr(place.label, place.operand, place.type, StringAttr(access), initial)
 
 
 def _constant_attr(item: Constant) -> ConstantAttr:

@@ -1,18 +1,18 @@
 """The program: what the compiler makes, the `.npu` file holds and the simulator runs.
 
-It is self-contained: instructions in their binary form, kernels, constants, the memory map, inputs
-and outputs by name, host functions as text, the whole description of its target, and what is needed
-to explain it (sources, layers, placement). Equal modules give equal bytes: there is no time stamp
-and no dependence on hash order.
+It is self-contained: instructions in their binary form, kernels, constants, the memory map, inputs,
+outputs and states by name, host functions as text, the whole description of its target, and what is
+needed to explain it (sources, layers, placement). Equal modules give equal bytes: there is no time
+stamp and no dependence on hash order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
 from npu_dialect import files
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu import encoding
@@ -52,6 +53,31 @@ class Binding(Port):
     type: str
     """The tensor type as text."""
     quantization: Quantization | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StateBinding(Binding):
+    """A state: a place in dram that keeps its content from one run to the next."""
+
+    initial: Array | None = None
+    """Its content before the first run, in storage values; None for `zero` everywhere."""
+
+    @property
+    def content(self) -> Array:
+        """The content before the first run."""
+        if self.initial is not None:
+            return self.initial
+        array = np.zeros(self.shape, self.dtype.numpy)
+        if self.quantization is not None:
+            zeros, axis = np.array(self.quantization.zero_points), self.quantization.axis
+            if axis is not None:
+                zeros = zeros.reshape([-1 if k == axis else 1 for k in range(len(self.shape))])
+            array += zeros.astype(array.dtype)
+        return array
+
+
+Access = Literal["read", "write", "update"]
+"""What an entry does to a state; update is both."""
 
 
 @dataclass(frozen=True)
@@ -139,23 +165,43 @@ class DecodedInstruction:
 
 
 @dataclass(frozen=True, eq=False)
+class Entry:
+    """What is particular to one entry of a program."""
+
+    code: bytes
+    """Its instructions in binary form."""
+    inputs: tuple[Binding, ...] = ()
+    outputs: tuple[Binding, ...] = ()
+    states: Mapping[str, Access] = field(default_factory=dict[str, Access])
+    """The states that it uses, by name."""
+    debug: tuple[DebugRecord, ...] = ()
+    """One per static instruction."""
+    tensors: tuple[TensorRecord, ...] = ()
+    placements: tuple[Placement, ...] = ()
+
+
+MAIN = "main"
+"""The entry that is meant where a program has several and none is named."""
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled model. See the module docstring."""
+    """A compiled model. See the module docstring.
+
+    A program may have several entries, each with its own inputs, outputs and instructions; they
+    share constants, states, kernels and host functions. `inputs`, `instructions`, `profile` and the
+    like are those of the only entry, or of `main`; `entry(name)` is the program with one entry.
+    """
 
     target_text: str
     """The file of the target."""
-    entries: Mapping[str, bytes]
-    """Instructions in binary form, by entry; `main` always."""
+    entries: Mapping[str, Entry]
+    """By name."""
     kernels: tuple[Kernel, ...]
     constants: tuple[Constant, ...]
     dram_size: int
-    inputs: tuple[Binding, ...]
-    outputs: tuple[Binding, ...]
+    states: tuple[StateBinding, ...] = ()
     host: HostCode = field(default_factory=HostCode)
-    debug: tuple[DebugRecord, ...] = ()
-    """One per static instruction of `main`."""
-    tensors: tuple[TensorRecord, ...] = ()
-    placements: tuple[Placement, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     # --- files ------------------------------------------------------------------------------------
@@ -200,6 +246,61 @@ class Program:
 
         return assembler.to_module(self)
 
+    # --- entries ----------------------------------------------------------------------------------
+
+    def entry(self, name: str | None = None) -> Program:
+        """The program with the entry `name` only: the same constants, states and memory map.
+        Without a name, the only entry or `main`. Raises CompileError (NPU0507).
+        """
+        chosen = self.entry_name(name)
+        return self if len(self.entries) == 1 else self._alone[chosen]
+
+    def entry_name(self, name: str | None = None) -> str:
+        """`name`, or the name of the entry that is meant without one. Raises CompileError
+        (NPU0507) for a name that no entry has, and where one must be named.
+        """
+        if name is None and len(self.entries) == 1:
+            return next(iter(self.entries))
+        chosen = MAIN if name is None else name
+        if chosen not in self.entries:
+            raise error(
+                Code.ENTRY,
+                f"an entry must be named, one of {', '.join(self.entries)}",
+                found="none" if name is None else name,
+                source="entry",
+            )
+        return chosen
+
+    @cached_property
+    def _alone(self) -> dict[str, Program]:
+        return {n: replace(self, entries={n: e}) for n, e in self.entries.items()}
+
+    @property
+    def selected(self) -> Entry:
+        """The only entry, or `main`. Raises CompileError (NPU0507) where one must be named."""
+        return self.entries[self.entry_name()]
+
+    @property
+    def inputs(self) -> tuple[Binding, ...]:
+        return self.selected.inputs
+
+    @property
+    def outputs(self) -> tuple[Binding, ...]:
+        return self.selected.outputs
+
+    @property
+    def debug(self) -> tuple[DebugRecord, ...]:
+        """One per static instruction."""
+        return self.selected.debug
+
+    @property
+    def tensors(self) -> tuple[TensorRecord, ...]:
+        return self.selected.tensors
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        return self.selected.placements
+
     # --- what it holds ----------------------------------------------------------------------------
 
     @cached_property
@@ -224,9 +325,9 @@ class Program:
 
     @cached_property
     def code(self) -> tuple[Operation, ...]:
-        """The decoded instructions and repeats of `main`. Raises CompileError (NPU0401)."""
+        """The decoded instructions and repeats. Raises CompileError (NPU0401)."""
         try:
-            return tuple(encoding.decode(self.entries["main"]))
+            return tuple(encoding.decode(self.selected.code))
         except ValueError as problem:
             from npu_dialect.runtime.container import malformed
 
@@ -296,7 +397,12 @@ class Program:
         return profile.placed(self)
 
     def disassembly(self) -> str:
-        """The decoded instructions as text, one per line, each with its layer."""
+        """The decoded instructions as text, one per line, each with its layer; of several entries
+        one after the other.
+        """
+        if len(self.entries) > 1:
+            parts = (f"// entry {n}\n{self.entry(n).disassembly()}" for n in self.entries)
+            return "\n".join(parts)
         return disassemble(self.code, [r.layer for r in self.debug])
 
     @cached_property
@@ -305,9 +411,12 @@ class Program:
         return sum(c.array.nbytes for c in self.constants)
 
     def __repr__(self) -> str:
+        count = sum(len(self.entry(n).static) for n in self.entries)
+        entries = f"entries {', '.join(self.entries)}, " if len(self.entries) > 1 else ""
+        states = f", states {', '.join(s.name for s in self.states)}" if self.states else ""
         return (
-            f"Program({self.target}, {len(self.static)} instructions, {len(self.kernels)} kernels, "
-            f"{self.constant_bytes} bytes of constants)"
+            f"Program({self.target}, {entries}{count} instructions, {len(self.kernels)} kernels, "
+            f"{self.constant_bytes} bytes of constants{states})"
         )
 
 

@@ -28,6 +28,8 @@ class Run:
     profile: Profile
     tensors: Mapping[str, Array] = field(default_factory=dict[str, Array])
     """Intermediate tensors by the model's name, where the run was asked to keep them."""
+    state: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    """What a single run (`simulate`) leaves in the states, by name; a session has its own."""
     trace: bool = False
     """Whether `summary` lists every instruction."""
     execution: Execution = field(default_factory=lambda: Execution("plain"))
@@ -91,6 +93,7 @@ class Run:
             "energy_joules": p.energy.joules,
             "energy_pj": {**asdict(p.energy), "total": p.energy.total},
             "energy_covers": COVERS,
+            "lower_bound": _bound_json(p),
             "macs": p.macs,
             "utilization": p.utilization,
             "dram_read": p.dram_read,
@@ -140,8 +143,24 @@ class Run:
         files.write_text(path, self.to_json() if suffix == ".json" else report.html(self))
 
 
+def _bound_json(profile: Profile) -> dict[str, Any] | None:
+    bound = profile.lower_bound
+    if bound is None:
+        return None
+    return {
+        "cycles": bound.cycles,
+        "by": bound.binds,
+        "ratio": profile.cycles / bound.cycles if bound.cycles else None,
+        "resources": dict(bound.resources),
+        "dram_bytes": bound.dram_bytes,
+        "host": list(bound.host),
+    }
+
+
 def _layer_json(layer: Layer) -> dict[str, Any]:
+    bound = layer.lower_bound
     derived = {
+        "lower_bound": None if bound is None else {"cycles": bound.cycles, "by": bound.binds},
         "energy_pj": layer.energy_pj,
         "dram_bytes": layer.dram_bytes,
         "spm_bytes": layer.spm_bytes,

@@ -8,7 +8,7 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,29 +17,37 @@ from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.runtime.container import ALIGNMENT, malformed, pack, unpack
 from npu_dialect.runtime.program import (
+    Access,
     Array,
     Binding,
     Constant,
     DebugRecord,
+    Entry,
     HostCode,
     Placement,
     Program,
     Quantization,
+    StateBinding,
     TensorRecord,
 )
 
-CODE = "code."
+CODE, DEBUG = "code.", "debug."
+"""What stands before the name of an entry in the names of its sections."""
 
 
 def to_bytes(program: Program) -> bytes:
     """The content of the program's file. Equal programs give equal bytes."""
     constants, constant_rows = _pack_arrays([c.array for c in program.constants])
     blobs, blob_rows = _pack_arrays(program.host.blobs.values())
+    given = [s for s in program.states if s.initial is not None]
+    states, state_rows = _pack_arrays([s.content for s in given])
+    initial = dict(zip((s.name for s in given), state_rows, strict=True))
     manifest = {
         "dram_size": program.dram_size,
         "target": {"name": program.target, "digest": program.target_digest},
-        "inputs": [_binding_json(b) for b in program.inputs],
-        "outputs": [_binding_json(b) for b in program.outputs],
+        "entries": {name: _entry_json(entry) for name, entry in program.entries.items()},
+        "order": list(program.entries),
+        "states": [[_binding_json(s), initial.get(s.name)] for s in program.states],
         "constants": [
             [c.label, c.address, *row]
             for c, row in zip(program.constants, constant_rows, strict=True)
@@ -51,14 +59,23 @@ def to_bytes(program: Program) -> bytes:
     sections = {
         "manifest": _json(manifest),
         "target": program.target_text.encode(),
-        **{CODE + name: code for name, code in program.entries.items()},
+        **{CODE + name: entry.code for name, entry in program.entries.items()},
         "kernels": b"".join(struct.pack("<I", len(k)) + k for k in _encoded(program.kernels)),
         "constants": constants,
+        "states": states,
         "host": program.host.text.encode(),
         "blobs": blobs,
-        "debug": _json(_debug_json(program)),
+        **{DEBUG + name: _json(_debug_json(entry)) for name, entry in program.entries.items()},
     }
     return pack(sections)
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "inputs": [_binding_json(b) for b in entry.inputs],
+        "outputs": [_binding_json(b) for b in entry.outputs],
+        "states": list(entry.states.items()),
+    }
 
 
 def _encoded(kernels: Iterable[Kernel]) -> list[bytes]:
@@ -69,14 +86,14 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _debug_json(program: Program) -> dict[str, Any]:
+def _debug_json(entry: Entry) -> dict[str, Any]:
     """Layers and their sources once each; instructions refer to them by number."""
-    numbers = {record: i for i, record in enumerate(dict.fromkeys(program.debug))}
+    numbers = {record: i for i, record in enumerate(dict.fromkeys(entry.debug))}
     return {
         "layers": [[r.layer, list(r.sources)] for r in numbers],
-        "instructions": [numbers[r] for r in program.debug],
-        "tensors": [[t.instruction, _binding_json(t.binding)] for t in program.tensors],
-        "placements": [list(asdict(p).values()) for p in program.placements],
+        "instructions": [numbers[r] for r in entry.debug],
+        "tensors": [[t.instruction, _binding_json(t.binding)] for t in entry.tensors],
+        "placements": [list(asdict(p).values()) for p in entry.placements],
     }
 
 
@@ -114,39 +131,84 @@ def from_bytes(data: bytes, source: str) -> Program:
     sections = unpack(data, source)
     try:
         program = _program(sections)
-        if len(program.debug) != len(program.static):
-            raise ValueError(f"{len(program.debug)} records for {len(program.static)} instructions")
-    except (KeyError, ValueError, TypeError, IndexError, struct.error) as problem:
+        _check(program)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, struct.error) as problem:
         raise malformed(source, f"{type(problem).__name__}: {problem}") from problem
     return program
 
 
+def _check(program: Program) -> None:
+    """Raises ValueError where the parts of a program do not fit each other."""
+    if not program.entries:
+        raise ValueError("no entry")
+    known = {state.name for state in program.states}
+    if len(known) != len(program.states):
+        raise ValueError("two states of one name")
+    for name, entry in program.entries.items():
+        alone = program.entry(name)
+        if len(entry.debug) != len(alone.static):
+            raise ValueError(f"{len(entry.debug)} records for {len(alone.static)} instructions")
+        if not set(entry.states) <= known:
+            raise ValueError(f"entry {name} has states that the program lacks")
+        if not set(entry.states.values()) <= set(get_args(Access)):
+            raise ValueError(f"entry {name} has an unknown access to a state")
+    for state in program.states:
+        _check_state(state)
+
+
+def _check_state(state: StateBinding) -> None:
+    place, given = state.operand, state.initial
+    if place.space != "dram" or place.dtype != state.dtype:
+        raise ValueError(f"state {state.name} must lie in dram as {state.dtype}")
+    if place.elements != int(np.prod(state.shape, dtype=np.int64)):
+        raise ValueError(f"state {state.name} must have a place for every element")
+    if given is not None and (given.shape, given.dtype) != (state.shape, state.dtype.numpy):
+        raise ValueError(f"state {state.name} must have an initial content of its own type")
+
+
 def _program(sections: dict[str, memoryview]) -> Program:
     manifest = json.loads(bytes(sections["manifest"]))
-    debug = json.loads(bytes(sections["debug"]))
-    layers = [DebugRecord(name, tuple(sources)) for name, sources in debug["layers"]]
-    numbers: list[int] = debug["instructions"]
     constants, blobs = sections["constants"], sections["blobs"]
+    order: list[str] = manifest["order"]
+    if set(order) != set(manifest["entries"]):
+        raise ValueError("entries that are not those of the order")
     return Program(
         target_text=bytes(sections["target"]).decode(),
-        entries={n[len(CODE) :]: bytes(s) for n, s in sections.items() if n.startswith(CODE)},
+        entries={name: _entry(name, manifest["entries"][name], sections) for name in order},
         kernels=tuple(_kernels(sections["kernels"])),
         constants=tuple(
             Constant(label, address, _array(constants, *row))
             for label, address, *row in manifest["constants"]
         ),
         dram_size=manifest["dram_size"],
-        inputs=tuple(map(_binding, manifest["inputs"])),
-        outputs=tuple(map(_binding, manifest["outputs"])),
+        states=tuple(
+            StateBinding(
+                **vars(_binding(row)),
+                initial=None if initial is None else _array(sections["states"], *initial),
+            )
+            for row, initial in manifest["states"]
+        ),
         host=HostCode(
             tuple(manifest["host"]),
             bytes(sections["host"]).decode(),
             {digest: _array(blobs, *row) for digest, *row in manifest["blobs"]},
         ),
+        metadata=manifest["metadata"],
+    )
+
+
+def _entry(name: str, row: dict[str, Any], sections: dict[str, memoryview]) -> Entry:
+    debug = json.loads(bytes(sections[DEBUG + name]))
+    layers = [DebugRecord(layer, tuple(sources)) for layer, sources in debug["layers"]]
+    numbers: list[int] = debug["instructions"]
+    return Entry(
+        code=bytes(sections[CODE + name]),
+        inputs=tuple(map(_binding, row["inputs"])),
+        outputs=tuple(map(_binding, row["outputs"])),
+        states=dict(row["states"]),
         debug=tuple(layers[i] for i in numbers),
         tensors=tuple(TensorRecord(i, _binding(b)) for i, b in debug["tensors"]),
         placements=tuple(Placement(*p) for p in debug["placements"]),
-        metadata=manifest["metadata"],
     )
 
 

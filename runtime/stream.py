@@ -36,8 +36,14 @@ def map_inputs(
     strict: bool = False,
     threads: int = 1,
     seed: int | None = None,
+    entry: str | None = None,
+    sequence: bool = False,
 ) -> Generator[Run]:
-    """The runs of a program on many inputs, in their order.
+    """The runs of an entry of a program on many inputs, in their order.
+
+    Samples are independent: the program's states start from their initial content for each. With
+    `sequence` they are the steps of one stream, each from the states that the one before left, and
+    one job runs them.
 
     `jobs` sessions (default: `default_jobs`) run at once, each with a machine of
     its own and `threads` threads; `tier` and `strict` are those of `Session`, and so is `seed`. No
@@ -48,17 +54,33 @@ def map_inputs(
     Raises what `Session` and `Session.run` raise, when its turn comes; then nothing more runs.
     """
     if tier == "auto" and isinstance(samples, Sized):
-        tier = tiers.for_runs(program, len(samples))
+        tier = tiers.for_runs(program.entry(entry), len(samples))
     make = partial(Session, program, tier=tier, strict=strict, threads=threads, seed=seed)
     first = make()
-    count = default_jobs(threads) if jobs is None else jobs
-    if count < 1:
-        raise error(Code.OPTION, "jobs must be at least 1", found=count, source="jobs")
-    yield from first.stream(samples) if count == 1 else _in_threads(first, make, samples, count)
+    count = _jobs(jobs, threads, sequence)
+    if count == 1:
+        yield from first.stream(samples, entry=entry, sequence=sequence)
+    else:
+        yield from _in_threads(first, make, samples, count, entry)
+
+
+def _jobs(jobs: int | None, threads: int, sequence: bool) -> int:
+    if jobs is None:
+        return 1 if sequence else default_jobs(threads)
+    if jobs < 1:
+        raise error(Code.OPTION, "jobs must be at least 1", found=jobs, source="jobs")
+    if sequence and jobs > 1:
+        rule = "the steps of one stream must run one after the other, in one job"
+        raise error(Code.OPTION, rule, found=f"{jobs} jobs", source="jobs")
+    return jobs
 
 
 def _in_threads(
-    first: Session, make: Callable[[], Session], samples: Iterable[Inputs], count: int
+    first: Session,
+    make: Callable[[], Session],
+    samples: Iterable[Inputs],
+    count: int,
+    entry: str | None,
 ) -> Generator[Run]:
     """Runs samples by `count` sessions, made when the samples for them are there."""
     idle: SimpleQueue[Session] = SimpleQueue()
@@ -69,7 +91,8 @@ def _in_threads(
     def run(sample: Inputs) -> Run:
         session = idle.get()
         try:
-            return session.run(sample)
+            session.reset()
+            return session.run(sample, entry=entry)
         finally:
             idle.put(session)
 

@@ -326,6 +326,6 @@ def _translate(program: Program, order: Sequence[int], host: Host, strict: bool)
     constants = Constants(program.machine, program.dram_size)
     for c in program.constants:
         constants.hold(c.address, c.array.reshape(-1).view(np.uint8))
-    for b in program.inputs:
+    for b in (*program.inputs, *program.states):
         constants.forget(b.operand)
     return translate(ordered, program.kernels, host, constants, elementwise)

@@ -21,6 +21,7 @@ from npu_dialect.runtime.program import (
     Binding,
     Constant,
     DebugRecord,
+    Entry,
     HostCode,
     Placement,
     Program,
@@ -63,16 +64,20 @@ def program(
     names = layers or [op.name for op in flat]
     return Program(
         target_text=target_toml or target_text(target),
-        entries={"main": encoding.encode(ops)},
+        entries={
+            "main": Entry(
+                code=encoding.encode(ops),
+                inputs=tuple(binding(n, o) for n, o in (inputs or {}).items()),
+                outputs=tuple(binding(n, o) for n, o in (outputs or {}).items()),
+                debug=tuple(DebugRecord(n, (n,)) for n in names),
+                tensors=tuple(tensors),
+                placements=tuple(placements),
+            )
+        },
         kernels=tuple(kernels),
         constants=tuple(Constant(f"c{a}", a, x) for a, x in (constants or {}).items()),
         dram_size=dram_size,
-        inputs=tuple(binding(n, o) for n, o in (inputs or {}).items()),
-        outputs=tuple(binding(n, o) for n, o in (outputs or {}).items()),
         host=host or HostCode(),
-        debug=tuple(DebugRecord(n, (n,)) for n in names),
-        tensors=tuple(tensors),
-        placements=tuple(placements),
     )
 
 

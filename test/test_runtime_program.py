@@ -73,7 +73,8 @@ def sample() -> Program:
         "tensor<4x!quant.uniform<i8:f32, 0.1:-3>>",
         Quantization((float(np.float32(0.1)),), (-3,)),
     )
-    return replace(made, inputs=(quantized,), metadata={"pipeline": "a,b", "compiler": "1"})
+    entries = {"main": replace(made.selected, inputs=(quantized,))}
+    return replace(made, entries=entries, metadata={"pipeline": "a,b", "compiler": "1"})
 
 
 def same(a: Program, b: Program) -> bool:
@@ -85,8 +86,9 @@ def same(a: Program, b: Program) -> bool:
             for c in p.constants
         ]
         return (
-            p.target_text, dict(p.entries), p.kernels, constants, p.dram_size, p.inputs, p.outputs,
-            p.host.names, p.host.text, p.debug, p.tensors, p.placements, dict(p.metadata),
+            p.target_text, {n: vars(e) for n, e in p.entries.items()}, p.kernels, constants,
+            p.dram_size, [(s.name, s.operand, s.type, s.content.tolist()) for s in p.states],
+            p.host.names, p.host.text, dict(p.metadata),
         )  # fmt: skip
 
     return plain(a) == plain(b)
@@ -152,7 +154,7 @@ DATA = sample().to_bytes()
         (DATA[:-1], "NPU0401.*whole and unchanged; found"),
         (DATA + b"\0", "NPU0401.*whole and unchanged; found"),
         (DATA[:-1] + b"\xff", "NPU0401.*content that does not match its checksum"),
-        (DATA[:8] + b"\x63" + DATA[9:], "NPU0402.*must have version 1; found version 99"),
+        (DATA[:8] + b"\x63" + DATA[9:], "NPU0402.*must have version 2; found version 99"),
     ],
 )
 def test_a_damaged_file_is_one_clear_line(tmp_path: Path, data: bytes, message: str):
@@ -177,7 +179,17 @@ def test_any_changed_byte_is_found(position: int, change: int):
         Program.from_bytes(bytes(data))
 
 
-SECTIONS = ("manifest", "target", "code.main", "kernels", "constants", "host", "blobs", "debug")
+SECTIONS = (
+    "manifest",
+    "target",
+    "code.main",
+    "kernels",
+    "constants",
+    "states",
+    "host",
+    "blobs",
+    "debug.main",
+)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -192,7 +204,7 @@ def test_a_forged_section_is_found_when_it_is_read(name: str, damage: bytes):
         simulate(loaded, np.zeros(4, np.int8))
     except CompileError:
         return
-    assert name in ("host", "blobs", "kernels")  # not needed by this program
+    assert name in ("states", "host", "blobs", "kernels")  # not needed by this program
 
 
 # Modules
@@ -213,8 +225,10 @@ def test_the_module_of_a_program_survives_text():
     assert same(made, replace(sample(), host=made.host))
 
 
-def test_assembling_needs_exactly_one_program():
-    with pytest.raises(CompileError, match="NPU0202.*one npu.program to be assembled; found 0"):
+def test_assembling_needs_a_program():
+    with pytest.raises(
+        CompileError, match="NPU0202.*must hold an npu.program to be assembled; found none"
+    ):
         Program.from_module(ModuleOp([]))
 
 

@@ -1,10 +1,10 @@
-"""Attributes of the npu dialect: the target of a module, operands of instructions, placed constants
-and bindings.
+"""Attributes of the npu dialect: the target of a module, operands of instructions; constants,
+bindings and states in their places.
 """
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import IntAttr, StringAttr
+from xdsl.dialects.builtin import IntAttr, StringAttr, UnitAttr
 from xdsl.ir import Attribute, Data, ParametrizedAttribute, TypeAttribute
 from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
@@ -111,4 +111,22 @@ class BindingAttr(ParametrizedAttribute):
     type: TypeAttribute
 
 
-ATTRIBUTES: list[type[Attribute]] = [TargetAttr, OperandAttr, ConstantAttr, BindingAttr]
+@irdl_attr_definition
+class StateAttr(ParametrizedAttribute):
+    """`#npu.state<"h", #npu.operand<dram, ...>, tensor<1x8xf32>, "update", unit>`: where a state
+    lies, whether the program reads it, writes it, or both (read, write, update), and its content
+    before the first run (a blob of storage values; unit for zeros).
+
+    A state keeps its content from one run to the next.
+    """
+
+    name = "npu.state"
+
+    label: StringAttr
+    operand: OperandAttr
+    type: TypeAttribute
+    access: StringAttr
+    initial: BlobAttr | UnitAttr
+
+
+ATTRIBUTES: list[type[Attribute]] = [TargetAttr, OperandAttr, ConstantAttr, BindingAttr, StateAttr]

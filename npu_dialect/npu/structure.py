@@ -10,6 +10,7 @@ from xdsl.ir import Block, Operation, Region
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
+    opt_prop_def,
     prop_def,
     region_def,
     traits_def,
@@ -20,7 +21,7 @@ from xdsl.traits import NoTerminator, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from npu_dialect.kernel import KernelAttr
-from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, TargetAttr
+from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, StateAttr, TargetAttr
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.fields import Int, integer
 
@@ -86,8 +87,11 @@ class ProgramOp(IRDLOperation):
     they refer to.
 
     Program order is one order that satisfies all waits; each engine takes its own instructions in
-    this order. `dram_size` is the bytes of external memory that constants, bindings and
+    this order. `dram_size` is the bytes of external memory that constants, states, bindings and
     intermediate results take.
+
+    The programs of a module are the entries of one: they share constants, states (by name),
+    kernels and host functions.
     """
 
     name = "npu.program"
@@ -97,6 +101,7 @@ class ProgramOp(IRDLOperation):
     dram_size = prop_def(Int(48))
     inputs = prop_def(ArrayAttr[BindingAttr])
     outputs = prop_def(ArrayAttr[BindingAttr])
+    states = opt_prop_def(ArrayAttr[StateAttr])
     constants = prop_def(ArrayAttr[ConstantAttr])
     kernels = prop_def(ArrayAttr[KernelAttr])
     host_functions = prop_def(ArrayAttr[StringAttr])
@@ -106,8 +111,8 @@ class ProgramOp(IRDLOperation):
     traits = traits_def(SymbolOpInterface(), NoTerminator())
     assembly_format = (
         "$sym_name `target` $target `dram_size` $dram_size `inputs` $inputs `outputs` $outputs "
-        "`constants` $constants `kernels` $kernels `host_functions` $host_functions "
-        "attr-dict-with-keyword $body"
+        "(`states` $states^)? `constants` $constants `kernels` $kernels "
+        "`host_functions` $host_functions attr-dict-with-keyword $body"
     )
 
     def verify_(self) -> None:
@@ -116,6 +121,11 @@ class ProgramOp(IRDLOperation):
                 raise VerifyException(
                     f"a program must hold instructions and repeats, found {op.name}"
                 )
+
+    @property
+    def state_list(self) -> tuple[StateAttr, ...]:
+        """The states that the program reads or writes."""
+        return tuple(self.states or ())
 
     def walk_instructions(self) -> Iterator[Instruction]:
         """Every instruction once, also those inside repeats."""

@@ -3,8 +3,9 @@ its waits permit.
 
 Proved: operands lie in their memory and are aligned; fields fit each other, the program's tables
 and the machine; no byte is read that nothing wrote, or written twice by one instruction; no two
-accesses conflict without an order; no wait is for ever; every output is written. The proof uses
-nothing of what computed the waits.
+accesses conflict without an order; no wait is for ever; every output is written; states have places
+of their own, and only what updates a state writes there. The proof uses nothing of what computed
+the waits.
 
     for finding in verify_program(program, load_target("edge256")):
         print(finding)
@@ -47,6 +48,8 @@ class ProgramImage:
     constants: Sequence[tuple[int, int]]
     """(address, bytes) in dram."""
     dram_size: int
+    states: Sequence[tuple[str, Operand, bool]] = ()
+    """(name, place, whether the program may write it)"""
     host_functions: int = 0
     sources: Sequence[str] = field(default=())
     """By instruction, what it comes from, where the instructions themselves do not say."""
@@ -61,6 +64,7 @@ class ProgramImage:
             [(b.label.data, b.operand.data) for b in program.outputs],
             [(c.address.data, len(c.blob.data.bytes)) for c in program.constants],
             cast(Any, program.dram_size).value.data,
+            [(s.label.data, s.operand.data, s.access.data != "read") for s in program.state_list],
             len(program.host_functions),
         )
 
@@ -95,6 +99,7 @@ def verify_program(program: ProgramOp | ProgramImage, target: Target) -> list[Fi
     ordering = Ordering(image.instructions)
     findings += islice((proof.stuck(s) for s in ordering.stuck), MOST)
     findings += islice(proof.unwritten(), MOST)
+    findings += islice(proof.state_writes(), MOST)
     if not ordering.stuck:
         findings += islice(proof.races(ordering), MOST)
     return findings
@@ -150,9 +155,25 @@ class _Proof:
                 found = f"[{address:#x}, {address + length:#x})"
                 rule = f"a constant must lie in dram [0, {size:#x})"
                 yield Finding(Code.PROOF_BOUNDS, -1, rule, found, "constants")
-        for name, operand in (*self.image.inputs, *self.image.outputs):
+        places = [(name, operand) for name, operand, _ in self.image.states]
+        for name, operand in (*self.image.inputs, *self.image.outputs, *places):
             if wrong := out_of_bounds(operand, self.sizes):
                 yield Finding(Code.PROOF_BOUNDS, -1, wrong, "", name)
+        yield from self.shared_places()
+
+    def shared_places(self) -> Iterator[Finding]:
+        """States that are not alone in their place."""
+        taken = [("a constant", (a, a + n)) for a, n in self.image.constants]
+        bound = (*self.image.inputs, *self.image.outputs)
+        taken += [(name, operand.interval) for name, operand in bound if operand.size]
+        for name, operand, _ in self.image.states:
+            low, high = operand.interval
+            for other, (start, end) in taken:
+                if low < end and start < high:
+                    rule = "a state must have a place in dram of its own"
+                    found = f"[{low:#x}, {high:#x}), where {other} lies"
+                    yield Finding(Code.PROOF_BOUNDS, -1, rule, found, name)
+            taken.append((f"state {name}", operand.interval))
 
     # --- bytes ----------------------------------------
 
@@ -161,7 +182,8 @@ class _Proof:
         memories = {space: np.zeros(size, np.bool_) for space, size in self.sizes.items()}
         for address, length in self.image.constants:
             memories["dram"][address : address + length] = True
-        for _, operand in self.image.inputs:
+        places = [operand for _, operand, _ in self.image.states]
+        for operand in (*(o for _, o in self.image.inputs), *places):
             byte_view(memories["dram"], operand)[...] = True
         for index, instruction in enumerate(self.image.instructions):
             for operand in instruction.reads():
@@ -176,6 +198,28 @@ class _Proof:
                 found = _gap(memories["dram"], operand)
                 rule = "an output must be written by the program"
                 yield Finding(Code.PROOF_UNWRITTEN, -1, rule, found, name)
+
+    def state_writes(self) -> Iterator[Finding]:
+        """Writes into states that the program only reads, and blocks that reach beyond a state."""
+        if not self.image.states:
+            return
+        for index, instruction in enumerate(self.image.instructions):
+            for operand in instruction.writes():
+                if operand.space == "dram" and operand.size:
+                    yield from self.state_write(index, operand)
+
+    def state_write(self, index: int, operand: Operand) -> Iterator[Finding]:
+        low, high = operand.interval
+        for name, place, writable in self.image.states:
+            start, end = place.interval
+            if start < high and low < end:
+                found = f"[{low:#x}, {high:#x}), state {name} is [{start:#x}, {end:#x})"
+                if not writable:
+                    rule = "must not write a state that the program only reads"
+                    yield self.finding(Code.PROOF_BOUNDS, index, rule, found)
+                elif low < start or end < high:
+                    rule = "must write inside one state, or outside of all"
+                    yield self.finding(Code.PROOF_BOUNDS, index, rule, found)
 
     # --- order ----------------------------------------
 

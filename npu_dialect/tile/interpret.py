@@ -18,6 +18,7 @@ from xdsl.ir import BlockArgument, Operation
 
 from npu_dialect import functional, provenance
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph.states import result_arguments
 from npu_dialect.kernel import Kernel
 from npu_dialect.tile.compute import Pool2DOp
 from npu_dialect.tile.contraction import ArrayOp, DepthwiseConv2DOp, WindowedOp
@@ -61,8 +62,8 @@ def run(
     host: Host | None = None,
     observer: Observer | None = None,
 ) -> list[Array]:
-    """The outputs of `function` (its trailing arguments) for `inputs` (its leading ones), in
-    storage values.
+    """The results of `function` (its trailing arguments) for `inputs` (its leading ones), in
+    storage values. The result that is the new content of a state is the state's argument.
 
     Raises CompileError for inputs of another shape or type (NPU0502, NPU0503), and for a function
     that breaks the rules of its dialect when executed (NPU0202).
@@ -73,7 +74,8 @@ def run(
         given[argument] = _input_bytes(argument, array)
     storage = Storage(POISON, given)
     walk(function, _Interpreter(storage, host, observer))
-    return [_whole(storage, argument).copy() for argument in arguments[len(inputs) :]]
+    places = result_arguments(function, len(inputs))
+    return [_whole(storage, arguments[place]).copy() for place in places]
 
 
 def _input_bytes(argument: BlockArgument, array: Array) -> Bytes:

@@ -4,7 +4,8 @@
 
 - every copy is waited for, and until then its source is not written and its destination not used;
 - every byte that is read was written before, in the same instance of its buffer;
-- every output is written (an argument that is written is an output), and constants are not;
+- every output is written (an argument that is written is an output or a state), and constants and
+  states without a result are not;
 - operations find their operands in the memories that their engines reach.
 
 Extents that do not fit are found by the walk itself.
@@ -23,6 +24,7 @@ from xdsl.traits import SymbolTable
 
 from npu_dialect import dtypes, provenance
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic
+from npu_dialect.graph.states import states_of
 from npu_dialect.tile.compute import HostOp
 from npu_dialect.tile.contraction import ArrayOp
 from npu_dialect.tile.descriptor import BufferKey, Descriptor, dense
@@ -52,7 +54,13 @@ def check(function: func.FuncOp) -> list[Diagnostic]:
         _check_spaces(op, findings)
         if isinstance(op, HostOp):
             _check_callee(op, findings)
-    checker = _Checker(findings, written_arguments(function))
+    arguments = function.body.block.args
+    states = {arguments[s.argument]: s for s in states_of(function) if s.argument is not None}
+    written = written_arguments(function)
+    for argument, state in states.items():
+        if state.result is None and argument in written:
+            findings.add(argument, f"state {state.name} has no result and must not be written", "")
+    checker = _Checker(findings, written - states.keys())
     try:
         walk(function, checker)
     except CompileError as problem:

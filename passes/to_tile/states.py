@@ -1,0 +1,103 @@
+"""States at level tile: which are updated in place, and the copies that bring the others there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import LocationAttr
+from xdsl.ir import Operation, OpResult, SSAValue
+
+from npu_dialect import tile
+from npu_dialect.graph.base import shape_of
+from npu_dialect.passes.mapping.groups import SCATTER, Group, root
+from npu_dialect.tile.syntax import dtype_of
+from npu_dialect.tile.syntax import shape_of as buffer_shape
+
+
+def in_place(old: SSAValue, new: SSAValue) -> bool:
+    """Whether the group that makes the new content of a state may write it over the old one: every
+    other reader comes before, and the group itself reads nothing that it has overwritten.
+    """
+    assert isinstance(new, OpResult)
+    maker = new.op
+    for user in _users(old):
+        if user is maker:
+            if not _reads_before_writing(Group(maker), old):
+                return False
+        elif user.name != "graph.group" or not user.is_before_in_block(maker):
+            return False
+    return True
+
+
+def _users(value: SSAValue) -> Iterator[Operation]:
+    """The operations that read a tensor, also through reshapes."""
+    for use in value.uses:
+        if use.operation.name == "graph.reshape":
+            yield from _users(use.operation.results[0])
+        else:
+            yield use.operation
+
+
+def _reads_before_writing(group: Group, old: SSAValue) -> bool:
+    """Whether every tile of a group reads of `old` only the elements that this tile writes."""
+    if group.kind != "vector" or len(group.op.results) != 1:
+        return False
+    if group.anchor is None:
+        read = [shape_of(v) for v in group.tensors if root(v) is old]
+        return all(_padded(s) == _padded(shape_of(group.result)) for s in read)
+    if group.anchor.name == SCATTER:
+        others = (group.outer(v) for v in group.anchor.operands[1:])
+        return all(root(v) is not old for v in others)
+    return False
+
+
+def _padded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without leading ones, which broadcasting adds."""
+    first = next((k for k, d in enumerate(shape) if d != 1), len(shape))
+    return shape[first:]
+
+
+# --- copies at the end ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Move:
+    """A copy of a whole buffer."""
+
+    source: SSAValue
+    destination: SSAValue
+    location: LocationAttr
+
+
+def in_order(moves: list[Move], builder: Builder) -> Iterator[Move]:
+    """The moves one after the other, so that each finds what was there before all of them. Where
+    they go round (two states change places), one source is saved in a buffer of its own.
+    """
+    waiting = list(moves)
+    while waiting:
+        sources = {_whole(m.source) for m in waiting}
+        ready = [m for m in waiting if _whole(m.destination) not in sources]
+        if ready:
+            yield from ready
+            waiting = [m for m in waiting if m not in ready]
+            continue
+        first = waiting[0]
+        saved = _buffer_like(first.source, first.location, builder)
+        yield Move(first.source, saved, first.location)
+        waiting[0] = replace(first, source=saved)
+
+
+def _whole(value: SSAValue) -> SSAValue:
+    """The buffer that a reshaped one is."""
+    while isinstance(value.owner, tile.ReshapeOp):
+        value = value.owner.operands[0]
+    return value
+
+
+def _buffer_like(value: SSAValue, location: LocationAttr, builder: Builder) -> SSAValue:
+    alloc = tile.AllocOp(
+        buffer_shape(value), dtype_of(value), "dram", label="state", location=location
+    )
+    return builder.insert(alloc).result

@@ -1,0 +1,53 @@
+"""States: what a program keeps from one run to the next, at every level and in every tier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fuzzing import QUIET
+from graph_samples import same
+from stateful import MODELS, Arrays, Model
+
+import npu_dialect as npu
+from npu_dialect import api, levels
+from npu_dialect.runtime.program import Program
+from npu_dialect.runtime.simulator import Session
+
+STEPS = 4
+every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def agrees(found: Arrays, expected: Arrays, tolerance: float) -> bool:
+    if not tolerance:
+        return found.keys() == expected.keys() and all(same(found[n], expected[n]) for n in found)
+    return found.keys() == expected.keys() and all(
+        np.allclose(found[n], expected[n], tolerance, tolerance) for n in found
+    )
+
+
+def compiled(model: Model) -> Program:
+    """The program, as it is read back from its file."""
+    return Program.from_bytes(npu.compile(model.module(), options=QUIET).to_bytes())
+
+
+@every_model
+@pytest.mark.parametrize("level", ["graph", "tile", "npu"])
+def test_every_level_steps_as_numpy_does(model: Model, level: levels.Level):
+    module = model.module()
+    api.lower(module, level, options=QUIET)
+    inputs, state = model.inputs(STEPS), {}
+    for given, (outputs, states) in zip(inputs, model.expected(inputs), strict=True):
+        assert agrees(npu.execute(module, given, state=state, seed=1), outputs, model.tolerance)
+        assert agrees(state, states, model.tolerance)
+
+
+@every_model
+@pytest.mark.parametrize("tier", ["plain", "torch", "compiled"])
+def test_every_tier_keeps_the_states_of_level_graph(model: Model, tier: str):
+    module = model.module()
+    api.lower(module, "graph", options=QUIET)
+    session, state = Session(compiled(model), tier=tier), {}
+    for given in model.inputs(STEPS):
+        expected = npu.execute(module, given, state=state)
+        found = session.run(given).outputs
+        assert agrees(found, expected, 0.0) and agrees(dict(session.state), state, 0.0)
