@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
+from npu_dialect.bound import Bound, LayerBound
 from npu_dialect.cost import Cost, energy_pj
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.schedule import Plan, queue_name
@@ -44,6 +45,8 @@ class Layer:
     begin: int
     end: int
     """First start and last end of its instructions."""
+    lower_bound: LayerBound | None = None
+    """What the layer takes at least, alone on the machine."""
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -86,6 +89,12 @@ def rows(facts: Facts, members: Iterable[int], static_pj: float = 0.0) -> list[L
     critical = _critical_by_layer(facts)
     found = [_row(facts, name, ins, critical, static_pj) for name, ins in owned.items()]
     return sorted(found, key=lambda layer: layer.end)
+
+
+def bounded(rows: Iterable[Layer], bound: Bound | None) -> list[Layer]:
+    """The rows with their lower bounds, where those are known."""
+    known = {layer.name: layer for layer in bound.layers} if bound else {}
+    return [replace(row, lower_bound=known.get(row.name)) for row in rows]
 
 
 def _critical_by_layer(facts: Facts) -> dict[str, dict[str, int]]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+from npu_dialect import bound
+from npu_dialect.bound import Bound
 from npu_dialect.cost import Cost, energy_pj
 from npu_dialect.runtime import energy, layers, timing
 from npu_dialect.runtime.energy import Energy
@@ -57,6 +59,13 @@ class Profile:
         return self.cycles / self.target.frequency
 
     @cached_property
+    def lower_bound(self) -> Bound | None:
+        """What no program of the model can beat; None for a program that was not lowered from a
+        graph.
+        """
+        return bound.of_metadata(self.program.metadata)
+
+    @cached_property
     def energy(self) -> Energy:
         """Without the conversion of inputs and outputs."""
         is_npu = [self.engine_of(i) in energy.NPU_ENGINES for i in range(len(self.costs))]
@@ -69,7 +78,8 @@ class Profile:
     @cached_property
     def layers(self) -> list[Layer]:
         """In the order in which they end."""
-        return layers.rows(self._facts, self._members(False), self.energy.static)
+        found = layers.rows(self._facts, self._members(False), self.energy.static)
+        return layers.bounded(found, self.lower_bound)
 
     @cached_property
     def io(self) -> list[Layer]:

@@ -7,6 +7,7 @@ from html import escape
 
 from npu_dialect.runtime.energy import COVERS
 from npu_dialect.runtime.layers import Layer
+from npu_dialect.runtime.profile import Profile
 from npu_dialect.runtime.run import Run
 
 Table = list[list[str]]
@@ -25,6 +26,7 @@ LAYER_COLUMNS = [
     "spm B",
     "energy nJ",
     "bound",
+    "at least",
 ]
 
 
@@ -36,6 +38,7 @@ def totals(run: Run) -> Table:
         ["total", "value"],
         ["target", p.target.name],
         ["cycles", f"{p.cycles:,}"],
+        *lower_bound(p),
         ["time", f"{p.seconds * 1e6:,.2f} us"],
         ["energy", f"{p.energy.joules * 1e6:,.3f} uJ ({dynamic / p.energy.total:.0%} dynamic)"]
         if p.energy.total
@@ -45,6 +48,20 @@ def totals(run: Run) -> Table:
         ["dram read / written", f"{p.dram_read:,} / {p.dram_written:,} B"],
         ["scratchpad peak", f"{p.peak_spm:,} of {p.target.memories['spm'].size:,} B"],
         ["simulated by", simulated_by(run)],
+    ]
+
+
+def lower_bound(profile: Profile) -> Table:
+    """Rows that compare the cycles with what the machine allows; none where that is not known."""
+    bound = profile.lower_bound
+    if bound is None:
+        return []
+    parts = ", ".join(f"{name} {cycles:,.0f}" for name, cycles in bound.resources.items())
+    ratio = f"; {profile.cycles / bound.cycles:.2f} x" if bound.cycles else ""
+    left_out = f"; {len(bound.host)} layers of the host left out" if bound.host else ""
+    return [
+        ["at least", f"{bound.cycles:,} cycles, by {bound.binds} ({parts}){ratio}{left_out}"],
+        ["compulsory dram", f"{bound.dram_bytes:,} B"],
     ]
 
 
@@ -85,6 +102,7 @@ def _layer(layer: Layer) -> list[str]:
         f"{layer.spm_bytes:,}",
         f"{layer.energy_pj / 1e3:,.1f}",
         layer.bound,
+        f"{layer.lower_bound.cycles:,} {layer.lower_bound.binds}" if layer.lower_bound else "",
     ]
 
 

@@ -125,8 +125,20 @@ def _save(args: argparse.Namespace, program: Program) -> None:
     program.save(path)
     size = path.stat().st_size if path.is_file() else 0
     print(f"{path}: {len(program.static):,} instructions for {program.target}, {size:,} bytes")
+    print(f"  {time_summary(program)}")
     for line in host_summary(program):
         print(line)
+
+
+def time_summary(program: Program) -> str:
+    """The cycles of a program beside those that no program of the model can beat."""
+    profile = program.profile
+    bound = profile.lower_bound
+    text = f"{profile.cycles:,} cycles"
+    if bound is None or not bound.cycles:
+        return text
+    ratio = profile.cycles / bound.cycles
+    return f"{text}; the {bound.binds} alone takes {bound.cycles:,} ({ratio:.2f} x)"
 
 
 def host_summary(program: Program, names: int = 3) -> list[str]:
