@@ -17,7 +17,9 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from npu_dialect import bound, files, levels, pipeline, text, universe
 from npu_dialect.diagnostics import Code, error
-from npu_dialect.graph.states import feed_back
+from npu_dialect.graph.entries import merge
+from npu_dialect.graph.states import check as check_states
+from npu_dialect.graph.states import feed_back, states_of
 from npu_dialect.levels import Level, level
 from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
 from npu_dialect.target import Target, TargetError, load_target
@@ -46,6 +48,7 @@ def load(
     `source` is the path of an `.onnx`, `.pt2` or `.mlir` file, an `onnx.ModelProto`, a
     `torch.export.ExportedProgram`, a `torch.nn.Module` with `example_inputs` (a tuple of positional
     ones, or a mapping of keyword ones) to capture it with, or a module already.
+    A mapping of such sources is a module with several entries, which share constants and states.
     `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
     `shapes` binds the symbolic dimensions of inputs, by input name. `overrides` is a file of
     decisions to take instead of the compiler's (`npu_dialect.overrides`). `states` makes inputs and
@@ -53,12 +56,15 @@ def load(
     outputs that they are next (`npu_dialect.graph.states`). Raises CompileError for what is
     malformed.
     """
-    if _is_torch_module(source):
-        module = _capture(source, example_inputs)
+    if isinstance(source, Mapping):
+        each = cast("Mapping[str, Any]", source)
+        given = cast("Mapping[str, Any]", example_inputs or {})
+        parts = {n: _import(s, shapes, given.get(n)) for n, s in each.items()}
+        module = merge(parts)
     else:
-        module = _load(source, shapes)
+        module = _import(source, shapes, example_inputs)
     if states:
-        feed_back(levels.main(module), states)
+        _feed_back(module, states)
     if overrides is not None:
         from npu_dialect.overrides import apply
 
@@ -66,6 +72,30 @@ def load(
     if target is not None:
         set_target(module, target)
     return module
+
+
+def _import(source: Any, shapes: Shapes | None, example_inputs: Any) -> ModuleOp:
+    if _is_torch_module(source):
+        return _capture(source, example_inputs)
+    return _load(source, shapes)
+
+
+def _feed_back(module: ModuleOp, names: Mapping[str, str]) -> None:
+    """Make inputs and outputs states, in every entry that has such an input."""
+    entries = levels.entries(module)
+    for entry in entries:
+        known = set(levels.input_names(entry)) if len(entries) > 1 else set(names)
+        feed_back(entry, {n: names[n] for n in names if n in known})
+    declared = {state.name for entry in entries for state in states_of(entry)}
+    for name in names:
+        if name not in declared:
+            raise error(
+                Code.INPUT_NAMES,
+                "a state must be an input of an entry",
+                found=f"{name}, which no entry has",
+                source=f"state {name}",
+            )
+    check_states(module)
 
 
 def set_target(module: ModuleOp, name: str | Path) -> Target:
@@ -183,6 +213,7 @@ def compile(  # the name that users look for
     """Load, lower and assemble in one step; the target is edge256 unless stated.
 
     compile("model.onnx", "edge256")
+    compile({"prefill": "p.onnx", "decode": "d.onnx"}, states={"past": "present"})
     compile(torch_module, (x,), target="mobile4k")  # captured with example inputs
     """
     example_inputs = None

@@ -177,6 +177,11 @@ def _arguments(function: FuncOp) -> list[Port]:
     return [_port(name, each) for name, each in zip(names, types, strict=True)]
 
 
+def input_names(function: FuncOp) -> list[str]:
+    """The names of all arguments that a function takes, states among them."""
+    return [port.name for port in _arguments(function)]
+
+
 def result_names(function: FuncOp) -> list[str]:
     """The names of all results of a function, states among them."""
     stored = sum(s.argument is not None and s.result is not None for s in states_of(function))

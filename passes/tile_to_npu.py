@@ -65,7 +65,7 @@ from npu_dialect.tile.events import Event
 from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
 from npu_dialect.tile.walk import walk
 
-CARRIED = ("npu.placements", "npu.metadata")
+CARRIED = ("npu.placements", "npu.metadata", "npu.nodes")
 """Attributes of the function that the program keeps."""
 
 

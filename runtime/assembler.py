@@ -5,7 +5,8 @@ The module holds an `npu.program` for each entry and, as functions of graph oper
 Beside properties, the assembler reads these attributes:
 
     npu.placements  on npu.program: dictionaries {source, op, engine, rule, reason} of strings
-    npu.nodes       on the module: dictionaries {source, op} of the nodes that the model has
+    npu.nodes       on npu.program, or on a module with one: dictionaries {source, op} of the nodes
+                    that the model has
     npu.metadata    on npu.program: a dictionary of strings, kept in the program as it is
     npu.layer       on an instruction: the name of its layer; else the first of its sources
     npu.tensors     on an instruction: `#npu.binding`s of the model's tensors that are complete
@@ -14,7 +15,7 @@ Beside properties, the assembler reads these attributes:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from xdsl.dialects.builtin import (
@@ -82,7 +83,6 @@ def assemble(module: ModuleOp) -> Program:
         dram_size=max(Int(48).value(op.dram_size) for op in ops),
         states=tuple(_states(ops)),
         host=_host_code(module, [name.data for name in _same(ops, "host_functions")]),
-        metadata=_strings(first.attributes.get(METADATA, DictionaryAttr({}))),
     )
 
 
@@ -97,7 +97,8 @@ def _entry(module: ModuleOp, op: ProgramOp) -> Entry:
         states={s.label.data: _access(s) for s in op.state_list},
         debug=debug,
         tensors=tuple(_tensor_records(instructions)),
-        placements=(*placements, *_folded(module, placements, debug)),
+        placements=(*placements, *_folded(_nodes(module, op), placements, debug)),
+        metadata=_strings(op.attributes.get(METADATA, DictionaryAttr({}))),
     )
 
 
@@ -269,14 +270,21 @@ def _placements(op: ProgramOp) -> Iterator[Placement]:
         yield Placement(**_strings(each))
 
 
+def _nodes(module: ModuleOp, op: ProgramOp) -> Iterator[dict[str, str]]:
+    """The nodes that the model of a program has."""
+    nodes = op.attributes.get(NODES) or module.attributes.get(NODES, ArrayAttr([]))
+    return map(_strings, cast(ArrayAttr[Attribute], nodes))
+
+
 def _folded(
-    module: ModuleOp, placements: Sequence[Placement], debug: Sequence[DebugRecord]
+    nodes: Iterable[Mapping[str, str]],
+    placements: Sequence[Placement],
+    debug: Sequence[DebugRecord],
 ) -> Iterator[Placement]:
     """The nodes of the model that became part of others, or of constants."""
     seen = {placement.source for placement in placements}
     layer_of = {source: record.layer for record in debug for source in record.sources}
-    for each in cast(ArrayAttr[Attribute], module.attributes.get(NODES, ArrayAttr([]))):
-        node = _strings(each)
+    for node in nodes:
         layer = layer_of.get(node["source"])
         reason = f"it is part of {layer}" if layer else "its result needs no work at run time"
         if node["source"] not in seen:
@@ -295,9 +303,6 @@ def to_module(program: Program) -> ModuleOp:
     """The module of a program, detached from it. The target is given by name."""
     constants = _constants_by_entry(program)
     entries = [_program(program.entry(name), name, constants[name]) for name in program.entries]
-    for op in entries[:1]:
-        if program.metadata:
-            op.attributes[METADATA] = _dictionary(program.metadata)
     functions = host.parse(program.host).body.ops if program.host.names else ()
     return ModuleOp([*entries, *(f.clone() for f in functions)])
 
@@ -342,6 +347,8 @@ def _program(program: Program, name: str, constants: Sequence[Constant]) -> Prog
     attributes: dict[str, Attribute] = {}
     if program.placements:
         attributes[PLACEMENTS] = ArrayAttr(_dictionary(vars(p)) for p in program.placements)
+    if program.metadata:
+        attributes[METADATA] = _dictionary(program.metadata)
     return ProgramOp.create(
         properties=properties, attributes=attributes, regions=[Region(Block(_code(program)))]
     )

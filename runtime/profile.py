@@ -63,7 +63,7 @@ class Profile:
         """What no program of the model can beat; None for a program that was not lowered from a
         graph.
         """
-        return bound.of_metadata(self.program.metadata)
+        return bound.of_metadata(self.program.metadata, self.program.entry_name())
 
     @cached_property
     def energy(self) -> Energy:

@@ -164,7 +164,7 @@ class DecodedInstruction:
         return f"{self.index:5} {self.engine:4} {self.instruction!s}  // {self.layer}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Entry:
     """What is particular to one entry of a program."""
 
@@ -178,6 +178,7 @@ class Entry:
     """One per static instruction."""
     tensors: tuple[TensorRecord, ...] = ()
     placements: tuple[Placement, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 MAIN = "main"
@@ -202,7 +203,6 @@ class Program:
     dram_size: int
     states: tuple[StateBinding, ...] = ()
     host: HostCode = field(default_factory=HostCode)
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -300,6 +300,10 @@ class Program:
     @property
     def placements(self) -> tuple[Placement, ...]:
         return self.selected.placements
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.selected.metadata
 
     # --- what it holds ----------------------------------------------------------------------------
 

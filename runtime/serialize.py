@@ -54,7 +54,6 @@ def to_bytes(program: Program) -> bytes:
         ],
         "host": list(program.host.names),
         "blobs": [[d, *row] for d, row in zip(program.host.blobs, blob_rows, strict=True)],
-        "metadata": dict(program.metadata),
     }
     sections = {
         "manifest": _json(manifest),
@@ -75,6 +74,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "inputs": [_binding_json(b) for b in entry.inputs],
         "outputs": [_binding_json(b) for b in entry.outputs],
         "states": list(entry.states.items()),
+        "metadata": dict(entry.metadata),
     }
 
 
@@ -193,7 +193,6 @@ def _program(sections: dict[str, memoryview]) -> Program:
             bytes(sections["host"]).decode(),
             {digest: _array(blobs, *row) for digest, *row in manifest["blobs"]},
         ),
-        metadata=manifest["metadata"],
     )
 
 
@@ -209,6 +208,7 @@ def _entry(name: str, row: dict[str, Any], sections: dict[str, memoryview]) -> E
         debug=tuple(layers[i] for i in numbers),
         tensors=tuple(TensorRecord(i, _binding(b)) for i, b in debug["tensors"]),
         placements=tuple(Placement(*p) for p in debug["placements"]),
+        metadata=row["metadata"],
     )
 
 

@@ -73,8 +73,9 @@ def sample() -> Program:
         "tensor<4x!quant.uniform<i8:f32, 0.1:-3>>",
         Quantization((float(np.float32(0.1)),), (-3,)),
     )
-    entries = {"main": replace(made.selected, inputs=(quantized,))}
-    return replace(made, entries=entries, metadata={"pipeline": "a,b", "compiler": "1"})
+    metadata = {"pipeline": "a,b", "compiler": "1"}
+    entries = {"main": replace(made.selected, inputs=(quantized,), metadata=metadata)}
+    return replace(made, entries=entries)
 
 
 def same(a: Program, b: Program) -> bool:
@@ -88,7 +89,7 @@ def same(a: Program, b: Program) -> bool:
         return (
             p.target_text, {n: vars(e) for n, e in p.entries.items()}, p.kernels, constants,
             p.dram_size, [(s.name, s.operand, s.type, s.content.tolist()) for s in p.states],
-            p.host.names, p.host.text, dict(p.metadata),
+            p.host.names, p.host.text,
         )  # fmt: skip
 
     return plain(a) == plain(b)

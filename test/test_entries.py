@@ -1,0 +1,136 @@
+"""Several entries in one program: shared constants and states, each entry by its name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fuzzing import QUIET
+from graph_samples import same
+from stateful import Arrays, Builder, floats, module_of
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+
+import npu_dialect as npu
+from npu_dialect import api, dtypes, graph, levels
+from npu_dialect.diagnostics import CompileError
+from npu_dialect.graph.entries import merge
+from npu_dialect.runtime.program import Program
+from npu_dialect.runtime.simulator import Session
+
+ROWS, WIDTH = 12, 16
+WEIGHTS = floats(np.random.default_rng(5), WIDTH, WIDTH)
+
+
+def prefill(name: str = "main") -> FuncOp:
+    """Fills the first rows of the cache, and sums them."""
+    b = Builder()
+    rows = b.argument("rows", (4, WIDTH))
+    mapped = b.add(graph.MatmulOp(rows, b.constant(WEIGHTS)))
+    rest = b.constant(np.zeros((ROWS - 4, WIDTH), np.float32))
+    new = b.add(graph.ConcatOp([mapped, rest], 0))
+    return b.function({"cache'": new, "sum": b.add(graph.ReduceSumOp(new, (0,)))}, name=name)
+
+
+def decode(name: str = "main") -> FuncOp:
+    """Writes one row of the cache, and sums all."""
+    b = Builder()
+    row, at = b.argument("row", (1, WIDTH)), b.argument("at", (1,), dtypes.i32)
+    cache = b.argument("cache", (ROWS, WIDTH))
+    mapped = b.add(graph.MatmulOp(row, b.constant(WEIGHTS)))
+    new = b.add(graph.ScatterOp(cache, at, mapped))
+    return b.function({"cache'": new, "total": b.add(graph.ReduceSumOp(new, (0,)))}, name=name)
+
+
+def merged() -> ModuleOp:
+    return merge({"prefill": module_of(prefill()), "decode": module_of(decode())})
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """The program of both, as it is read back from its file."""
+    return Program.from_bytes(npu.compile(merged(), options=QUIET).to_bytes())
+
+
+def steps() -> list[tuple[str, Arrays]]:
+    g = np.random.default_rng(2)
+    rows = {"rows": floats(g, 4, WIDTH)}
+    later = [{"row": floats(g, 1, WIDTH), "at": np.array([k], np.int32)} for k in (4, 5, 2)]
+    return [("prefill", rows), *(("decode", given) for given in later)]
+
+
+def expected() -> list[Arrays]:
+    """What numpy says that the steps give."""
+    cache = np.zeros((ROWS, WIDTH), np.float32)
+    found: list[Arrays] = []
+    for name, given in steps():
+        if name == "prefill":
+            cache[:] = 0
+            cache[:4] = given["rows"] @ WEIGHTS
+            found.append({"sum": cache.sum(0, keepdims=True)})
+        else:
+            cache[given["at"][0]] = given["row"][0] @ WEIGHTS
+            found.append({"total": cache.sum(0, keepdims=True)})
+    return found
+
+
+def close(found: Arrays, wanted: Arrays) -> bool:
+    return found.keys() == wanted.keys() and all(
+        np.allclose(found[n], wanted[n], 1e-5, 1e-5) for n in wanted
+    )
+
+
+@pytest.mark.parametrize("level", ["graph", "tile", "npu"])
+def test_entries_share_a_state_at_every_level(level: levels.Level):
+    module = merged()
+    api.lower(module, level, options=QUIET)
+    state: Arrays = {}
+    for (name, given), wanted in zip(steps(), expected(), strict=True):
+        assert close(npu.execute(module, given, entry=name, state=state), wanted)
+
+
+@pytest.mark.parametrize("tier", ["plain", "torch", "compiled"])
+def test_entries_share_a_state_in_every_tier(program: Program, tier: str):
+    module, session, state = merged(), Session(program, tier=tier), {}
+    api.lower(module, "graph", options=QUIET)
+    for name, given in steps():
+        wanted = npu.execute(module, given, entry=name, state=state)
+        found = session.run(given, entry=name).outputs
+        assert all(same(found[n], wanted[n]) for n in wanted)
+        assert same(session.state["cache"], state["cache"])
+
+
+def test_a_constant_of_several_entries_is_there_once(program: Program):
+    weights = [c for c in program.constants if c.array.nbytes == WEIGHTS.nbytes]
+    assert len(weights) == 1
+
+
+def test_an_entry_is_a_program_of_its_own(program: Program):
+    alone = program.entry("decode")
+    assert [b.name for b in alone.inputs] == ["row", "at"]
+    assert [b.name for b in alone.outputs] == ["total"]
+    assert alone.profile.cycles > 0 and alone.placement
+
+
+def test_an_entry_must_be_named_where_none_is_main(program: Program):
+    with pytest.raises(CompileError, match="NPU0507.*one of prefill, decode; found none"):
+        Session(program).run({})
+    with pytest.raises(CompileError, match="NPU0507.*one of prefill, decode; found train"):
+        npu.simulate(program, {}, entry="train")
+
+
+def test_a_program_with_entries_is_the_same_after_its_file_and_its_text(program: Program):
+    data = program.to_bytes()
+    assert Program.from_bytes(data).to_bytes() == data
+    assert Program.from_module(program.to_module()).to_bytes() == data
+
+
+def test_states_of_one_name_must_have_one_type():
+    b = Builder()
+    other = b.function({"cache'": b.argument("x", (3, 3))})
+    with pytest.raises(CompileError, match="NPU0202.*state cache must have one type"):
+        merge({"prefill": module_of(prefill()), "other": module_of(other)})
+
+
+def test_modules_for_several_targets_are_no_program():
+    with pytest.raises(CompileError, match=r"NPU0202.*must have the same npu\.target"):
+        merge({"a": module_of(prefill()), "b": module_of(decode(), target="edge256")})
