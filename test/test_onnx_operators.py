@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_cases
+import onnx_composite_cases
 import onnx_quantized_cases
 import onnx_recurrent_cases
 import pytest
@@ -27,6 +28,7 @@ CASES: list[Case] = [
     *onnx_cases.SHAPES,
     *onnx_cases.MOVEMENT,
     *onnx_cases.CONSTANTS,
+    *onnx_composite_cases.COMPOSITE,
     *onnx_quantized_cases.QUANTIZED,
     *onnx_quantized_cases.INTEGER_MICROSOFT,
 ]

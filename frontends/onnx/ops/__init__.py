@@ -1,8 +1,10 @@
 """The operator importers, grouped by topic; importing this package fills the table."""
 
 from npu_dialect.frontends.onnx.ops import (
+    bits,
     constants,
     convolution,
+    einsum,
     elementwise,
     linear,
     microsoft,
@@ -18,11 +20,14 @@ from npu_dialect.frontends.onnx.ops import (
     selection,
     shapes,
     sorting,
+    trigonometry,
 )
 
 TOPICS = [
+    bits,
     constants,
     convolution,
+    einsum,
     elementwise,
     linear,
     microsoft,
@@ -38,4 +43,5 @@ TOPICS = [
     selection,
     shapes,
     sorting,
+    trigonometry,
 ]
