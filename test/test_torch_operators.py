@@ -39,8 +39,9 @@ class Call(torch.nn.Module):
             self.register_buffer(name, tree.tensor)
             return ("buffer", name)
         if isinstance(tree, torch.Tensor):
-            self.inputs.append(tree)
-            return ("input", len(self.inputs) - 1)
+            kind = "complex" if tree.is_complex() else "input"
+            self.inputs.append(_real(tree))
+            return (kind, len(self.inputs) - 1)
         return tree
 
     def filled(self, tree: Any, inputs: Any) -> Any:
@@ -48,14 +49,21 @@ class Call(torch.nn.Module):
             return [self.filled(v, inputs) for v in tree]
         if isinstance(tree, tuple):
             kind, which = tree
-            return getattr(self, which) if kind == "buffer" else inputs[which]
+            if kind == "buffer":
+                return getattr(self, which)
+            return torch.view_as_complex(inputs[which]) if kind == "complex" else inputs[which]
         return tree
 
     def forward(self, *inputs: Any) -> Any:
         found = self.operator(*self.filled(self.args, inputs), **self.case.kwargs)
         if isinstance(found, list | tuple):
-            return tuple(found[k] for k in self.case.outputs)
-        return (found,)
+            return tuple(_real(found[k]) for k in self.case.outputs)
+        return (_real(found),)
+
+
+def _real(x: Any) -> Any:
+    """Complex numbers as pairs, since a program has none as inputs and outputs."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
 class Calls(torch.nn.ModuleList):

@@ -243,6 +243,18 @@ INDEXING = [
     call("_embedding_bag_forward_only", floats(9, 4), ints(6, low=0), Known(torch.tensor([0, 2]))),
     call("one_hot", PLACES, 4), call("index_put", X, [Known(torch.tensor([1]))], floats(1, 3, 4)),
     call("index_put", X, [B], Known(torch.tensor(9.0))),
+    call("index_put", X, [ints(5, low=0, high=2), None, ints(5, low=-4, high=4)], floats(5, 3),
+         True),
+    call("index_put", X, [None, Known(torch.tensor([[0], [2]])), Known(torch.tensor([1, 3]))],
+         floats(2, 2, 2)),
+    call("index_put", X, [Known(torch.tensor([1])), Known(torch.tensor([2, 0]))], floats(1, 4)),
+    call("index_put", Z, [J > 5], Known(torch.tensor(3))),
+    call("index_put", X, [None, ROW[:3] > 0], floats(1, 4)),
+    call("index_put", X, [B], Known(torch.tensor([2.0])), True),
+    call("index_put", X, [Known(B)], floats(int(B.sum()))),
+    call("index.Tensor", X, [PLACES[0] % 2, None, Known(torch.tensor([1, -1, 0, 2, 3]))]),
+    call("index.Tensor", X, [Known(torch.tensor([[0], [1]])), Known(torch.tensor([2, 0]))]),
+    call("masked_scatter", X, B, Y), call("masked_scatter", X, ROW > 0, floats(40)),
 ]  # fmt: skip
 
 
@@ -264,6 +276,29 @@ def _recurrent(name: str, gates: int, ways: int, batch_first: bool) -> Case:
     )  # fmt: skip
 
 
+P, Q = torch.complex(X, Y), torch.complex(Y, X)
+SIGNAL = floats(2, 3, 10)
+
+COMPLEX = [
+    call("view_as_real", P), call("view_as_complex", floats(2, 3, 2)), call("complex", X, ROW),
+    call("polar", X.abs(), Y), call("real", P), call("imag", P), call("angle", P),
+    call("angle", X), call("_conj", P), call("_conj_physical", P), call("conj_physical", P),
+    call("resolve_conj", P), call("abs", P), call("neg", P),
+    *(call(f"{name}.Tensor", x, y)
+      for name in ("add", "sub", "mul", "div")
+      for x, y in ((P, Q), (P, X.abs() + 1), (P, P[0]))),
+    call("mul.Tensor", X, P), call("add.Tensor", X, P), call("mul.Scalar", P, 2.5),
+    call("cat", [P, Q], 1), call("permute", P, [2, 0, 1]), call("split_with_sizes", P, [1, 3], -1),
+    call("where.self", B, P, Q), call("sum.dim_IntList", P, [1]),
+    *(call("_fft_r2c", SIGNAL, dims, norm, onesided)
+      for dims, norm, onesided in (([2], 0, True), ([1], 1, True), ([0, 2], 2, False))),
+    *(call("_fft_c2c", torch.complex(SIGNAL, SIGNAL.flip(0)), dims, norm, forward)
+      for dims, norm, forward in (([2], 0, True), ([1, 2], 2, False))),
+    *(call("_fft_c2r", torch.fft.rfft(floats(3, size)), [1], norm, size)
+      for size, norm in ((10, 2), (7, 0))),
+    call("_fft_c2r", torch.fft.rfft2(floats(2, 4, 6)), [1, 2], 2, 6),
+]  # fmt: skip
+
 RECURRENT = [
     _recurrent(name, gates, ways, batch_first)
     for name, gates in (
@@ -279,6 +314,7 @@ TOPICS = {
     "movement": MOVEMENT,
     "reduction": REDUCTION,
     "indexing": INDEXING,
+    "complex": COMPLEX,
     "recurrent": RECURRENT,
 }
 """The cases by topic; those of one topic are one program in the tests, which saves captures."""

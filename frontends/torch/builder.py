@@ -23,6 +23,8 @@ class Spec:
 
     shape: tuple[int, ...]
     dtype: DType
+    is_complex: bool = False
+    """Whether it is a pair of such tensors."""
 
 
 class Builder(GraphBuilder):
@@ -51,7 +53,10 @@ class Builder(GraphBuilder):
 
 
 def dtype_of(kind: Any) -> DType | None:
-    """The storage type of a `torch.dtype`, None for one that tensors here cannot have."""
+    """The storage type of a `torch.dtype`, None for one that tensors here cannot have.
+
+    That of a complex tensor is the type of its parts.
+    """
     name = str(kind).removeprefix("torch.")
     return _BY_TORCH.get(name)
 
@@ -59,7 +64,7 @@ def dtype_of(kind: Any) -> DType | None:
 _BY_TORCH = {
     "float32": dtypes.f32, "float64": dtypes.f64, "float16": dtypes.f16, "bfloat16": dtypes.bf16,
     "int8": dtypes.i8, "uint8": dtypes.u8, "int16": dtypes.i16, "uint16": dtypes.u16,
-    "int32": dtypes.i32, "int64": dtypes.i64, "bool": dtypes.bool_,
+    "int32": dtypes.i32, "int64": dtypes.i64, "bool": dtypes.bool_, "complex64": dtypes.f32,
 }  # fmt: skip
 
 

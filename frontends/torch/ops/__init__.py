@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from npu_dialect.frontends.torch.ops import (
     attention,
+    complex_numbers,
     contraction,
     distance,
     elementwise,
+    fourier,
     indexing,
     movement,
     normalization,
@@ -20,9 +22,11 @@ from npu_dialect.frontends.torch.ops import (
 
 TOPICS = (
     attention,
+    complex_numbers,
     contraction,
     distance,
     elementwise,
+    fourier,
     indexing,
     movement,
     normalization,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
@@ -18,6 +19,7 @@ from npu_dialect.frontends.torch.ops.common import (
     dtype_of,
     shape_of,
 )
+from npu_dialect.frontends.torch.ops.reduction import running_sums
 from npu_dialect.frontends.torch.registry import op
 
 
@@ -93,32 +95,107 @@ def _scattered(
 
 @op("index.Tensor")
 def index(b: Builder, self: SSAValue, indices: Sequence[SSAValue | None]) -> SSAValue:
-    """Indices of neighbouring dimensions, which become one dimension and one index."""
-    given = [k for k, value in enumerate(indices) if value is not None]
-    found = [value for value in indices if value is not None]
-    if any(dtype_of(value) in (dtypes.bool_, dtypes.u8) for value in found):
+    """Elements at tuples of indices, which broadcast; other dimensions are taken whole."""
+    places = Places.of(b, shape_of(self), indices)
+    found = b.emit(graph.GatherOp(places.as_rows(b, self), places.rows(b)))
+    return places.as_result(b, found)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The dimensions that are indexed, as rows of a matrix; the other ones are its columns.
+
+    numpy's rule: the shape of the indices takes the place of their dimensions if these are
+    neighbours, else it comes first.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    indices: tuple[SSAValue, ...]
+
+    @classmethod
+    def of(cls, b: Builder, shape: tuple[int, ...], indices: Sequence[SSAValue | None]) -> Places:
+        """With known masks as the indices of their elements."""
+        axes: list[int] = []
+        found: list[SSAValue] = []
+        axis = 0
+        for value in indices:
+            if value is None:
+                axis += 1
+                continue
+            parts = _of_mask(b, value) if dtype_of(value) in (dtypes.bool_, dtypes.u8) else [value]
+            axes += range(axis, axis + len(parts))
+            found += parts
+            axis += len(parts)
+        rows.check_countable(prod(shape[k] for k in axes))
+        return cls(shape, tuple(axes), tuple(found))
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The shape of the indices."""
+        return np.broadcast_shapes(*(shape_of(v) for v in self.indices))
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The dimensions that are taken whole."""
+        return tuple(k for k in range(len(self.shape)) if k not in self.axes)
+
+    @property
+    def first(self) -> int:
+        """Where the shape of the indices is in the result."""
+        neighbours = range(self.axes[0], self.axes[0] + len(self.axes))
+        return self.axes[0] if self.axes == tuple(neighbours) else 0
+
+    def rows(self, b: Builder) -> SSAValue:
+        """The numbers of the rows, one for each tuple of indices (i32)."""
+        sizes = [self.shape[k] for k in self.axes]
+        total: SSAValue | None = None
+        for k, (value, size) in enumerate(zip(self.indices, sizes, strict=True)):
+            number = rows.from_the_front(b, value, size)
+            stride = prod(sizes[k + 1 :])
+            number = number if stride == 1 else common.mul(b, number, b.scalar(stride, number))
+            total = number if total is None else common.add(b, total, number)
+        assert total is not None
+        return common.reshape(b, common.broadcast(b, total, self.counted), (prod(self.counted),))
+
+    def as_rows(self, b: Builder, x: SSAValue) -> SSAValue:
+        """[rows, columns] of the tensor."""
+        turned = common.transpose(b, x, (*self.axes, *self.others))
+        sizes = [prod(self.shape[k] for k in part) for part in (self.axes, self.others)]
+        return common.reshape(b, turned, sizes)
+
+    def from_rows(self, b: Builder, x: SSAValue) -> SSAValue:
+        """The inverse."""
+        order = (*self.axes, *self.others)
+        apart = common.reshape(b, x, [self.shape[k] for k in order])
+        return common.transpose(b, apart, [int(k) for k in np.argsort(order)])
+
+    @property
+    def _order(self) -> list[int]:
+        """From dimensions of the result to those of indices, then columns."""
+        count, first = len(self.counted), self.first
+        rest = list(range(count, count + len(self.others)))
+        return [*rest[:first], *range(count), *rest[first:]]
+
+    def as_result(self, b: Builder, x: SSAValue) -> SSAValue:
+        """Rows that were gathered, in the order of the dimensions of the result."""
+        apart = common.reshape(b, x, (*self.counted, *(self.shape[k] for k in self.others)))
+        return common.transpose(b, apart, self._order)
+
+    def updates(self, b: Builder, values: SSAValue) -> SSAValue:
+        """Values that broadcast to the result, as rows."""
+        back = [int(k) for k in np.argsort(self._order)]
+        whole = (*self.counted, *(self.shape[k] for k in self.others))
+        wide = common.broadcast(b, values, [whole[k] for k in self._order])
+        columns = prod(self.shape[k] for k in self.others)
+        return common.reshape(b, common.transpose(b, wide, back), (prod(self.counted), columns))
+
+
+def _of_mask(b: Builder, mask: SSAValue) -> list[SSAValue]:
+    array = b.array(mask)
+    if array is None:
         raise NotExpressible("a mask as an index: the size of the result depends on its values")
-    if given != list(range(given[0], given[0] + len(given))):
-        raise NotExpressible(f"indices of the dimensions {given}, which are not neighbours")
-    shape = shape_of(self)
-    first, last = given[0], given[-1] + 1
-    flat = common.reshape(b, self, (*shape[:first], prod(shape[first:last]), *shape[last:]))
-    taken = rows.gather(b, flat, _flat(b, found, shape[first:last]), axis=first)
-    return common.reshape(b, taken, b.shape)
-
-
-def _flat(b: Builder, indices: Sequence[SSAValue], sizes: Sequence[int]) -> SSAValue:
-    """Tuples of indices as numbers of elements, in row-major order."""
-    if len(indices) == 1:
-        return indices[0]
-    result: SSAValue | None = None
-    for k, (value, size) in enumerate(zip(indices, sizes, strict=True)):
-        value = rows.from_the_front(b, value, size)
-        stride = prod(sizes[k + 1 :])
-        value = value if stride == 1 else common.mul(b, value, b.scalar(stride, value))
-        result = value if result is None else common.add(b, result, value)
-    assert result is not None
-    return result
+    return [b.constant(k.astype(np.int64)) for k in np.nonzero(array)]
 
 
 @op("_embedding_bag", "_embedding_bag_forward_only")
@@ -170,21 +247,53 @@ def index_put(
     values: SSAValue,
     accumulate: bool,
 ) -> SSAValue:
-    """Rows put where indices of the first dimension say; a mask of the same shape selects."""
-    where = indices[0]
-    if len(indices) != 1 or where is None:
-        raise NotExpressible("index_put by several indices")
-    if dtype_of(where) is dtypes.bool_:
-        if shape_of(where) != shape_of(self) or shape_of(values) not in ((), (1,)) or accumulate:
-            raise NotExpressible("index_put by a mask of rows")
-        return common.where(b, where, common.broadcast(b, values, shape_of(self)), self)
-    shape, count = shape_of(self), prod(shape_of(where))
-    where = rows.from_the_front(b, where, shape[0])
-    inner = prod(shape[1:])
-    values = common.broadcast(b, values, (*shape_of(where), *shape[1:]))
-    updates = common.reshape(b, values, (count, inner))
-    data = common.reshape(b, self, (shape[0], inner))
-    flat = common.reshape(b, where, (count,))
+    """Values put at (or added to) tuples of indices; a mask of run time selects."""
+    values = common.cast(b, values, b.dtype)
+    found = [v for v in indices if v is not None]
+    if len(found) == 1 and dtype_of(found[0]) is dtypes.bool_ and b.array(found[0]) is None:
+        return _put_by_mask(b, self, list(indices).index(found[0]), found[0], values, accumulate)
+    places = Places.of(b, shape_of(self), indices)
     kind = "add" if accumulate else "set"
-    made = b.emit(graph.ScatterOp(data, flat, updates, kind))
-    return common.reshape(b, made, shape)
+    updates = places.updates(b, values)
+    made = graph.ScatterOp(places.as_rows(b, self), places.rows(b), updates, kind)
+    return places.from_rows(b, b.emit(made))
+
+
+def _put_by_mask(
+    b: Builder, x: SSAValue, axis: int, mask: SSAValue, values: SSAValue, accumulate: bool
+) -> SSAValue:
+    """The same value at each element of the mask, or one after the other."""
+    shape, rank = shape_of(x), len(shape_of(mask))
+    inner = shape[axis + rank :]
+    if len(shape_of(values)) > len(inner) and shape_of(values)[-len(inner) - 1] != 1:
+        if axis or inner:
+            raise NotExpressible("index_put of several values by a mask of rows")
+        values = in_order_of_mask(b, mask, values)
+    elif len(shape_of(values)) > len(inner):
+        ones = [1] * (rank - 1)
+        cut = len(shape_of(values)) - len(inner)
+        values = common.reshape(
+            b, values, (*shape_of(values)[:cut], *ones, *shape_of(values)[cut:])
+        )
+    wide = common.broadcast(b, values, shape)
+    wide = common.add(b, x, wide) if accumulate else wide
+    chosen = common.reshape(b, mask, (*shape_of(mask), *[1] * len(inner)))
+    return common.where(b, chosen, wide, x)
+
+
+@op("masked_scatter")
+def masked_scatter(b: Builder, self: SSAValue, mask: SSAValue, source: SSAValue) -> SSAValue:
+    """Values of the source, one after the other, where the mask holds."""
+    x = common.broadcast(b, self, b.shape)
+    mask = common.broadcast(b, mask, b.shape)
+    return common.where(b, mask, in_order_of_mask(b, mask, common.cast(b, source, b.dtype)), x)
+
+
+def in_order_of_mask(b: Builder, mask: SSAValue, values: SSAValue) -> SSAValue:
+    """A value at each element of the mask: of as many as hold before it."""
+    count = prod(shape_of(mask))
+    flat = common.cast(b, common.reshape(b, mask, (count,)), dtypes.i32)
+    place = running_sums(b, flat, 0)
+    place = b.emit(graph.MaxOp(common.sub(b, place, b.scalar(1, place)), b.scalar(0, place)))
+    column = common.reshape(b, values, (prod(shape_of(values)), 1))
+    return common.reshape(b, b.emit(graph.GatherOp(column, place)), shape_of(mask))

@@ -210,14 +210,14 @@ def cumulative_sum(b: Builder, self: SSAValue, dim: int) -> SSAValue:
     axis = common.normalize_axis(dim, len(shape))
     whole = dtype_of(self) is not dtypes.f32
     if whole and dtype_of(self) is not dtypes.bool_:
-        return _shifted_sums(b, common.cast(b, self, b.dtype), axis)
+        return running_sums(b, common.cast(b, self, b.dtype), axis)
     x = common.cast(b, self, dtypes.f32)
     x = common.reshape(b, x, (1, *shape))
     ones = np.tril(np.ones((shape[axis], shape[axis]), np.float32))
     return common.reshape(b, along_axis(b, x, axis + 1, ones), shape)
 
 
-def _shifted_sums(b: Builder, x: SSAValue, axis: int) -> SSAValue:
+def running_sums(b: Builder, x: SSAValue, axis: int) -> SSAValue:
     """Sums of 1, 2, 4, ... elements, by additions of what lies before."""
     size, step = shape_of(x)[axis], 1
     while step < size:

@@ -49,7 +49,7 @@ def _polynomial(b: Builder, x: SSAValue, coefficients: tuple[float, ...]) -> SSA
     return reduce(step, coefficients[-2::-1], b.scalar(coefficients[-1], x))
 
 
-def _angle(b: Builder, y: SSAValue, x: SSAValue) -> SSAValue:
+def angle_of(b: Builder, y: SSAValue, x: SSAValue) -> SSAValue:
     """The angle of the point (x, y): atan of the smaller over the greater part, by octants."""
     h, w = b.emit(graph.AbsOp(y)), b.emit(graph.AbsOp(x))
     low, high = b.emit(graph.MinOp(h, w)), b.emit(graph.MaxOp(h, w))
@@ -67,27 +67,27 @@ def _angle(b: Builder, y: SSAValue, x: SSAValue) -> SSAValue:
 def atan(b: Builder, self: SSAValue) -> SSAValue:
     """The angle of (1, x)."""
     x = _real(b, self)
-    return _angle(b, x, _one(b, x))
+    return angle_of(b, x, _one(b, x))
 
 
 @op("atan2")
 def atan2(b: Builder, self: SSAValue, other: SSAValue) -> SSAValue:
     """The angle of (other, self)."""
-    return _angle(b, operand(b, self, b.dtype), operand(b, other, b.dtype))
+    return angle_of(b, operand(b, self, b.dtype), operand(b, other, b.dtype))
 
 
 @op("asin")
 def asin(b: Builder, self: SSAValue) -> SSAValue:
     """The angle of (sqrt(1 - x * x), x)."""
     x = _real(b, self)
-    return _angle(b, x, _leg(b, x))
+    return angle_of(b, x, _leg(b, x))
 
 
 @op("acos")
 def acos(b: Builder, self: SSAValue) -> SSAValue:
     """The angle of (x, sqrt(1 - x * x))."""
     x = _real(b, self)
-    return _angle(b, _leg(b, x), x)
+    return angle_of(b, _leg(b, x), x)
 
 
 def _leg(b: Builder, x: SSAValue) -> SSAValue:
