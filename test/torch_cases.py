@@ -173,6 +173,9 @@ POOLING = [
       for size, align, scale in ((None, False, [2.0, 1.5]), ([9, 4], True, None))),
     *(call(name, IMAGE, [9, 4], False) for name in ("upsample_bilinear2d", "upsample_bicubic2d")),
     call("upsample_linear1d.vec", SEQUENCE, [13], False, None),
+    *(call("grid_sampler_2d", floats(2, 3, 5, 4), floats(2, 3, 2, 2), mode, padding, align)
+      for mode in (0, 1, 2) for padding in (0, 1, 2) for align in (False, True)),
+    call("grid_sampler", IMAGE, floats(1, 3, 2, 2) / 2, 0, 0, False),
     call("pixel_shuffle", IMAGE, 2), call("pixel_unshuffle", IMAGE, 3),
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ from npu_dialect.frontends.torch.ops import (
     recurrent,
     reduction,
     resizing,
+    sampling,
     sorting,
     transcendental,
 )
@@ -34,6 +35,7 @@ TOPICS = (
     recurrent,
     reduction,
     resizing,
+    sampling,
     sorting,
     transcendental,
 )
