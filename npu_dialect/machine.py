@@ -18,6 +18,8 @@ from npu_dialect.kernel import Kernel
 from npu_dialect.target import SPACES, Target
 
 Array = npt.NDArray[Any]
+Form = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""Bytes of an element, dimensions, strides in bytes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Operand:
 
     def __hash__(self) -> int:
         return self._hash
+
+    @cached_property
+    def form(self) -> Form:
+        """How the block lies, apart from where it begins."""
+        return self.dtype.itemsize, self.dims, self.strides
 
     @cached_property
     def elements(self) -> int:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from npu_dialect.machine import Operand
+from npu_dialect.machine import Form, Operand
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.ordering import accesses
 
@@ -25,8 +25,11 @@ CROWD = 48
 class _Access(NamedTuple):
     task: int
     writes: bool
-    operand: Operand | None
-    """None stands for the whole range."""
+    low: int
+    high: int
+    """The interval of the bytes, in its memory."""
+    form: Form | None
+    """None stands for the whole range, for all that was there before."""
 
 
 def predecessors(instructions: Sequence[Instruction]) -> list[list[int]]:
@@ -42,9 +45,9 @@ def predecessors(instructions: Sequence[Instruction]) -> list[list[int]]:
         found: set[int] = set()
         for operand in reads:
             if _meets(written.get(operand.space, ()), operand.interval):
-                memories[operand.space].access(_Access(index, False, operand), found)
+                memories[operand.space].access(index, operand, False, found)
         for operand in writes:
-            memories[operand.space].access(_Access(index, True, operand), found)
+            memories[operand.space].access(index, operand, True, found)
         found.discard(index)
         result.append(sorted(found))
     return result
@@ -95,21 +98,46 @@ class _Memory:
 
     def __init__(self) -> None:
         self.starts = [0]
-        self.ranges: list[list[_Access]] = [[]]
+        self.ranges: list[list[int]] = [[]]
+        """By range, numbers of `accesses`."""
+        self.accesses: list[_Access] = []
 
-    def access(self, new: _Access, found: set[int]) -> None:
-        """Adds to `found` what `new` must follow, and remembers `new`."""
-        assert new.operand is not None
-        low, high = new.operand.interval
+    def access(self, task: int, operand: Operand, writes: bool, found: set[int]) -> None:
+        """Adds to `found` what an access must follow, and remembers it."""
+        low, high = operand.interval
         if low >= high:
             return
+        new = _Access(task, writes, low, high, operand.form)
         first, last = self.split(low), self.split(high)
-        covers = new.writes and new.operand.runs[0] == 1
-        for at in range(first, last):
-            self.ranges[at] = _after(self.ranges[at], new, found)
-        if covers:
+        number = len(self.accesses)
+        candidates = self._remember(first, last, new, found)
+        if writes and operand.runs[0] == 1:
             self.starts[first:last] = [low]
-            self.ranges[first:last] = [[new]]
+            self.ranges[first:last] = [[number]]
+        for old in map(self.accesses.__getitem__, candidates):
+            if (writes or old.writes) and old.task not in found and _touch(old, new):
+                found.add(old.task)
+
+    def _remember(self, first: int, last: int, new: _Access, found: set[int]) -> set[int]:
+        """Adds `new` to the ranges from `first` to `last`; the accesses that were there.
+
+        Of a crowded range, all are added to `found`, and `new` stands for them.
+        """
+        number, crowd = len(self.accesses), 0
+        self.accesses.append(new)
+        candidates: set[int] = set()
+        for at in range(first, last):
+            earlier = self.ranges[at]
+            if len(earlier) < CROWD:
+                candidates.update(earlier)
+                earlier.append(number)
+                continue
+            found.update(self.accesses[old].task for old in earlier)
+            if not crowd:
+                crowd = len(self.accesses)
+                self.accesses.append(_Access(new.task, True, new.low, new.high, None))
+            self.ranges[at] = [crowd]
+        return candidates
 
     def split(self, address: int) -> int:
         """The number of the range that starts at `address`, after making it one."""
@@ -121,45 +149,40 @@ class _Memory:
         return at
 
 
-def _after(earlier: list[_Access], new: _Access, found: set[int]) -> list[_Access]:
-    """The accesses to remember of a range once `new` has happened; adds to `found` what `new` must
-    follow.
-    """
-    if len(earlier) >= CROWD:
-        found.update(old.task for old in earlier)
-        return [_Access(new.task, True, None)]
-    for old in earlier:
-        if (new.writes or old.writes) and _touch(old.operand, new.operand):
-            found.add(old.task)
-    earlier.append(new)
-    return earlier
+def _touch(old: _Access, new: _Access) -> bool:
+    if old.form is None or new.form is None:
+        return True
+    return not _beside(old.form, new.form, new.low - old.low)
 
 
-def _touch(a: Operand | None, b: Operand | None) -> bool:
-    return a is None or b is None or not interleaved(a, b)
+def interleaved(a: Operand, b: Operand) -> bool:
+    """Whether two blocks are known to share no byte though their intervals overlap."""
+    return _beside(a.form, b.form, b.interval[0] - a.interval[0])
+
+
+def _beside(a: Form, b: Form, distance: int) -> bool:
+    """Whether `b`, which begins `distance` bytes after `a`, lies beside it in each period."""
+    for pitch, length_a, length_b in _periods(a, b):
+        ahead = distance % pitch
+        if ahead >= length_a and pitch - ahead >= length_b and ahead > 0:
+            return True
+    return False
 
 
 @lru_cache(1 << 16)
-def interleaved(a: Operand, b: Operand) -> bool:
-    """Whether two blocks are known to share no byte though their intervals overlap."""
-    pitches = {abs(s) for s in a.strides} & {abs(s) for s in b.strides}
-    return any(_beside(a, b, pitch) for pitch in pitches if pitch > 0)
+def _periods(a: Form, b: Form) -> tuple[tuple[int, int, int], ...]:
+    """Each pitch at which both blocks repeat, with the bytes that each spans in a period."""
+    pitches = {abs(s) for s in a[2]} & {abs(s) for s in b[2]}
+    found = ((pitch, _within(a, pitch), _within(b, pitch)) for pitch in pitches if pitch > 0)
+    return tuple((p, m, n) for p, m, n in found if m is not None and n is not None)
 
 
-def _beside(a: Operand, b: Operand, pitch: int) -> bool:
-    length_a, length_b = _within(a, pitch), _within(b, pitch)
-    if length_a is None or length_b is None:
-        return False
-    ahead = (b.interval[0] - a.interval[0]) % pitch
-    return ahead >= length_a and pitch - ahead >= length_b and ahead > 0
-
-
-def _within(operand: Operand, pitch: int) -> int | None:
+def _within(form: Form, pitch: int) -> int | None:
     """Bytes that the block spans in each period of `pitch`; None where it does not repeat at that
     pitch.
     """
-    inner = operand.dtype.itemsize
-    for d, s in zip(operand.dims, operand.strides, strict=True):
+    inner, dims, strides = form
+    for d, s in zip(dims, strides, strict=True):
         if d == 1 or s == 0:
             continue
         if abs(s) < pitch:

@@ -26,7 +26,7 @@ from xdsl.passes import ModulePass
 
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.npu.base import WAITS, Instruction, Wait
-from npu_dialect.npu.ordering import PIPELINED, overtakes
+from npu_dialect.npu.ordering import PIPELINED, Overtaking
 from npu_dialect.npu.structure import ProgramOp, RepeatOp
 from npu_dialect.passes.dependencies import predecessors, stands_for_others
 
@@ -85,6 +85,7 @@ def waits(instructions: Sequence[Instruction]) -> list[tuple[Wait, ...]]:
         counts[queue] = counts.get(queue, 0) + 1
         place.append((queue, counts[queue]))
     before = predecessors(instructions)
+    overtaking = Overtaking(instructions)
     known: dict[Queue, Clock] = {queue: {} for queue in counts}
     complete: dict[tuple[Queue, int], Clock] = {}
     result: list[tuple[Wait, ...]] = []
@@ -95,7 +96,11 @@ def waits(instructions: Sequence[Instruction]) -> list[tuple[Wait, ...]]:
             p
             for p in found
             if place[p][1] > clock.get(place[p][0], 0)
-            and (place[p][0] != queue or _waits_for_own(instruction, instructions[p]))
+            and (
+                place[p][0] != queue
+                or overtaking.between(p, number)
+                or _waits_for_crowd(instruction, instructions[p])
+            )
         ]
         needed = _needed(place[p] for p in found)
         needed = _reduced(needed, complete)
@@ -113,11 +118,9 @@ def queue_of(instruction: Instruction) -> Queue:
     return instruction.core_index, instruction.engine
 
 
-def _waits_for_own(instruction: Instruction, earlier: Instruction) -> bool:
-    """Whether an instruction must wait for one of its own engine that it depends on."""
-    return earlier.engine in PIPELINED and (
-        overtakes(earlier, instruction) or stands_for_others(earlier, instruction)
-    )
+def _waits_for_crowd(instruction: Instruction, earlier: Instruction) -> bool:
+    """Whether an instruction of the same engine stands for others that must be complete."""
+    return earlier.engine in PIPELINED and stands_for_others(earlier, instruction)
 
 
 def _needed(found: Iterable[tuple[Queue, int]]) -> Clock:

@@ -20,7 +20,7 @@ from heapq import heapify, heappop, heappush
 from npu_dialect.cost import Cost
 from npu_dialect.kernel import Kernel
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.ordering import overtakes
+from npu_dialect.npu.ordering import Overtaking
 from npu_dialect.passes.dependencies import predecessors
 from npu_dialect.target import Target
 
@@ -53,6 +53,7 @@ class Tasks:
         queues = [names.setdefault((i.core_index, i.engine), len(names)) for i in instructions]
         costs: list[Cost] = [i.cost(target, kernels) for i in instructions]
         before = predecessors(instructions)
+        overtaking = Overtaking(instructions)
         return Tasks(
             queues,
             [_cycles(i, c) for i, c in zip(instructions, costs, strict=True)],
@@ -62,8 +63,7 @@ class Tasks:
                 (first, second)
                 for second, found in enumerate(before)
                 for first in found
-                if queues[first] == queues[second]
-                and overtakes(instructions[first], instructions[second])
+                if queues[first] == queues[second] and overtaking.between(first, second)
             ),
         )
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_dialect.machine import Operand
+from npu_dialect.machine import Form, Operand
 from npu_dialect.npu.base import Instruction, Wait
 from npu_dialect.target import SPACES
 
@@ -157,11 +157,28 @@ def overtakes(earlier: Instruction, later: Instruction) -> bool:
     """Whether `later`, started as soon as their common engine is free, may touch what `earlier` has
     not stored yet.
     """
-    if earlier.engine not in PIPELINED:
+    return Overtaking((earlier, later)).between(0, 1)
+
+
+class Overtaking:
+    """`overtakes` for pairs of one program's instructions, each of which is looked at once."""
+
+    def __init__(self, instructions: Sequence[Instruction]) -> None:
+        own = SPACES[OWN_SPACE]
+        self._touched = [[operand for operand, _ in accesses(i)] for i in instructions]
+        self._stored = [
+            [o for o in i.writes() if o.space != own] if i.engine in PIPELINED else []
+            for i in instructions
+        ]
+        """What an instruction stores after its engine is free."""
+
+    def between(self, earlier: int, later: int) -> bool:
+        """Whether instruction number `later` overtakes number `earlier`."""
+        for stored in self._stored[earlier]:
+            for touched in self._touched[later]:
+                if _meet(stored, touched) and share_bytes(stored, touched):
+                    return True
         return False
-    written = [o for o in earlier.writes() if o.space != SPACES[OWN_SPACE]]
-    touched = [operand for operand, _ in accesses(later)]
-    return any(_meet(w, o) and share_bytes(w, o) for w in written for o in touched)
 
 
 def _meet(a: Operand, b: Operand) -> bool:
@@ -244,23 +261,27 @@ def share_bytes(a: Operand, b: Operand) -> bool:
         return False
     if a.runs[0] == b.runs[0] == 1:
         return True
-    first = min(a.interval[0], b.interval[0])
-    return _share_bytes(a.moved(-first), b.moved(-first))
+    return _share_bytes(a.form, b.form, b.interval[0] - a.interval[0])
 
 
-@lru_cache(maxsize=1 << 14)
-def _share_bytes(a: Operand, b: Operand) -> bool:
-    """The same, of blocks that begin at 0: tiles of a layer lie alike many times."""
+@lru_cache(maxsize=1 << 16)
+def _share_bytes(a: Form, b: Form, distance: int) -> bool:
+    """The same, of blocks that begin so many bytes apart: tiles of a layer lie alike many times."""
     (mine, size), (others, other_size) = _runs(a), _runs(b)
+    others = others + distance
     begun = np.searchsorted(others, mine + size, "left")
     ended = np.searchsorted(others, mine - other_size, "right")
     return bool((begun > ended).any())
 
 
-def _runs(operand: Operand) -> tuple[Ints, int]:
-    """Where the runs of consecutive bytes of a block begin, ascending; and the bytes in each."""
-    run, starts = operand.dtype.itemsize, np.array([operand.interval[0]], np.int64)
-    pairs = zip(operand.dims, operand.strides, strict=True)
+@lru_cache(maxsize=1 << 12)
+def _runs(form: Form) -> tuple[Ints, int]:
+    """Where the runs of consecutive bytes of a block that begins at 0 begin, ascending; and the
+    bytes in each.
+    """
+    run, dims, strides = form
+    starts = np.array([0], np.int64)
+    pairs = zip(dims, strides, strict=True)
     for stride, d in sorted((abs(s), d) for d, s in pairs if d != 1 and s):
         if stride == run and starts.size == 1:
             run *= d
