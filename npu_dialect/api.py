@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
-from npu_dialect import bound, files, levels, pipeline, text, universe
+from npu_dialect import files, levels, pipeline, text, universe
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.entries import merge
 from npu_dialect.graph.states import check as check_states
@@ -154,16 +154,13 @@ def lower(
     """Bring a module to the level `until`, in place, verified after every pass.
 
     What runs is `universe.pipeline(level)` of each level in turn; `npu-opt -p` runs the same by
-    hand, but for the bounds on time, which are noted between graph and tile. `on_level` sees the
-    module at the end of each. Raises CompileError.
+    hand. `on_level` sees the module at the end of each. Raises CompileError.
     """
     context = universe.NpuContext()
     if "npu.target" not in module.attributes:
         set_target(module, DEFAULT_TARGET)
     runs: list[PassRun] = []
     for each in remaining(module, until):
-        if each == "tile":
-            bound.record(module, _target_of(module))
         runs += pipeline.run(module, universe.pipeline(each), context, options)
         module.attributes["npu.level"] = StringAttr(each)
         if level(module) != each:
@@ -176,14 +173,6 @@ def lower(
         if on_level:
             on_level(each, module)
     return runs
-
-
-def _target_of(module: ModuleOp) -> Target:
-    from npu_dialect.npu.attributes import TargetAttr
-
-    attribute = module.attributes["npu.target"]
-    assert isinstance(attribute, TargetAttr)
-    return find_target(attribute.data)
 
 
 def assemble(module: ModuleOp) -> Program:
@@ -281,12 +270,13 @@ def simulate_all(
     seed: int | None = None,
     entry: str | None = None,
     sequence: bool = False,
+    state: Mapping[str, Array] | None = None,
 ) -> Iterator[Run]:
     """Run a program on many inputs, one after the other or `jobs` at once; the runs in order.
 
-    States start anew for every sample; with `sequence` the samples are steps of one stream, each
-    from the states that the one before left. Samples are taken as they are needed, so that they may
-    come from a generator:
+    States start anew for every sample, from their initial content or from `state`; with `sequence`
+    the samples are steps of one stream, each from the states that the one before left. Samples are
+    taken as they are needed, so that they may come from a generator:
 
         for run in simulate_all(program, ({"image": load(p)} for p in paths)):
             ...
@@ -303,6 +293,7 @@ def simulate_all(
         seed=seed,
         entry=entry,
         sequence=sequence,
+        state=state,
     )
 
 

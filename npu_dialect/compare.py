@@ -6,7 +6,7 @@ with a tolerance: other orders of summation, other roundings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import api, levels, pipeline, taps
+from npu_dialect.graph.states import arguments_with
 from npu_dialect.ports import Array, Inputs, bind
 
 if TYPE_CHECKING:
@@ -64,11 +65,12 @@ class Comparison:
 
     @property
     def reference_agrees(self) -> bool:
-        """Whether all outputs are within the tolerance of onnxruntime.
+        """Whether all outputs and states are within the tolerance of onnxruntime.
 
         Tensors inside may be further away: a quantized value that is one step off, times weights.
         """
-        outputs = (s for s in self.steps if s.source.startswith(taps.OUTPUT))
+        ends = (taps.OUTPUT, taps.STATE)
+        outputs = (s for s in self.steps if s.source.startswith(ends))
         return all(step.agrees for step in outputs if step.before not in EXACT)
 
     def first_difference(self, level: str) -> Step | None:
@@ -91,32 +93,54 @@ def compare(
     model: str | Path | None = None,
     program: Program | None = None,
     seed: int | None = None,
+    entry: str | None = None,
+    state: Mapping[str, Array] | None = None,
     progress: pipeline.Progress | None = None,
 ) -> Comparison:
-    """Run a module as imported at every level, and the .onnx file `model` in onnxruntime.
+    """Run an entry of a module as imported at every level, and the .onnx file `model` in
+    onnxruntime, all from the same contents of the states (`state`, else the initial ones).
 
     The module is lowered in place. With a `program`, that one is run rather than the module's own.
     `seed` chooses the order of execution of the npu level.
     """
-    arrays = bind(levels.inputs_of(module), inputs)
+    arrays = bind(levels.inputs_of(module, entry), inputs)
     held: dict[str, Mapping[str, Array]] = {}
     quanta: dict[str, float] = {}
     if model is not None and str(model).endswith(".onnx"):
-        names = [port.name for port in levels.inputs_of(module)]
-        held["onnxruntime"] = taps.onnxruntime(Path(model), dict(zip(names, arrays, strict=True)))
+        held["onnxruntime"] = _reference(Path(model), module, arrays, entry, state or {})
 
     def tap(level: levels.Level, lowered: ModuleOp) -> None:
-        held[level] = taps.level(level, lowered, arrays, program=program, seed=seed)
+        held[level] = taps.level(
+            level, lowered, arrays, program=program, seed=seed, entry=entry, state=state
+        )
         if level == "graph":
-            quanta.update(taps.steps(lowered))
+            quanta.update(taps.steps(lowered, entry))
 
     api.lower(module, options=pipeline.Options(progress=progress), on_level=tap)
     return Comparison(tuple(_steps(held, quanta)), "onnxruntime" in held)
 
 
-def _steps(
-    held: Mapping[str, Mapping[str, Array]], quanta: Mapping[str, float]
-) -> Iterator[Step]:
+def _reference(
+    model: Path,
+    module: ModuleOp,
+    arrays: Sequence[Array],
+    entry: str | None,
+    state: Mapping[str, Array],
+) -> dict[str, Array]:
+    """The tensors of onnxruntime, to which states are inputs and outputs."""
+    function = levels.entry_of(module, entry)
+    ports = levels.states(module, entry)
+    contents = {port.name: port.initial for port in ports} | dict(state)
+    given = arguments_with(function, arrays, contents)
+    names, results = levels.input_names(function), levels.result_names(function)
+    tensors = taps.onnxruntime(model, dict(zip(names, given, strict=True)))
+    for port in ports:
+        if port.result is not None:
+            tensors[taps.STATE + port.name] = tensors.pop(taps.OUTPUT + results[port.result])
+    return tensors
+
+
+def _steps(held: Mapping[str, Mapping[str, Array]], quanta: Mapping[str, float]) -> Iterator[Step]:
     """Each tensor at each level against the nearest level before that holds it."""
     order = dict.fromkeys(name for tensors in held.values() for name in tensors)
     for name in order:

@@ -17,6 +17,7 @@ from xdsl.utils.hints import isa
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph.states import arguments_with
 from npu_dialect.ports import Array
 
 if TYPE_CHECKING:
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
     from npu_dialect.tile.interpret import View
 
 
-OUTPUT = "output "
-"""What stands before the name of an output, to tell it from a node."""
+OUTPUT, STATE = "output ", "state "
+"""What stands before the name of an output, and of the new content of a state, to tell it from a
+node.
+"""
+
+Contents = Mapping[str, Array]
+"""The contents of states before the run, by name."""
 
 
 def level(
@@ -37,46 +43,66 @@ def level(
     *,
     program: Program | None = None,
     seed: int | None = None,
+    entry: str | None = None,
+    state: Contents | None = None,
 ) -> dict[str, Array]:
-    """The tensors of a module that is at the level `name`; of `program` rather, at `npu`.
+    """The tensors of an entry of a module that is at the level `name`; of `program` rather, at
+    `npu`.
 
-    The outputs are there twice: by the node that makes them, and as `output NAME`. `seed` chooses
-    the order of execution that gives the latter at `npu`.
+    The outputs are there twice: by the node that makes them, and as `output NAME`; what is left in
+    a state as `state NAME`. States start from `state`, or their initial content. `seed` chooses the
+    order of execution that gives outputs and states at `npu`.
     """
     if name == "graph":
-        return _graph(module, inputs)
+        return _graph(module, inputs, entry, dict(state or {}))
     if name == "tile":
-        return _tile(module, inputs)
+        return _tile(module, inputs, entry, dict(state or {}))
     from npu_dialect.runtime.program import Program
 
-    return _npu(program or Program.from_module(module), inputs, seed)
+    return _npu(program or Program.from_module(module), inputs, seed, entry, state)
 
 
-def _graph(module: ModuleOp, inputs: Sequence[Array]) -> dict[str, Array]:
+def _graph(
+    module: ModuleOp, inputs: Sequence[Array], entry: str | None, state: dict[str, Array]
+) -> dict[str, Array]:
     from npu_dialect import levels
     from npu_dialect.graph import interpret
 
-    tensors = interpret.run_all(module, inputs)
-    return tensors | _outputs(levels.output_names(module), interpret.run(module, inputs))
+    function = levels.entry_of(module, entry)
+    contents = {port.name: port.initial for port in levels.states(module, entry)} | state
+    tensors = interpret.run_all(function, arguments_with(function, inputs, contents))
+    outputs = levels.run_graph(module, inputs, state=contents, entry=entry)
+    return tensors | _outputs(levels.output_names(module, entry), outputs, contents)
 
 
-def _tile(module: ModuleOp, inputs: Sequence[Array]) -> dict[str, Array]:
+def _tile(
+    module: ModuleOp, inputs: Sequence[Array], entry: str | None, state: dict[str, Array]
+) -> dict[str, Array]:
     from npu_dialect import levels
 
     recorder = _Recorder()
-    results = levels.run_tile(module, inputs, observer=recorder)
-    return recorder.arrays() | _outputs(levels.output_names(module), results)
+    outputs = levels.run_tile(module, inputs, state=state, entry=entry, observer=recorder)
+    return recorder.arrays() | _outputs(levels.output_names(module, entry), outputs, state)
 
 
-def _npu(program: Program, inputs: Sequence[Array], seed: int | None) -> dict[str, Array]:
+def _npu(
+    program: Program,
+    inputs: Sequence[Array],
+    seed: int | None,
+    entry: str | None,
+    state: Contents | None,
+) -> dict[str, Array]:
     from npu_dialect.runtime import simulator
 
-    tensors = dict(simulator.simulate(program, list(inputs), tensors=True).tensors)
-    outputs = simulator.simulate(program, list(inputs), seed).outputs
-    return tensors | _outputs(list(outputs), list(outputs.values()))
+    given = list(inputs)
+    watched = simulator.simulate(program, given, entry=entry, state=state, tensors=True)
+    run = simulator.simulate(program, given, seed, entry=entry, state=state)
+    used = {name: run.state[name] for name in program.entry(entry).selected.states}
+    names, arrays = list(run.outputs), list(run.outputs.values())
+    return dict(watched.tensors) | _outputs(names, arrays, used)
 
 
-def steps(module: ModuleOp) -> dict[str, float]:
+def steps(module: ModuleOp, entry: str | None = None) -> dict[str, float]:
     """The quantization step of each tensor of reals that a module at level graph dequantizes."""
     from npu_dialect import levels
     from npu_dialect.graph import DequantizeOp, QuantType
@@ -87,17 +113,23 @@ def steps(module: ModuleOp) -> dict[str, float]:
             element = op.x.type.element_type
             assert isinstance(element, QuantType)
             found[provenance.sources(op)[-1]] = float(element.scales.max())
-    returned = levels.main(module).body.block.last_op
+    function = levels.entry_of(module, entry)
+    returned = function.body.block.last_op
     assert returned is not None
-    for name, value in zip(levels.output_names(module), returned.operands, strict=True):
+    states = {port.result: STATE + port.name for port in levels.states(module, entry)}
+    names = levels.result_names(function)
+    for number, (name, value) in enumerate(zip(names, returned.operands, strict=True)):
         source = provenance.sources(value.owner) if isinstance(value.owner, Operation) else ()
         if source and source[-1] in found:
-            found[OUTPUT + name] = found[source[-1]]
+            found[states.get(number, OUTPUT + name)] = found[source[-1]]
     return found
 
 
-def _outputs(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, Array]:
-    return {OUTPUT + name: array for name, array in zip(names, arrays, strict=True)}
+def _outputs(
+    names: Sequence[str], arrays: Sequence[Array], states: Contents | None = None
+) -> dict[str, Array]:
+    outputs = {OUTPUT + name: array for name, array in zip(names, arrays, strict=True)}
+    return outputs | {STATE + name: array for name, array in (states or {}).items()}
 
 
 class _Recorder:

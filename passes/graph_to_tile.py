@@ -28,7 +28,9 @@ at the end of the function brings it there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from xdsl.builder import Builder
 from xdsl.context import Context
@@ -41,7 +43,7 @@ from xdsl.dialects.builtin import (
     StringAttr,
 )
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, OpResult, Region, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint
 
@@ -199,15 +201,27 @@ class FunctionLowering:
     def _copy_out(self, values: list[tuple[SSAValue, SSAValue]]) -> None:
         """Brings results to their places, where one may be the old content of another's state."""
         moves: list[Move] = []
+        names = {number: name for name, number in self._state_places()}
         for value, place in values:
-            owner = value.owner
-            location = owner.location if isinstance(owner, Operation) else self._name_location()
+            owner, number = value.owner, cast(BlockArgument, place).index
+            location = self._name_location(names.get(number))
+            location = owner.location if isinstance(owner, Operation) else location
             moves.append(Move(self.low.buffer(value, location), place, location))
         for move in in_order(moves, self.low.builder):
             Nest(self.low.builder, move.location).copy(move.source, move.destination)
 
-    def _name_location(self) -> LocationAttr:
-        return provenance.name_location(self.source.sym_name.data)
+    def _name_location(self, state: str | None) -> LocationAttr:
+        """For what comes from no operation."""
+        name = self.source.sym_name.data if state is None else f"state {state}"
+        return provenance.name_location(name)
+
+    def _state_places(self) -> Iterator[tuple[str, int]]:
+        """The states with the arguments that they are."""
+        places = result_arguments(self.function, len(self.inputs))
+        for state in states_of(self.function):
+            number = state.argument if state.result is None else places[state.result]
+            assert number is not None
+            yield state.name, number
 
     def _keep_attributes(self) -> None:
         attributes = self.function.attributes

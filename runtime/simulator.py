@@ -60,7 +60,7 @@ def simulate(
     if tier == "auto":
         tier = "plain" if tensors or observe else tiers.for_runs(program.entry(entry))
     session = Session(program, tier=tier, strict=strict, threads=threads, order=order, seed=seed)
-    session.state.assign(state or {})
+    session.set_initial(state or {})
     run = session.run(inputs, entry=entry, trace=trace, tensors=tensors, observe=observe)
     return replace(run, state=dict(session.state))
 
@@ -180,16 +180,17 @@ class Session:
         """Give these states, or all, the content that they have before the first run."""
         self.state.reset(names)
 
-    def stream(
-        self, samples: Iterable[Inputs], *, entry: str | None = None, sequence: bool = True
-    ) -> Iterator[Run]:
-        """The runs of one input after the other, each when it is asked for; `stream.map_inputs`
-        does the same with several sessions. Without `sequence` the states start anew for each.
+    def set_initial(self, contents: Mapping[str, Array]) -> None:
+        """Contents for `reset` to give states, by name, instead of those of the program; they have
+        them from now on. Raises CompileError (NPU0501 to NPU0503).
         """
-        for sample in samples:
-            if not sequence:
-                self.reset()
-            yield self.run(sample, entry=entry)
+        self.state.set_initial(contents)
+
+    def stream(self, samples: Iterable[Inputs], *, entry: str | None = None) -> Iterator[Run]:
+        """The runs of one input after the other, as steps of one stream: states are kept. Each is
+        run when it is asked for; `stream.map_inputs` does so with several sessions.
+        """
+        return (self.run(sample, entry=entry) for sample in samples)
 
     def read(self, binding: Binding) -> Array:
         """A copy of the tensor at a binding, in its shape."""

@@ -8,6 +8,7 @@ session.reset()                     # the contents before the first run
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class States(MutableMapping[str, Array]):
 
     def reset(self, names: tuple[str, ...] = ()) -> None:
         """Give these states, or all, the content that they have before the first run."""
-        for binding in map(self._find, names or self._bindings):
+        for binding in [self._find(name) for name in names or self._bindings]:
             self._write(binding, binding.content)
 
     def __getitem__(self, name: str) -> Array:
@@ -60,11 +61,13 @@ class States(MutableMapping[str, Array]):
     def __contains__(self, name: object) -> bool:
         return name in self._bindings
 
-    def assign(self, contents: Mapping[str, Array]) -> None:
-        """Set several at once, after a check of all."""
-        arrays = {n: bind([self._find(n)], {n: a})[0] for n, a in contents.items()}
+    def set_initial(self, contents: Mapping[str, Array]) -> None:
+        """Set several at once, after a check of all, now and at every `reset`."""
+        arrays = {n: bind([self._find(n)], {n: a})[0].copy() for n, a in contents.items()}
         for name, array in arrays.items():
-            self._write(self._find(name), array)
+            self._bindings[name] = replace(self._bindings[name], initial=array)
+        if arrays:
+            self.reset(tuple(arrays))
 
     def _write(self, binding: StateBinding, array: Array) -> None:
         np.copyto(self._machine.view(binding.operand), array.reshape(binding.operand.dims))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sized
+from collections.abc import Callable, Generator, Iterable, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 from npu_dialect.diagnostics import Code, error
-from npu_dialect.ports import Inputs
+from npu_dialect.ports import Array, Inputs
 from npu_dialect.runtime import tiers
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.run import Run
@@ -38,12 +39,13 @@ def map_inputs(
     seed: int | None = None,
     entry: str | None = None,
     sequence: bool = False,
+    state: Mapping[str, Array] | None = None,
 ) -> Generator[Run]:
     """The runs of an entry of a program on many inputs, in their order.
 
-    Samples are independent: the program's states start from their initial content for each. With
-    `sequence` they are the steps of one stream, each from the states that the one before left, and
-    one job runs them.
+    Samples are independent: the program's states start from their initial content, or from `state`,
+    for each. With `sequence` they are the steps of one stream, each from the states that the one
+    before left, and one job runs them.
 
     `jobs` sessions (default: `default_jobs`) run at once, each with a machine of
     its own and `threads` threads; `tier` and `strict` are those of `Session`, and so is `seed`. No
@@ -55,13 +57,23 @@ def map_inputs(
     """
     if tier == "auto" and isinstance(samples, Sized):
         tier = tiers.for_runs(program.entry(entry), len(samples))
-    make = partial(Session, program, tier=tier, strict=strict, threads=threads, seed=seed)
+    options: dict[str, Any] = {"tier": tier, "strict": strict, "threads": threads, "seed": seed}
+    make = partial(_session, program, state or {}, options)
     first = make()
     count = _jobs(jobs, threads, sequence)
     if count == 1:
-        yield from first.stream(samples, entry=entry, sequence=sequence)
+        for sample in samples:
+            if not sequence:
+                first.reset()
+            yield first.run(sample, entry=entry)
     else:
         yield from _in_threads(first, make, samples, count, entry)
+
+
+def _session(program: Program, state: Mapping[str, Array], options: Mapping[str, Any]) -> Session:
+    made = Session(program, **options)
+    made.set_initial(state)
+    return made
 
 
 def _jobs(jobs: int | None, threads: int, sequence: bool) -> int:

@@ -9,7 +9,7 @@ from graph_samples import same
 from stateful import MODELS, Arrays, Model
 
 import npu_dialect as npu
-from npu_dialect import api, levels
+from npu_dialect import api, compare, levels
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.simulator import Session
 
@@ -51,3 +51,12 @@ def test_every_tier_keeps_the_states_of_level_graph(model: Model, tier: str):
         expected = npu.execute(module, given, state=state)
         found = session.run(given).outputs
         assert agrees(found, expected, 0.0) and agrees(dict(session.state), state, 0.0)
+
+
+@every_model
+def test_levels_are_compared_with_their_states(model: Model):
+    (given,) = model.inputs(1)
+    compared = compare.compare(model.module(), given)
+    assert compared.levels_agree
+    names = {step.source for step in compared.steps if step.source.startswith("state ")}
+    assert names == {f"state {name}" for name in model.states}

@@ -335,7 +335,7 @@ BAD = {
     "a level": (
         ["--model", "m.onnx", "--level", "tile", "--jobs", "2"],
         "NPU0004]: npu-run: "
-        "--labels and --jobs must be for a data set, which runs at level npu alone; found",
+        "--labels, --jobs and --sequence must be for a data set, which runs at level npu alone; ",
     ),
     "a tier of a level": (
         ["--model", "m.onnx", "--compare", "--tier", "plain"],

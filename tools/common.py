@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: Parser, *, default_target: str | None = None) -> None:
-    """Add --target and --shape."""
+    """Add --target, --shape, --state and --overrides."""
     default = f" (default: {default_target})" if default_target else ""
     parser.add_argument(
         "--target",
@@ -60,6 +60,13 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         action="append",
         default=[],
         help="bind the shape of a model input with symbolic dimensions; may be repeated",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="IN=OUT",
+        action="append",
+        default=[],
+        help="keep a model input on the device from run to run: output OUT is input IN of the next",
     )
     parser.add_argument(
         "--overrides",
@@ -112,12 +119,26 @@ def driver_options(args: argparse.Namespace, progress: Any = None) -> Any:
     )
 
 
-def load_model(args: argparse.Namespace, model: str, target: str | None) -> Any:
-    """The module of a model, with the options of `add_model_options`."""
+def load_model(args: argparse.Namespace, model: Any, target: str | None) -> Any:
+    """The module of a model, or of one for each entry, with the options of `add_model_options`."""
     from npu_dialect import api
 
-    shapes = parse_shapes(args.shape)
-    return api.load(model, target, shapes=shapes, overrides=args.overrides)
+    shapes, states = parse_shapes(args.shape), parse_pairs(args.state, "--state", "IN=OUT")
+    return api.load(model, target, shapes=shapes, overrides=args.overrides, states=states)
+
+
+def parse_pairs(options: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """`["a=b"]` as a table. Raises CompileError (NPU0004) for what has not this form, and for a
+    name that stands there twice.
+    """
+    found: dict[str, str] = {}
+    for text in options:
+        name, _, value = text.partition("=")
+        if not name or not value or name in found:
+            twice = f"{name} twice" if name in found else repr(text)
+            raise error(Code.OPTION, f"must be {form}", found=twice, source=option)
+        found[name] = value
+    return found
 
 
 def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -15,15 +15,16 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.ports import Array, Inputs, Port
 
 
-def load_inputs(options: Sequence[str]) -> Inputs:
-    """The arrays of some `--input` options: by name, or in order where none has a name.
+def load_inputs(options: Sequence[str], option: str = "--input") -> Inputs:
+    """The arrays of some `--input` options, or of another option like it: by name, or in order
+    where none has a name.
 
     Raises CompileError for files that are no arrays (NPU0003) and for names beside no names.
     """
     named: dict[str, Array] = {}
     unnamed: list[Array] = []
-    for option in options:
-        name, path = split_option(option)
+    for text in options:
+        name, path = split_option(text)
         content = _load(path)
         if isinstance(content, dict):
             named |= content
@@ -36,8 +37,8 @@ def load_inputs(options: Sequence[str]) -> Inputs:
             Code.OPTION,
             "must give a name to every array or to none",
             found=f"{len(named)} with and {len(unnamed)} without",
-            remedy="--input name=file.npy for each",
-            source="--input",
+            remedy=f"{option} name=file.npy for each",
+            source=option,
         )
     return named or unnamed
 

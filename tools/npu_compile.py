@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npu_dialect.diagnostics import Diagnostic, collect, unique
+from npu_dialect.diagnostics import Code, Diagnostic, collect, error, unique
 from npu_dialect.tools import common
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ EXAMPLES = """\
   npu-compile model.onnx                                   to model.npu, for edge256
   npu-compile model.onnx --target mobile4k -o fast.npu     for another machine
   npu-compile model.onnx --shape x=1,3,224,224             binding symbolic dimensions
+  npu-compile rnn.onnx --state h=h_next                    the state stays on the device
+  npu-compile --entry prefill=p.onnx --entry decode=d.onnx --state past=present -o llm.npu
+                                                           several models in one program
   npu-compile model.onnx --explain                         where each operation runs, and why
   npu-compile model.onnx --strict                          no program if the host would have work
   npu-compile model.onnx --emit tile                       print the IR at a level instead
@@ -39,7 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-compile", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("model", help="an .onnx model, or .mlir at any level")
+    add("model", nargs="?", help="an .onnx model, or .mlir at any level")
+    add(
+        "--entry",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="a model as an entry of the program, instead of MODEL; the entries share constants "
+        "and states of one name",
+    )
     add("-o", "--output", metavar="FILE", help="default: the model's name with .npu")
     common.add_model_options(parser)
     add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level instead")
@@ -67,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     from npu_dialect import api
 
     with collect() as records, common.progress("npu-compile") as progress:
-        module = common.load_model(args, args.model, args.target)
+        module = common.load_model(args, _models(args), args.target)
         imported = module.clone() if args.explain or args.strict else None
         passes = _lower(args, module, progress)
         program = None if args.emit else api.assemble(module)
@@ -75,7 +86,10 @@ def _run(args: argparse.Namespace) -> int:
         _emit(args, module)
     else:
         if imported is not None:
-            _explain(args, program, imported)
+            for name in program.entries:
+                if args.explain and len(program.entries) > 1:
+                    print(f"entry {name}")
+                _explain(args, program.entry(name), imported)
         _save(args, program)
     if args.report:
         _write_report(args.report, program, passes, records)
@@ -83,6 +97,23 @@ def _run(args: argparse.Namespace) -> int:
         common.show_timing(passes)
     common.show_records(records, remarks=args.remarks)
     return 0
+
+
+def _models(args: argparse.Namespace) -> str | dict[str, str]:
+    """The model, or those of the entries by their names."""
+    entries = common.parse_pairs(args.entry, "--entry", "NAME=FILE")
+    if bool(entries) == bool(args.model):
+        raise error(
+            Code.OPTION,
+            "must be given either a model or entries",
+            found="both" if entries else "neither",
+            remedy="--entry NAME=FILE for each model",
+            source="npu-compile",
+        )
+    if entries and not (args.output or args.emit):
+        rule = "a program of several models must be given a name"
+        raise error(Code.OPTION, rule, found="none", remedy="-o FILE.npu", source="npu-compile")
+    return entries or args.model
 
 
 def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> list[PassRun]:
@@ -124,10 +155,27 @@ def _save(args: argparse.Namespace, program: Program) -> None:
     path = Path(args.output or Path(args.model).with_suffix(".npu").name)
     program.save(path)
     size = path.stat().st_size if path.is_file() else 0
-    print(f"{path}: {len(program.static):,} instructions for {program.target}, {size:,} bytes")
-    print(f"  {time_summary(program)}")
-    for line in host_summary(program):
+    print(f"{path}: {_instructions(program)} for {program.target}, {size:,} bytes")
+    for line in state_summary(program):
         print(line)
+    for name in program.entries:
+        alone = program.entry(name)
+        label = f"{name}: {_instructions(alone)}, " if len(program.entries) > 1 else ""
+        print(f"  {label}{time_summary(alone)}")
+        for line in host_summary(alone):
+            print(line)
+
+
+def _instructions(program: Program) -> str:
+    count = sum(len(program.entry(name).static) for name in program.entries)
+    return f"{count:,} instructions"
+
+
+def state_summary(program: Program) -> list[str]:
+    """What the program keeps from run to run: a line per state."""
+    return [
+        f"  state {s}: {s.operand.size:,} bytes at {s.operand.address:#x}" for s in program.states
+    ]
 
 
 def time_summary(program: Program) -> str:
@@ -167,7 +215,10 @@ def _write_report(
         "diagnostics": [record.to_json() for record in unique(records)],
     }
     if program is not None:
-        report["program"] = Run({}, profile.of(program)).summary()
+        found = {
+            name: Run({}, profile.of(program.entry(name))).summary() for name in program.entries
+        }
+        report |= {"program": found[next(iter(found))]} if len(found) == 1 else {"entries": found}
     files.write_text(path, json.dumps(report, indent=2) + "\n")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, CompileError, error
@@ -27,6 +27,9 @@ EXAMPLES = """\
   npu-run model.npu --input images/ --labels labels.npy --output out.npz
                                                       a data set: files of one sample each
   npu-run model.npu --input images.npz --jobs 2       or arrays with a first dimension of samples
+  npu-run rnn.npu --input frames/ --sequence          the steps of one stream: states are kept
+  npu-run llm.npu --entry decode --random 0 --initial past=past.npy --save-states after.npz
+                                                      one of several entries, from given states
   npu-run model.npu --random 0 --tier plain           every instruction by its definition
   npu-run model.onnx --target edge256 --level tile --input x.npy
                                                       compile in memory, run at a level
@@ -69,6 +72,17 @@ def _parser() -> common.Parser:
     add("--model", metavar="FILE", help="the model of a .npu, for --level and --compare")
     common.add_model_options(parser)
     add("--dump", metavar="FILE", help="write the tensors between layers at --level to this .npz")
+    add("--entry", metavar="NAME", help="the entry to run, of a program with several")
+    add(
+        "--initial",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="contents of states before the run, .npy or .npz, instead of those of the program",
+    )
+    add(
+        "--save-states", metavar="FILE", help="write what the states are after the run to this .npz"
+    )
     add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
     _add_tier_options(parser)
     add("--seed", type=int, metavar="N", help="choose the order of execution at random")
@@ -101,6 +115,12 @@ def _add_tier_options(parser: common.Parser) -> None:
     samples = parser.add_argument_group("data sets", DATA_SETS)
     add = samples.add_argument
     add("--jobs", type=int, metavar="N", help="samples at once (default: on all cores)")
+    add(
+        "--sequence",
+        action="store_true",
+        help="samples are the steps of one stream: states stay from one to the next (default: they "
+        "start anew for each)",
+    )
     add("--labels", metavar="FILE", help="a .npy of the right classes: print the top-1 accuracy")
 
 
@@ -112,8 +132,7 @@ def _run(args: argparse.Namespace) -> int:
         _dump(args)
     if args.level != "npu":
         return _run_level(args)
-    program = _program(args)
-    return _simulate(args, program)
+    return _simulate(args, _program(args).entry(args.entry))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -142,8 +161,8 @@ def _check_other_level(args: argparse.Namespace) -> None:
         "--tier, --strict and --threads must be asked of a run at level npu alone": (
             args.tier != "auto" or args.strict or args.threads != 1
         ),
-        "--labels and --jobs must be for a data set, which runs at level npu alone": (
-            args.labels or args.jobs is not None
+        "--labels, --jobs and --sequence must be for a data set, which runs at level npu alone": (
+            args.labels or args.jobs is not None or args.sequence
         ),
     }
     for rule, asked in rules.items():
@@ -208,6 +227,7 @@ def _simulate(args: argparse.Namespace, program: Program) -> int:
         run = api.simulate(
             program,
             inputs,
+            state=_initial(args),
             trace=bool(args.trace),
             seed=args.seed,
             tier=args.tier,
@@ -216,8 +236,33 @@ def _simulate(args: argparse.Namespace, program: Program) -> int:
         )
     common.show_records(records, remarks=True)
     _save(args, run)
-    _finish(args, run.outputs, run)
+    _finish(args, run.outputs, run.state, run)
     return 0
+
+
+def _initial(args: argparse.Namespace) -> dict[str, Array]:
+    """The contents of states that the command line gives. Raises CompileError (NPU0004)."""
+    from npu_dialect.tools.inputs import load_inputs
+
+    if not args.initial:
+        return {}
+    found = load_inputs(args.initial, "--initial")
+    if isinstance(found, Mapping):
+        return dict(found)
+    raise error(
+        Code.OPTION,
+        "contents of states must be given by name",
+        found=f"{len(found)} without",
+        remedy="--initial h=h.npy",
+        source="--initial",
+    )
+
+
+def _check_states(given: Mapping[str, Array], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            rule = f"a state must be one of the model's ({', '.join(known) or 'none'})"
+            raise error(Code.INPUT_NAMES, rule, found=name, source="--initial")
 
 
 def _simulate_all(args: argparse.Namespace, program: Program, samples: DataSet) -> int:
@@ -225,8 +270,11 @@ def _simulate_all(args: argparse.Namespace, program: Program, samples: DataSet) 
     from npu_dialect.tools import tables
     from npu_dialect.tools.sample_run import run_samples
 
+    if args.save_states:
+        rule = "--save-states must be for a single sample"
+        raise error(Code.OPTION, rule, found=f"{len(samples)} samples", source="npu-run")
     with common.progress("npu-run") as progress, collect() as records:
-        summary = run_samples(args, program, samples, progress)
+        summary = run_samples(args, program, samples, _initial(args), progress)
     common.show_records(records, remarks=True)
     _save(args, summary.run)
     if args.json:
@@ -247,7 +295,9 @@ def _save(args: argparse.Namespace, run: Run) -> None:
 
 def _check_single(args: argparse.Namespace) -> None:
     """Refuse what only a data set has."""
-    for name, value in (("--labels", args.labels), ("--jobs", args.jobs)):
+    sequence = args.sequence or None
+    options = (("--labels", args.labels), ("--jobs", args.jobs), ("--sequence", sequence))
+    for name, value in options:
         if value is not None:
             raise error(
                 Code.OPTION,
@@ -265,14 +315,16 @@ def _dump(args: argparse.Namespace) -> None:
     from npu_dialect.runtime import simulator
 
     if args.level == "npu" and _is_program(args.program):
-        program = _program(args)
-        inputs = bind(program.inputs, _inputs(args, program.inputs))
-        tensors = dict(simulator.simulate(program, list(inputs), tensors=True).tensors)
+        program = _program(args).entry(args.entry)
+        given = list(bind(program.inputs, _inputs(args, program.inputs)))
+        run = simulator.simulate(program, given, state=_initial(args), tensors=True)
+        tensors = dict(run.tensors)
     else:
         module = common.load_model(args, _model(args), _target(args))
-        inputs = bind(levels.inputs_of(module), _inputs(args, levels.inputs_of(module)))
+        ports = levels.inputs_of(module, args.entry)
+        inputs = bind(ports, _inputs(args, ports))
         api.lower(module, args.level)
-        tensors = taps.level(args.level, module, inputs)
+        tensors = taps.level(args.level, module, inputs, entry=args.entry, state=_initial(args))
     files.write_npz(args.dump, tensors)
 
 
@@ -280,12 +332,14 @@ def _run_level(args: argparse.Namespace) -> int:
     from npu_dialect import api, levels
 
     module = common.load_model(args, _model(args), _target(args))
-    inputs = _inputs(args, levels.inputs_of(module))
+    inputs = _inputs(args, levels.inputs_of(module, args.entry))
+    state = _initial(args)
+    _check_states(state, [port.name for port in levels.states(module, args.entry)])
     with common.progress("npu-run") as progress:
         level: Level = args.level
         api.lower(module, level, options=api.Options(progress=progress))
-        outputs = api.execute(module, inputs, seed=args.seed)
-    _finish(args, outputs, None)
+        outputs = api.execute(module, inputs, entry=args.entry, state=state, seed=args.seed)
+    _finish(args, outputs, state, None)
     return 0
 
 
@@ -308,10 +362,17 @@ def _compare(args: argparse.Namespace) -> int:
 
     program = _program(args) if _is_program(args.program) else None
     module = common.load_model(args, _model(args), _target(args))
-    inputs = _inputs(args, levels.inputs_of(module))
+    inputs = _inputs(args, levels.inputs_of(module, args.entry))
     with common.progress("npu-run --compare") as progress:
         result = compare.compare(
-            module, inputs, model=_model(args), program=program, seed=args.seed, progress=progress
+            module,
+            inputs,
+            model=_model(args),
+            program=program,
+            seed=args.seed,
+            entry=args.entry,
+            state=_initial(args),
+            progress=progress,
         )
     if args.json:
         print(json.dumps(result.to_json(), indent=2))
@@ -320,24 +381,39 @@ def _compare(args: argparse.Namespace) -> int:
     return 0 if result.levels_agree else common.EXIT_ERROR
 
 
-def _finish(args: argparse.Namespace, outputs: dict[str, Array], run: Run | None) -> None:
+def _finish(
+    args: argparse.Namespace,
+    outputs: dict[str, Array],
+    states: Mapping[str, Array],
+    run: Run | None,
+) -> None:
     from npu_dialect import files
 
     if args.output:
         files.write_npz(args.output, outputs)
+    if args.save_states:
+        files.write_npz(args.save_states, dict(states))
     if args.json:
-        print(json.dumps(_summary(outputs, run), indent=2))
+        print(json.dumps(_summary(outputs, states, run), indent=2))
         return
     from npu_dialect.tools import tables
 
     tables.show_outputs(outputs)
+    if states:
+        tables.show_outputs(states, "\nstates after the run")
     if run is not None:
         tables.show_run(run)
 
 
-def _summary(outputs: dict[str, Array], run: Run | None) -> dict[str, Any]:
-    shapes = {n: {"dtype": str(a.dtype), "shape": list(a.shape)} for n, a in outputs.items()}
-    return {"outputs": shapes} | (run.summary() if run is not None else {})
+def _summary(
+    outputs: dict[str, Array], states: Mapping[str, Array], run: Run | None
+) -> dict[str, Any]:
+    found = {"outputs": _shapes(outputs)} | (run.summary() if run is not None else {})
+    return found | ({"states": _shapes(states)} if states else {})
+
+
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    return {n: {"dtype": str(a.dtype), "shape": list(a.shape)} for n, a in arrays.items()}
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from npu_dialect import files
-from npu_dialect.ports import Port
+from npu_dialect.ports import Array, Port
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.run import Run
 from npu_dialect.runtime.stream import default_jobs, map_inputs
@@ -57,9 +57,14 @@ class Summary:
 
 
 def run_samples(
-    args: argparse.Namespace, program: Program, samples: DataSet, progress: Progress
+    args: argparse.Namespace,
+    program: Program,
+    samples: DataSet,
+    state: Mapping[str, Array],
+    progress: Progress,
 ) -> Summary:
-    """Run a program on all samples. `--output` is written in the end, whole or not at all."""
+    """Run a program on all samples, from contents of states (its own where `state` has none).
+    `--output` is written in the end, whole or not at all."""
     labels = Labels(args.labels, len(samples), program.outputs) if args.labels else None
     with ExitStack() as stack:
         output = stack.enter_context(files.replacing(args.output)) if args.output else None
@@ -67,7 +72,7 @@ def run_samples(
         start, done = perf_counter(), 0
         progress("samples", 0, len(samples))
         run = None
-        for run in _runs(args, program, samples):
+        for run in _runs(args, program, samples, state):
             done += 1
             for each in (results, labels):
                 if each is not None:
@@ -77,11 +82,13 @@ def run_samples(
         if results and output:
             results.write(output)
     assert run is not None, "a data set has a sample at least"
-    jobs = args.jobs or default_jobs(args.threads)
+    jobs = args.jobs or (1 if args.sequence else default_jobs(args.threads))
     return Summary(done, seconds, min(jobs, done), program.outputs, labels, run)
 
 
-def _runs(args: argparse.Namespace, program: Program, samples: DataSet) -> Iterator[Run]:
+def _runs(
+    args: argparse.Namespace, program: Program, samples: DataSet, state: Mapping[str, Array]
+) -> Iterator[Run]:
     return map_inputs(
         program,
         samples,
@@ -90,4 +97,6 @@ def _runs(args: argparse.Namespace, program: Program, samples: DataSet) -> Itera
         strict=args.strict,
         threads=args.threads,
         seed=args.seed,
+        sequence=args.sequence,
+        state=state,
     )

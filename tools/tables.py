@@ -41,9 +41,9 @@ def table(title: str, columns: Sequence[str], *, text: int = 1) -> Table:
     return result
 
 
-def show_outputs(outputs: Mapping[str, Array]) -> None:
-    """Print name, type, shape and range of every output."""
-    rows = table("outputs", ("name", "dtype", "shape", "least", "greatest", "argmax"), text=3)
+def show_outputs(outputs: Mapping[str, Array], title: str = "outputs") -> None:
+    """Print name, type, shape and range of every output, or of what else `title` says."""
+    rows = table(title, ("name", "dtype", "shape", "least", "greatest", "argmax"), text=3)
     for name, array in outputs.items():
         rows.add_row(name, str(array.dtype), str(list(array.shape)), *_range(array))
     console().print(rows)
