@@ -7,6 +7,7 @@ come in another order of channels (`packing.interleaving`), which is undone at t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from npu_dialect.runtime.compiled.builder import F32, I16, I32, I64, Function, Value, vector
@@ -17,7 +18,7 @@ from npu_dialect.runtime.compiled.products import Positions, multiply_add
 from npu_dialect.runtime.compiled.records import ROUTINE
 
 VECTORS = (8, 4, 2, 1)
-"""Vectors of sums at a time, as many as the channels that are left fill."""
+"""Vectors of sums at a time."""
 
 
 def spec(arithmetic: str, accumulate: bool) -> Spec:
@@ -34,24 +35,30 @@ def emit(module: Any, symbol: str, host: Host, arithmetic: str, accumulate: bool
     f.done()
 
 
-class _Depthwise(Positions):
+class Depthwise(Positions):
     """Chunks of channels, for each of them all positions."""
 
-    vectors: int
-    """Vectors of sums of the smallest chunk; the number of channels is filled up to it."""
+    widths: Sequence[int]
+    """Vectors of sums of a chunk, as many as the channels that are left fill; greatest first. The
+    number of channels is filled up to the smallest.
+    """
 
     def sums(self, base: Value, count: Value) -> None:
         f = self.f
         done: Value = I64(0)
-        for vectors in (v for v in VECTORS if v >= self.vectors):
+        for vectors in self.widths:
             width = vectors * self.host.lanes
             last = f.sub(self.w["padded"], f.b.srem(f.sub(self.w["padded"], done), I64(width)))
 
-            def chunk(n: Value, _: list[Value], vectors: int = vectors) -> None:
-                f.loop(0, count, lambda i, _: self._position(base, i, n, vectors))
+            def some(n: Value, _: list[Value], vectors: int = vectors) -> None:
+                self.chunk(base, count, n, vectors)
 
-            f.loop(done, last, chunk, step=width)
+            f.loop(done, last, some, step=width)
             done = last
+
+    def chunk(self, base: Value, count: Value, n: Value, vectors: int) -> None:
+        """`vectors` vectors of channels from `n` on, of all positions."""
+        self.f.loop(0, count, lambda i, _: self._position(base, i, n, vectors))
 
     def _position(self, base: Value, i: Value, n: Value, vectors: int) -> None:
         """The sums of one position and `vectors` vectors of channels."""
@@ -80,10 +87,10 @@ class _Depthwise(Positions):
         return self.f.at(window, offset)
 
 
-class _Singles(_Depthwise):
+class _Singles(Depthwise):
     """i32 and f32."""
 
-    vectors = 1
+    widths = VECTORS
 
     def window(self, window: Value, n: Value, sums: list[Value]) -> list[Value]:
         f, lanes = self.f, self.host.lanes
@@ -102,10 +109,10 @@ class _Singles(_Depthwise):
         return f.loop(0, self.w["runs"], one, [weights, *sums])[1:]
 
 
-class _Pairs(_Depthwise):
+class _Pairs(Depthwise):
     """i16: pairs of window elements."""
 
-    vectors = 2
+    widths = VECTORS[:-1]
 
     def arranged(self, sums: list[Value]) -> list[Value]:
         return self._permuted(sums, interleaving(self.host.lanes))

@@ -15,10 +15,13 @@ from npu_dialect.runtime.compiled.builder import (
     F16,
     F32,
     F64,
+    I1,
     I8,
     I16,
     I32,
     I64,
+    POINTER,
+    VOID,
     Function,
     Value,
     Whole,
@@ -73,6 +76,20 @@ def load(
     return widen(f, dtype, stored, host)
 
 
+def only_first(f: Function, value: Value, count: Value) -> Value:
+    """A vector of floats with 0 behind the first `count`: what memory holds there may be subnormal,
+    and arithmetic on such numbers takes some processors a hundred cycles. Integers stay.
+    """
+    kind = value.type
+    if kind.element not in (F32, F64):
+        return value
+    whole = I32 if kind.element is F32 else I64
+    numbers = ir.Constant(vector(whole, kind.count), list(range(kind.count)))
+    limit = f.splat(f.b.trunc(count, I32) if whole is I32 else count, kind.count)
+    first = f.b.icmp_signed("<", numbers, limit)
+    return f.b.select(first, value, f.constant(kind.element, 0, kind.count))
+
+
 def load_splat(
     f: Function, dtype: str, pointer: Value, lanes: int, host: Host | None = None
 ) -> Value:
@@ -97,12 +114,19 @@ def store(
     elif count is None:
         f.store(stored, pointer)
     else:
-        store_first(f, stored, pointer, count)
+        store_first(f, stored, pointer, count, host)
 
 
-def store_first(f: Function, stored: Value, pointer: Value, count: Value) -> None:
-    """Stores the first `count` lanes, fewer than all: a half, a quarter ... as count's bits say."""
+def store_first(
+    f: Function, stored: Value, pointer: Value, count: Value, host: Host | None = None
+) -> None:
+    """Stores the first `count` lanes, fewer than all: by a mask where the processor has such
+    stores, else a half, a quarter ... as count's bits say.
+    """
     lanes = stored.type.count
+    if host is not None and lanes >= 8 and {"avx512bw", "avx512vl"} <= set(host.instructions):
+        _store_masked(f, stored, pointer, count)
+        return
     size = byte_size(stored.type.element)
     while lanes > 1:
         lanes //= 2
@@ -116,6 +140,18 @@ def store_first(f: Function, stored: Value, pointer: Value, count: Value) -> Non
         f.when(chosen, put)
         pointer = f.b.select(chosen, f.at(pointer, lanes * size), pointer)
         stored = f.b.select(chosen, rest, part)
+
+
+def _store_masked(f: Function, stored: Value, pointer: Value, count: Value) -> None:
+    lanes = stored.type.count
+    ones = f.b.sub(f.b.shl(I64(1), count), I64(1))
+    bits = ones if lanes == 64 else f.b.trunc(ones, ir.IntType(lanes))
+    mask = f.b.bitcast(bits, vector(I1, lanes))
+    element = stored.type.element
+    letter = "i" if isinstance(element, ir.IntType) else "f"
+    name = f"llvm.masked.store.v{lanes}{letter}{8 * byte_size(element)}.p0"
+    kind = ir.FunctionType(VOID, [stored.type, POINTER, I32, mask.type])
+    f.b.call(f.declare(name, kind), [stored, pointer, I32(1), mask])
 
 
 def store_strided(

@@ -136,7 +136,7 @@ class _Emission:
         to = f.at(output.pointer, f.mul(index, output.size))
         f.when(
             f.less(left, line.lanes),
-            lambda: elements.store_first(f, stored, to, left),
+            lambda: elements.store_first(f, stored, to, left, self.host),
             lambda: f.store(stored, to),
         )
         return self._advanced(phase, line.lanes)
@@ -172,5 +172,6 @@ class _Emission:
         at = f.at(access.pointer, f.mul(index, step))
         at = f.at(at, f.mul(part * lanes, step))
         if access.mode == UNIT:
-            return elements.load(f, access.dtype, at, lanes, host=self.host)
+            value = elements.load(f, access.dtype, at, lanes, host=self.host)
+            return value if left is None else elements.only_first(f, value, left)
         return elements.load(f, access.dtype, at, lanes, step, count=left, host=self.host)

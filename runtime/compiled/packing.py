@@ -141,6 +141,21 @@ def pack_depthwise(weights: Array, arithmetic: Arithmetic, lanes: int) -> Array:
     return np.ascontiguousarray(pairs.transpose(0, 2, 3, 1)).reshape(len(pairs), -1)
 
 
+def pack_stacked(weights: Array, lanes: int, x_zero: int) -> Packed:
+    """Weights [KH, KW, C] of s8 for the routine `stacked`: per four rows of a window and column,
+    a vector of groups of one channel each. `x_zero` is the input's zero point as it sees it.
+    """
+    kh, kw, channels = weights.shape
+    padded = -(-channels // lanes) * lanes
+    stacks = -(-kh // GROUP_BYTES)
+    filled = np.zeros((stacks * GROUP_BYTES, kw, padded), np.int8)
+    filled[:kh, :, :channels] = weights
+    groups = filled.reshape(stacks, GROUP_BYTES, kw, padded).transpose(0, 2, 3, 1)
+    start = np.zeros(padded, np.int32)
+    start[:channels] = weights.astype(np.int64).sum(axis=(0, 1)) * -x_zero
+    return Packed(np.ascontiguousarray(groups).reshape(-1), start, lanes, channels)
+
+
 def interleaving(lanes: int) -> list[int]:
     """The order in which the unpack instructions, which work on 16 bytes each, put 2 * `lanes`
     channels into two vectors of pairs.

@@ -57,9 +57,13 @@ PRODUCT = Fields(
 )
 
 
+HEIGHTS = (12, 8, 6, 4, 2, 1)
+"""Positions of a register tile."""
+
+
 @dataclass(frozen=True)
 class Tile:
-    """A tile of sums in registers."""
+    """Register tiles: up to `vectors` vectors of channels, and `rows` positions of so many."""
 
     rows: int
     vectors: int
@@ -69,6 +73,19 @@ class Tile:
         """The tile for so many positions."""
         vectors = 4 if host.registers == 32 else 2
         return Tile(6, vectors) if positions > 1 else Tile(1, 4)
+
+    def heights(self, width: int) -> list[int]:
+        """How many positions tiles of `width` vectors take, greatest first: the fewer vectors, the
+        more positions, so that there are always enough sums to hide the latency of products.
+        """
+        if self.rows == 1:
+            return [1]
+        most = self.rows * self.vectors // width
+        return [h for h in HEIGHTS if h <= most]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """(positions, vectors) of all tiles."""
+        return [(h, w) for w in range(1, self.vectors + 1) for h in self.heights(w)]
 
 
 def spec(arithmetic: str, tile: Tile, accumulate: bool) -> Spec:
@@ -87,21 +104,16 @@ def emit(
     accumulate: bool,
 ) -> None:
     """One instruction's products; `accumulate`: they are added to partial sums."""
+    tile = Tile(rows, vectors)
     kernels = {
         (height, width): micro_kernel(
             module, host, arithmetic, height, width, from_zero=not accumulate
         )
-        for height in heights(rows)
-        for width in range(1, vectors + 1)
+        for height, width in tile.sizes()
     }
     f = Function(module, symbol, ROUTINE)
-    _Product(f, host, arithmetic, accumulate, kernels, Tile(rows, vectors)).emit()
+    _Product(f, host, arithmetic, accumulate, kernels, tile).emit()
     f.done()
-
-
-def heights(rows: int) -> list[int]:
-    """The heights of the tiles that take up to `rows` positions, greatest first."""
-    return [h for h in (6, 4, 2, 1) if h <= rows]
 
 
 class Positions:
@@ -173,14 +185,17 @@ class Positions:
         """Where the window of each position begins, relative to the input."""
         f = self.f
 
-        def one(i: Value, _: list[Value]) -> None:
-            position = f.add(first, i)
-            row = f.div(position, self.w["columns"])
-            column = f.sub(position, f.mul(row, self.w["columns"]))
-            down = f.mul(f.sub(row, row0), self.w["row_step"])
-            f.store(f.add(down, f.mul(column, self.w["column_step"])), self.offsets, f.mul(i, 8))
+        def one(i: Value, place: list[Value]) -> list[Value]:
+            down, column = place
+            across = f.mul(column, self.w["column_step"])
+            f.store(f.add(down, across), self.offsets, f.mul(i, 8))
+            right, below = f.add(column, 1), f.add(down, self.w["row_step"])
+            ends = f.b.icmp_signed("==", right, self.w["columns"])
+            return [f.b.select(ends, below, down), f.b.select(ends, I64(0), right)]
 
-        f.loop(0, count, one)
+        row = f.div(first, self.w["columns"])
+        column = f.sub(first, f.mul(row, self.w["columns"]))
+        f.loop(0, count, one, [f.mul(f.sub(row, row0), self.w["row_step"]), column])
 
     def _bring_partial(self, first: Value, count: Value) -> None:
         """Dense sums to start from: the partial ones plus `start`."""
@@ -266,26 +281,25 @@ def by_tiles(
     that are left allow; `arguments` are those of the tile that begins at a position.
     """
 
-    def call(width: int, height: int, values: list[Value]) -> None:
+    def tiles(width: int) -> None:
+        done: Value = I64(0)
+        for height in tile.heights(width):
+            full = f.sub(count, f.b.srem(f.sub(count, done), I64(height)))
+
+            def rows(i: Value, _: list[Value], height: int = height) -> None:
+                f.b.call(kernels[height, width], arguments(i))
+
+            f.loop(done, full, rows, step=height)
+            done = full
+
+    def choose(width: int) -> None:
         if width == 1:
-            f.b.call(kernels[height, width], values)
+            tiles(1)
             return
         enough = f.b.icmp_signed(">=", vectors, I64(width))
-        f.when(
-            enough,
-            lambda: f.b.call(kernels[height, width], values),
-            lambda: call(width - 1, height, values),
-        )
+        f.when(enough, lambda: tiles(width), lambda: choose(width - 1))
 
-    done: Value = I64(0)
-    for height in heights(tile.rows):
-        full = f.sub(count, f.b.srem(f.sub(count, done), I64(height)))
-
-        def rows(i: Value, _: list[Value], height: int = height) -> None:
-            call(tile.vectors, height, arguments(i))
-
-        f.loop(done, full, rows, step=height)
-        done = full
+    choose(tile.vectors)
 
 
 # --- register tiles -------------------------------------------------------------------------------

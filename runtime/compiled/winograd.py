@@ -17,7 +17,7 @@ from npu_dialect.machine import Array
 from npu_dialect.runtime.compiled.builder import I16, I32, I64, Function, Value, vector
 from npu_dialect.runtime.compiled.host import Host
 from npu_dialect.runtime.compiled.library import Spec, emitter
-from npu_dialect.runtime.compiled.products import Tile, by_tiles, heights, micro_kernel
+from npu_dialect.runtime.compiled.products import Tile, by_tiles, micro_kernel
 from npu_dialect.runtime.compiled.records import ROUTINE, Fields
 
 SPEC: Spec = ("winograd",)
@@ -75,8 +75,7 @@ def emit(module: Any, symbol: str, host: Host) -> None:
     tile = Tile.of(host, 2)
     kernels = {
         (height, width): micro_kernel(module, host, "i16", height, width, from_zero=True)
-        for height in heights(tile.rows)
-        for width in range(1, tile.vectors + 1)
+        for height, width in tile.sizes()
     }
     f = Function(module, symbol, ROUTINE)
     _Winograd(f, host, kernels, tile).emit()

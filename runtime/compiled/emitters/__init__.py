@@ -7,6 +7,7 @@ from importlib import import_module
 MODULES = (
     "contraction",
     "copies",
+    "depthwise",
     "host_functions",
     "indexed",
     "pooling",

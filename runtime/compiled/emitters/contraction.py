@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 
 from npu_dialect.machine import Array, Operand
-from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
+from npu_dialect.npu.arrays import Conv2DOp, MatmulOp
 from npu_dialect.npu.base import Values, kernel_of
-from npu_dialect.runtime.compiled import depthwise, packing, products
+from npu_dialect.runtime.compiled import packing, products
 from npu_dialect.runtime.compiled.emitters import winograd
 from npu_dialect.runtime.compiled.emitters.finish import lower_finish
 from npu_dialect.runtime.compiled.emitters.windows import (
@@ -28,7 +28,7 @@ from npu_dialect.runtime.compiled.packing import F32, I16, U8S8, Arithmetic, Pac
 from npu_dialect.runtime.compiled.products import PRODUCT, Tile
 from npu_dialect.runtime.compiled.records import Address, Call, Code, Data, Here, Word
 from npu_dialect.runtime.compiled.translate import Context, NotEmittedError, lowers
-from npu_dialect.runtime.compiled.weights import lower_packing, lower_packing_depthwise
+from npu_dialect.runtime.compiled.weights import lower_packing
 
 IMAGE_BYTES = 192 << 10
 """Bytes of a strip's image: it stays in a second-level cache with the weights of a panel."""
@@ -64,14 +64,57 @@ def lower_matmul(values: Values, context: Context) -> list[Call]:
 
 
 @dataclass(frozen=True, eq=False)
+class Geometry:
+    """The input of a product as it lies in memory, or as an image in scratch."""
+
+    pitch: int
+    """Bytes from row to row, and from pixel to pixel."""
+    pixel: int
+    offsets: Array
+    """Where each run of a window begins."""
+    down: int
+    """Rows from the window of one output row to the next one's."""
+    span: int
+    """Rows of a window."""
+
+    @staticmethod
+    def of(window: Window, arithmetic: Arithmetic, runs: Runs, *, in_place: bool) -> Geometry:
+        """The geometry of an input that is read where it lies, or as an image of its elements."""
+        if in_place:
+            pitch, pixel, _ = window.input.strides
+        else:
+            pixel = window.channels * arithmetic.element.itemsize
+            pitch = window.extent[1] * pixel
+        (kh, kw), (dh, dw) = window.kernel, window.dilations
+        columns = range(kw) if runs.count != kh else (0,)
+        offsets = [y * dh * pitch + x * dw * pixel for y in range(kh) for x in columns]
+        # Elements of depthwise windows are taken in pairs: the last one meets a zero weight.
+        offsets += offsets[-1:] * (len(offsets) % 2)
+        words = np.array(offsets, np.int64)
+        return Geometry(pitch, pixel, words, window.strides[0], window.span[0])
+
+    def strip(self, window: Window) -> int:
+        """Positions whose input is brought into scratch at a time: whole rows of the output."""
+        rows = (IMAGE_BYTES // self.pitch - self.span) // self.down + 1
+        return max(1, min(rows, window.positions[0])) * window.positions[1]
+
+    def bytes(self, window: Window, strip: int) -> int:
+        """Bytes of a strip's image; a strip may begin and end within a row."""
+        rows = min(strip // window.positions[1] + 1, window.positions[0])
+        return ((rows - 1) * self.down + self.span) * self.pitch
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """How a contraction is computed."""
 
     routine: Spec
     arithmetic: Arithmetic
     runs: Runs
-    in_place: bool
-    """Whether the input is read where it lies."""
+    geometry: Geometry
+    image: tuple[Spec, list[Word]] | None
+    """The routine that brings input into scratch, and its record; None: it is read where it lies.
+    """
     rows: int
     """Positions of a register tile."""
     padded: int
@@ -80,13 +123,23 @@ class Plan:
     start: Word
 
 
+def image_of(
+    window: Window, values: Values, arithmetic: Arithmetic, geometry: Geometry
+) -> tuple[Spec, list[Word]]:
+    """The routine that brings an input into the type of the arithmetic, and its record."""
+    columns = window.extent[1]
+    record = image_record_of(window, values, arithmetic, columns, geometry.pitch)
+    source = window.input
+    return ("image", source.dtype.name, arithmetic.name, layout(source)), record
+
+
 def lower(window: Window, values: Values, context: Context) -> list[Call]:
     """The calls of a contraction."""
-    known = _begin(window, values, context)
-    arithmetic = _arithmetic(window, values, known, context.host.dot4)
+    known = begin(window, values, context)
+    arithmetic = arithmetic_of(window, values, known, context.host.dot4)
     if known is not None and arithmetic is I16 and winograd.suits(window, values, known):
         return [winograd.lower(window, values, context, known)]
-    in_place = _in_place(window, arithmetic, values)
+    in_place = reads_in_place(window, arithmetic, values)
     runs = _runs(window, in_place)
     tile = Tile.of(context.host, window.positions[0] * window.positions[1])
     lanes = context.host.lanes
@@ -101,55 +154,13 @@ def lower(window: Window, values: Values, context: Context) -> list[Call]:
         data, start = Data(packed.data), Data(packed.start)
     padded = -(-window.weights.dims[3] // lanes) * lanes
     routine = products.spec(arithmetic.name, tile, bool(values["accumulate"]))
-    plan = Plan(routine, arithmetic, runs, in_place, tile.rows, padded, data, start)
+    geometry = Geometry.of(window, arithmetic, runs, in_place=in_place)
+    image = None if in_place else image_of(window, values, arithmetic, geometry)
+    plan = Plan(routine, arithmetic, runs, geometry, image, tile.rows, padded, data, start)
     return [*before, call_of(window, values, context, plan)]
 
 
-@lowers(DepthwiseConv2DOp)
-def lower_depthwise(values: Values, context: Context) -> list[Call]:
-    """A depthwise convolution: like others, but for the weights."""
-    rows, columns, _ = output_of(values).dims
-    filters: Operand = values["weights"]
-    (kh, kw, channels), strides = filters.dims, filters.strides
-    spread = replace(filters, dims=(kh, kw, 1, channels), strides=(*strides[:2], 0, strides[2]))
-    window = Window(
-        values["input"],
-        spread,
-        (rows, columns),
-        values["strides"],
-        values["dilations"],
-        values["pads"],
-    )
-    known = _begin(window, values, context)
-    arithmetic = _arithmetic(window, values, known, dot4=False)
-    lanes = context.host.lanes
-    step = 2 * lanes if arithmetic is I16 else lanes
-    padded = -(-channels // step) * step
-    before: list[Call] = []
-    if known is None:
-        call, data = lower_packing_depthwise(filters, arithmetic, lanes, padded, values["w_zero"])
-        before.append(call)
-    else:
-        key = ("depthwise", known.tobytes(), known.dtype.char, known.shape, values["w_zero"])
-        packed = context.shared.get(key)
-        if packed is None:
-            flat = _centered(known, values["w_zero"], arithmetic).reshape(-1, channels)
-            packed = context.shared[key] = packing.pack_depthwise(flat, arithmetic, lanes)
-        data = Data(packed)
-    plan = Plan(
-        depthwise.spec(arithmetic.name, bool(values["accumulate"])),
-        arithmetic,
-        Runs(kh * kw, 1),
-        _in_place(window, arithmetic, values),
-        1,
-        padded,
-        data,
-        Data(context.shared.setdefault(("zeros", padded), np.zeros(padded, np.int32))),
-    )
-    return [*before, call_of(window, values, context, plan)]
-
-
-def _begin(window: Window, values: Values, context: Context) -> Array | None:
+def begin(window: Window, values: Values, context: Context) -> Array | None:
     """The weights where they are known. Raises NotEmittedError for what no routine does."""
     check_overlap(values)
     if not (window.input.elements and window.weights.elements):
@@ -164,7 +175,7 @@ def _begin(window: Window, values: Values, context: Context) -> Array | None:
     return context.known(values["weights"])
 
 
-def _arithmetic(window: Window, values: Values, known: Array | None, dot4: bool) -> Arithmetic:
+def arithmetic_of(window: Window, values: Values, known: Array | None, dot4: bool) -> Arithmetic:
     """The fastest exact arithmetic for the types and, where they are known, the weights."""
     x, w = window.input.dtype, window.weights.dtype
     if x.is_float:
@@ -183,7 +194,7 @@ def _seen_zero(window: Window, arithmetic: Arithmetic, values: Values) -> int:
     return values["x_zero"] + packing.bias(window.input.dtype)
 
 
-def _in_place(window: Window, arithmetic: Arithmetic, values: Values) -> bool:
+def reads_in_place(window: Window, arithmetic: Arithmetic, values: Values) -> bool:
     """Whether the input can be read where it lies."""
     source = window.input
     storable = source.dtype.numpy == arithmetic.element
@@ -201,7 +212,7 @@ def _runs(window: Window, in_place: bool) -> Runs:
     return Runs(kh * kw, channels)
 
 
-def _centered(known: Array, zero: int, arithmetic: Arithmetic) -> Array:
+def centered(known: Array, zero: int, arithmetic: Arithmetic) -> Array:
     """Weights without their zero point."""
     if arithmetic is F32:
         return known.astype(np.float32)
@@ -219,7 +230,7 @@ def _packed(
     key = (known.tobytes(), known.dtype.char, known.shape, values["w_zero"], panels, zero)
     found = context.shared.get(key)
     if found is None:
-        flat = _centered(known, values["w_zero"], panels[1]).reshape(-1, known.shape[-1])
+        flat = centered(known, values["w_zero"], panels[1]).reshape(-1, known.shape[-1])
         found = context.shared[key] = packing.pack(flat, *panels, zero)
     return cast(Packed, found)
 
@@ -227,8 +238,8 @@ def _packed(
 def call_of(window: Window, values: Values, context: Context, plan: Plan) -> Call:
     """The call of a plan's routine."""
     rows, columns = window.positions
-    geometry = _Geometry.of(window, plan)
-    strip = rows * columns if plan.in_place else geometry.strip(window)
+    geometry = plan.geometry
+    strip = geometry.strip(window) if plan.image else rows * columns
     block = max(1, min(BLOCK, SUMS_BYTES // (4 * plan.padded)) // plan.rows) * plan.rows
     offsets_at = round_up(4 * plan.padded * block + SLACK)
     image_at = round_up(offsets_at + 8 * block)
@@ -244,12 +255,10 @@ def call_of(window: Window, values: Values, context: Context, plan: Plan) -> Cal
         context=context,
     )
     image, image_record, image_bytes = 0, 0, 0
-    if not plan.in_place:
-        source, arithmetic = window.input.dtype.name, plan.arithmetic.name
-        image = Code(("image", source, arithmetic, layout(window.input)))
-        image_record = Here(PRODUCT.size + len(tail))
-        columns_, pitch = window.extent[1], geometry.pitch
-        tail = [*tail, *image_record_of(window, values, plan.arithmetic, columns_, pitch)]
+    if plan.image:
+        routine, record = plan.image
+        image, image_record = Code(routine), Here(PRODUCT.size + len(tail))
+        tail = [*tail, *record]
         image_bytes = geometry.bytes(window, strip) + SLACK
     words = PRODUCT.pack(
         tail,
@@ -260,9 +269,9 @@ def call_of(window: Window, values: Values, context: Context, plan: Plan) -> Cal
         image=image,
         image_record=image_record,
         input=Address.of(window.input),
-        image_row=window.strides[0],
-        image_span=window.span[0],
-        row_step=geometry.pitch * window.strides[0],
+        image_row=geometry.down,
+        image_span=geometry.span,
+        row_step=geometry.pitch * geometry.down,
         column_step=geometry.pixel * window.strides[1],
         runs=plan.runs.count,
         run_offsets=Data(geometry.offsets),
@@ -288,38 +297,3 @@ def _partial(values: Values) -> dict[str, Any]:
         raise NotEmittedError("its partial sums are not contiguous")
     row, column = operand.strides[0], operand.strides[1] if len(operand.dims) == 3 else 0
     return {"partial": Address.of(operand), "partial_row": row, "partial_column": column}
-
-
-@dataclass(frozen=True, eq=False)
-class _Geometry:
-    """The input of a product as it lies in memory, or as an image in scratch."""
-
-    pitch: int
-    """Bytes from row to row, and from pixel to pixel."""
-    pixel: int
-    offsets: Array
-    """Where each run of a window begins."""
-
-    @staticmethod
-    def of(window: Window, plan: Plan) -> _Geometry:
-        if plan.in_place:
-            pitch, pixel, _ = window.input.strides
-        else:
-            pixel = window.channels * plan.arithmetic.element.itemsize
-            pitch = window.extent[1] * pixel
-        (kh, kw), (dh, dw) = window.kernel, window.dilations
-        columns = range(kw) if plan.runs.count != kh else (0,)
-        offsets = [y * dh * pitch + x * dw * pixel for y in range(kh) for x in columns]
-        # Elements of depthwise windows are taken in pairs: the last one meets a zero weight.
-        offsets += offsets[-1:] * (len(offsets) % 2)
-        return _Geometry(pitch, pixel, np.array(offsets, np.int64))
-
-    def strip(self, window: Window) -> int:
-        """Positions whose input is brought into scratch at a time: whole rows of the output."""
-        rows = (IMAGE_BYTES // self.pitch - window.span[0]) // window.strides[0] + 1
-        return max(1, min(rows, window.positions[0])) * window.positions[1]
-
-    def bytes(self, window: Window, strip: int) -> int:
-        """Bytes of a strip's image; a strip may begin and end within a row."""
-        rows = min(strip // window.positions[1] + 1, window.positions[0])
-        return ((rows - 1) * window.strides[0] + window.span[0]) * self.pitch

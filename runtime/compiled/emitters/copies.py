@@ -366,7 +366,7 @@ def _fill(
 
         def few() -> None:
             count = f.max(f.sub(stop, start), 0)
-            store_first(f, wide, f.at(at[0], f.mul(start, size)), count)
+            store_first(f, wide, f.at(at[0], f.mul(start, size)), count, host)
 
         f.when(f.less(last, start), few, vectors)
 
