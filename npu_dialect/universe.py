@@ -35,6 +35,7 @@ DIALECTS = {
 """Where the dialect object of each name is."""
 
 PASSES = (
+    "graph-bound",
     "graph-canonicalize",
     "graph-channels-last",
     "graph-decompose",
@@ -71,6 +72,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
         Step("graph-canonicalize", "reductions of one element and the like"),
         Step("graph-place", "after every rewrite that may change what an engine can do"),
         Step("graph-group", "joins neighbours on one engine, so it needs their placement"),
+        Step("graph-bound", "counts groups, and knows nothing of what comes after it"),
     ),
     "tile": (
         Step("graph-map", "cuts whole groups"),

@@ -97,5 +97,5 @@ def test_a_target_may_be_a_file(tmp_path: Path):
 
 
 def test_a_target_that_is_none_is_refused_with_those_that_are():
-    with pytest.raises(TargetError, match="must be one of edge256, mobile4k or a .toml file"):
-        npu.load_target("edge512")
+    with pytest.raises(TargetError, match="must be one of edge256, .* or a .toml file"):
+        npu.load_target("edge1024")

@@ -150,9 +150,25 @@ micro-operation that no pattern of `vector.micro_ops` names does not run on the 
 nothing can do runs on the host, with the reason in the report. A new kind of array is a row in
 `ARRAY_KINDS` of `npu_dialect/cost.py`; see [how to add a target](adding.md#a-target).
 
-Units: bytes, cycles of the machine's clock, picojoules, watts, volts, hertz. Energies of the two
+Units: bytes, cycles of the machine's clock, picojoules, watts, volts, hertz. Energies of these
 targets come from tables of other machines and technologies, as their comments say. Use them for
 ratios between runs on one target.
+
+## What they stand for
+
+- `edge256` and `edge512` have the ports and latencies of Arm Vela's Ethos-U65 configuration,
+  edge512 also its 512 multipliers; `headset2k` those of its Ethos-U85-2048. They are machines
+  of that class, not models of those products: the array's block, the output stage and the
+  energies are ours or others', as each file says.
+- `f16` and `bf16` are types of storage. A vector unit widens them to f32 when it loads and rounds
+  when it stores; the sums of an array are f32. No instruction rounds to 16 bits within a
+  computation, so that the fp16 vector unit of `headset2k` and the fp16 products of `mobile4k`
+  differ from hardware that does. What the files take from fp16 hardware is the rate and the
+  energy.
+- `systolic32_ws` and `systolic32_os` take SCALE-Sim 3.0.0's cycles for an instruction that covers
+  a whole product or convolution: `test/test_targets_systolic.py` compares 84 layers of four
+  networks on each. SCALE-Sim's stalls under a stated bandwidth are not modelled; our copies
+  have their own engine.
 
 ## Fields
 
