@@ -99,6 +99,8 @@ ELEMENTWISE = [
     call("_to_copy", X, dtype=torch.int64), call("_to_copy", X, dtype=torch.bool),
     call("_to_copy", Z, dtype=torch.float32), call("dropout", X, 0.5, False),
     call("native_dropout", X, 0.5, False, outputs=(0, 1)),
+    *(call("native_dropout", X, p, True, outputs=(0, 1)) for p in (0.0, 1.0)),
+    *(call("round.decimals", X * 40, decimals=d) for d in (0, 2, -1)),
 ]  # fmt: skip
 
 CONTRACTION = [
@@ -136,6 +138,8 @@ NORMALIZATION = [
     call("_native_batch_norm_legit_functional", IMAGE, W, W, W, V, False, 0.1, 1e-5),
     call("layer_norm", X, [4], W, V, 1e-5), call("layer_norm", X, [3, 4]),
     call("native_layer_norm", X, [4], W, V, 1e-5),
+    call("native_layer_norm", X, [3, 4], None, None, 1e-5, outputs=(0, 1, 2)),
+    call("native_group_norm", IMAGE, W, V, 1, 4, 36, 2, 1e-5, outputs=(0, 1, 2)),
     call("group_norm", IMAGE, 2, W, V), call("native_group_norm", IMAGE, W, V, 1, 4, 36, 2, 1e-5),
     call("instance_norm", IMAGE, W, V, None, None, True, 0.1, 1e-5, False),
     call("rms_norm", X, [4], W, 1e-5), call("rms_norm", X, [3, 4]),
@@ -190,6 +194,7 @@ MOVEMENT = [
     call("split_with_sizes", X, [1, 3], -1, outputs=(0, 1)), call("unbind.int", X, 1),
     call("flip", X, [0, -1]), call("roll", X, [1, -2], [1, 2]), call("roll", X, [5]),
     call("slice_scatter", X, floats(2, 1, 4), 1, 1, 2),
+    call("slice_scatter", X, floats(2, 3, 2), 2, 1, 4, 2),
     call("select_scatter", X, floats(2, 4), 1, 2),
     call("copy", X, ROW), call("fill.Scalar", X, 3),
     call("fill.Tensor", X, Known(torch.tensor(2.))),
@@ -201,6 +206,7 @@ MOVEMENT = [
     call("tril", X, 1), call("triu", X, -1),
     call("diagonal", X, 0, 1, 2), call("diagonal", X, 1, 0, 2), call("diagonal", X, -1, 2, 1),
     call("as_strided", X, [2, 3], [4, 2], 1), call("unfold", X, 2, 2, 1),
+    call("unfold", floats(), 0, 1, 1),
 ]  # fmt: skip
 
 REDUCTION = [
@@ -239,11 +245,26 @@ INDEXING = [
     call("scatter.value", X, 1, ints(1, 1, 4, low=0, high=3), 7.0),
     *(call("scatter_reduce.two", X, 2, ints(2, 3, 4, low=0, high=4), Y, kind)
       for kind in ("sum", "prod", "amax", "amin")),
+    *(call("scatter_reduce.two", x, 2, ints(2, 3, 4, low=0, high=4), y, kind, include_self=include)
+      for kind, include, x, y in (
+          ("sum", False, X, Y), ("prod", False, X, Y), ("amax", False, X, Y), ("amin", False, Z, J),
+          ("mean", True, X, Y), ("mean", False, X, Y), ("mean", True, Z, J))),
+    call("scatter.reduce", X, 1, ints(1, 3, 4, low=0, high=3), Y, reduce="multiply"),
+    call("scatter.value_reduce", X, 1, ints(1, 3, 4, low=0, high=3), 2.0, reduce="add"),
+    call("scatter.value", floats(), 0, torch.tensor(0), 2.0),
+    call("gather", floats(), 0, torch.tensor([0])), call("gather", ROW, 0, torch.tensor(2)),
+    call("index_select", floats(), 0, torch.tensor([0])),
     call("scatter_add", X, 2, ints(2, 3, 4, low=0, high=4), Y),
     call("index.Tensor", X, [None, PLACES]), call("index.Tensor", X, [None, PLACES, PLACES]),
     call("index.Tensor", X, [Known(torch.tensor([1, 0, -1]))]),
     call("_embedding_bag", floats(9, 4), ints(6, low=0), Known(torch.tensor([0, 2])), False, 1),
     call("_embedding_bag_forward_only", floats(9, 4), ints(6, low=0), Known(torch.tensor([0, 2]))),
+    *(call("_embedding_bag_forward_only", floats(9, 4), ints(6, low=0), offsets, False, mode,
+           False, weights, last, padding)
+      for mode, offsets, weights, last, padding in (
+          (0, torch.tensor([0, 2, 2]), None, False, -1), (1, torch.tensor([0, 4]), None, False, 3),
+          (2, torch.tensor([0, 1, 6, 6]), None, True, -1),
+          (0, torch.tensor([0, 2]), floats(6), False, 2))),
     call("one_hot", PLACES, 4), call("index_put", X, [Known(torch.tensor([1]))], floats(1, 3, 4)),
     call("index_put", X, [B], Known(torch.tensor(9.0))),
     call("index_put", X, [ints(5, low=0, high=2), None, ints(5, low=-4, high=4)], floats(5, 3),
@@ -254,6 +275,9 @@ INDEXING = [
     call("index_put", Z, [J > 5], Known(torch.tensor(3))),
     call("index_put", X, [None, ROW[:3] > 0], floats(1, 4)),
     call("index_put", X, [B], Known(torch.tensor([2.0])), True),
+    call("index_put", X, [torch.tensor([True, False])], floats(1, 3, 4)),
+    call("index_put", X.reshape(6, 4), [X.reshape(6, 4)[:, 0] > 0],
+         floats(int((X.reshape(6, 4)[:, 0] > 0).sum()), 4)),
     call("index_put", X, [Known(B)], floats(int(B.sum()))),
     call("index.Tensor", X, [PLACES[0] % 2, None, Known(torch.tensor([1, -1, 0, 2, 3]))]),
     call("index.Tensor", X, [Known(torch.tensor([[0], [1]])), Known(torch.tensor([2, 0]))]),

@@ -73,4 +73,4 @@ def array_of(tensor: Any) -> NDArray[Any]:
     plain = tensor.detach().cpu().contiguous()
     if plain.dtype == torch().bfloat16:
         return plain.view(torch().int16).numpy().view(ml_dtypes.bfloat16)
-    return np.ascontiguousarray(plain.numpy())
+    return np.ascontiguousarray(plain.numpy()).reshape(tuple(plain.shape))

@@ -162,11 +162,14 @@ def div_mode(b: Builder, self: Operand, other: Operand, *, rounding_mode: str | 
         quotient = common.div(b, x, y)
         rounding = {None: _same, "floor": _floor, "trunc": _trunc}[rounding_mode]
         return rounding(b, quotient)
+    return floor_divided(b, x, y) if rounding_mode == "floor" else common.div(b, x, y)
+
+
+def floor_divided(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """The quotient of integers, rounded down."""
     quotient = common.div(b, x, y)
-    if rounding_mode != "floor":
-        return quotient
     rest = common.sub(b, x, common.mul(b, quotient, y))
-    return common.sub(b, quotient, common.cast(b, _signs_differ(b, rest, y), b.dtype))
+    return common.sub(b, quotient, common.cast(b, _signs_differ(b, rest, y), dtype_of(x)))
 
 
 def _same(b: Builder, x: SSAValue) -> SSAValue:
@@ -211,6 +214,18 @@ def remainder(b: Builder, self: SSAValue, other: Operand) -> SSAValue:
     rest = fmod(b, self, other)
     y = operand(b, other, b.dtype)
     return common.where(b, _signs_differ(b, rest, y), common.add(b, rest, y), rest)
+
+
+@op("round.decimals")
+def round_decimals(b: Builder, self: SSAValue, *, decimals: int) -> SSAValue:
+    """To a number of digits after the point, or before it."""
+    factor = float(10 ** abs(decimals))
+    up, down = (common.scaled, _over) if decimals >= 0 else (_over, common.scaled)
+    return down(b, b.emit(graph.RoundOp(up(b, self, factor))), factor)
+
+
+def _over(b: Builder, x: SSAValue, divisor: float) -> SSAValue:
+    return common.div(b, x, b.scalar(divisor, x))
 
 
 @op("pow.Tensor_Scalar")
@@ -386,7 +401,9 @@ def dropout(b: Builder, input: SSAValue, p: float, train: bool) -> SSAValue:
 
 @op("native_dropout")
 def native_dropout(b: Builder, input: SSAValue, p: float, train: bool | None) -> list[SSAValue]:
-    """Nothing, in inference; and that nothing is dropped."""
-    if train is not False:
+    """Nothing, in inference; and what is kept."""
+    if train is not False and p not in (0, 1):
         raise NotExpressible("dropout in training")
-    return [input, b.constant(np.ones(b.shape, np.bool_))]
+    keeps = train is False or p == 0
+    y = input if keeps else common.broadcast(b, b.scalar(0, input), b.shape)
+    return [y, b.constant(np.full(b.shape, keeps, np.bool_))]

@@ -19,6 +19,7 @@ from npu_dialect.frontends.torch.ops.common import (
     dtype_of,
     shape_of,
 )
+from npu_dialect.frontends.torch.ops.elementwise import floor_divided
 from npu_dialect.frontends.torch.ops.reduction import running_sums
 from npu_dialect.frontends.torch.registry import op
 
@@ -73,16 +74,56 @@ def scatter_reduce(
     include_self: bool,
 ) -> SSAValue:
     """Elements combined with those where an index says."""
-    kinds = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
-    if reduce not in kinds or not include_self:
-        raise NotExpressible(f"scatter_reduce by {reduce}, include_self {include_self}")
-    return _scattered(b, self, dim, index, src, kinds[reduce])
+    if reduce == "mean":
+        return _mean_of_scattered(b, self, dim, index, src, include_self)
+    kind = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}[reduce]
+    x = self if include_self else _neutral_at(b, self, dim, index, kind)
+    return _scattered(b, x, dim, index, src, kind)
+
+
+def _neutral_at(b: Builder, x: SSAValue, dim: int, index: SSAValue, kind: str) -> SSAValue:
+    """x, with what changes nothing where an index says."""
+    dtype = dtype_of(x)
+    low, high = (-np.inf, np.inf) if dtype.is_float else (dtype.low, dtype.high)
+    neutral = {"add": 0, "mul": 1, "max": low, "min": high}[kind]
+    return scatter_value(b, x, dim, index, neutral)
+
+
+def _mean_of_scattered(
+    b: Builder, x: SSAValue, dim: int, index: SSAValue, src: SSAValue, include_self: bool
+) -> SSAValue:
+    x = x if include_self else _neutral_at(b, x, dim, index, "add")
+    total = _scattered(b, x, dim, index, src, "add")
+    first = b.constant(np.full(shape_of(x), int(include_self), dtype_of(x).numpy))
+    ones = common.broadcast(b, b.scalar(1, x), shape_of(index))
+    count = _scattered(b, first, dim, index, ones, "add")
+    count = b.emit(graph.MaxOp(count, b.scalar(1, count)))
+    if dtype_of(x).is_float:
+        return common.div(b, total, count)
+    return floor_divided(b, total, count)
 
 
 @op("scatter_add")
 def scatter_add(b: Builder, self: SSAValue, dim: int, index: SSAValue, src: SSAValue) -> SSAValue:
     """Elements added where an index says."""
     return _scattered(b, self, dim, index, src, "add")
+
+
+@op("scatter.reduce")
+def scatter_by(
+    b: Builder, self: SSAValue, dim: int, index: SSAValue, src: SSAValue, *, reduce: str
+) -> SSAValue:
+    """Elements added to, or multiplied with, those where an index says."""
+    return _scattered(b, self, dim, index, src, {"add": "add", "multiply": "mul"}[reduce])
+
+
+@op("scatter.value_reduce")
+def scatter_value_by(
+    b: Builder, self: SSAValue, dim: int, index: SSAValue, value: Number, *, reduce: str
+) -> SSAValue:
+    """The same with one value."""
+    src = common.broadcast(b, b.scalar(value, self), shape_of(index))
+    return _scattered(b, self, dim, index, src, {"add": "add", "multiply": "mul"}[reduce])
 
 
 def _scattered(
@@ -211,21 +252,65 @@ def embedding_bag(
     include_last_offset: bool,
     padding_idx: int,
 ) -> list[SSAValue | None]:
-    """Sums, means or maxima of rows, in bags of known bounds."""
-    bounds = list(b.ints(offsets, "the bounds of the bags"))
-    bounds = bounds if include_last_offset else [*bounds, shape_of(indices)[0]]
-    if per_sample_weights is not None or padding_idx >= 0:
-        raise NotExpressible("an embedding bag with weights or padding")
+    """Sums, means or maxima of rows, in bags."""
     found = rows.gather(b, weight, indices, axis=0)
+    is_plain = per_sample_weights is None and padding_idx < 0
+    if is_plain and b.array(offsets) is not None:
+        bounds = list(b.ints(offsets, "the bounds of the bags"))
+        bounds = bounds if include_last_offset else [*bounds, shape_of(indices)[0]]
+        return [_bags(b, found, bounds, mode), None, None, None]
+    member = _members(b, indices, offsets, include_last_offset, padding_idx)
+    return [_bags_of_members(b, found, member, per_sample_weights, mode), None, None, None]
+
+
+def _bags(b: Builder, found: SSAValue, bounds: Sequence[int], mode: int) -> SSAValue:
+    """By known bounds."""
     operation = (graph.ReduceSumOp, graph.ReduceMeanOp, graph.ReduceMaxOp)[mode]
-    width = shape_of(weight)[1]
     bags: list[SSAValue] = []
     for start, end in pairwise(bounds):
         if start == end:
-            bags.append(b.constant(np.zeros((1, width), np.float32)))
+            bags.append(b.constant(np.zeros((1, shape_of(found)[1]), np.float32)))
         else:
             bags.append(b.emit(operation(common.along(b, found, 0, start, end - start), (0,))))
-    return [common.concat(b, bags, 0), None, None, None]
+    return common.concat(b, bags, 0)
+
+
+def _members(
+    b: Builder, indices: SSAValue, offsets: SSAValue, include_last: bool, padding: int
+) -> SSAValue:
+    """Whether each index counts in each bag: [bags, indices]."""
+    count = shape_of(indices)[0]
+    bounds = common.cast(b, offsets, dtypes.i32)
+    if not include_last:
+        bounds = common.concat(b, [bounds, b.constant(np.array([count], np.int32))], 0)
+    bags = shape_of(bounds)[0] - 1
+    first, end = (common.reshape(b, common.along(b, bounds, 0, k, bags), (bags, 1)) for k in (0, 1))
+    place = common.iota(b, count, 2, 1)
+    member = b.emit(graph.AndOp(b.emit(graph.GeOp(place, first)), b.emit(graph.LtOp(place, end))))
+    if padding >= 0:
+        counts = b.emit(graph.NeOp(indices, b.scalar(padding, indices)))
+        member = b.emit(graph.AndOp(member, common.reshape(b, counts, (1, count))))
+    return member
+
+
+def _bags_of_members(
+    b: Builder, found: SSAValue, member: SSAValue, weights: SSAValue | None, mode: int
+) -> SSAValue:
+    count, width = shape_of(found)
+    if mode == 2:
+        chosen = common.reshape(b, member, (*shape_of(member), 1))
+        rest = b.scalar(-np.inf, found)
+        values = common.where(b, chosen, common.reshape(b, found, (1, count, width)), rest)
+        most = common.reduce(b, graph.ReduceMaxOp, values, (1,), 0)
+        return common.where(b, b.emit(graph.EqOp(most, rest)), b.scalar(0, most), most)
+    parts = common.cast(b, member, dtypes.f32)
+    if weights is not None:
+        return common.product(b, common.mul(b, parts, weights), found)
+    total = common.product(b, parts, found)
+    if mode == 0:
+        return total
+    size = common.reduce(b, graph.ReduceSumOp, parts, (1,), 1)
+    return common.div(b, total, b.emit(graph.MaxOp(size, b.scalar(1, size))))
 
 
 @op("one_hot")
@@ -266,9 +351,10 @@ def _put_by_mask(
     shape, rank = shape_of(x), len(shape_of(mask))
     inner = shape[axis + rank :]
     if len(shape_of(values)) > len(inner) and shape_of(values)[-len(inner) - 1] != 1:
-        if axis or inner:
-            raise NotExpressible("index_put of several values by a mask of rows")
-        values = in_order_of_mask(b, mask, values)
+        if axis:
+            raise NotExpressible("index_put of several values by a mask of inner dimensions")
+        values = common.broadcast(b, values, (*shape_of(values)[:1], *inner))
+        values = in_order_of_mask(b, mask, values, len(inner))
     elif len(shape_of(values)) > len(inner):
         ones = [1] * (rank - 1)
         cut = len(shape_of(values)) - len(inner)
@@ -289,11 +375,14 @@ def masked_scatter(b: Builder, self: SSAValue, mask: SSAValue, source: SSAValue)
     return common.where(b, mask, in_order_of_mask(b, mask, common.cast(b, source, b.dtype)), x)
 
 
-def in_order_of_mask(b: Builder, mask: SSAValue, values: SSAValue) -> SSAValue:
-    """A value at each element of the mask: of as many as hold before it."""
-    count = prod(shape_of(mask))
+def in_order_of_mask(b: Builder, mask: SSAValue, values: SSAValue, inner: int = 0) -> SSAValue:
+    """A value (or a part with `inner` dimensions) at each element of the mask: of as many as hold
+    before it.
+    """
+    count, part = prod(shape_of(mask)), shape_of(values)[len(shape_of(values)) - inner :]
     flat = common.cast(b, common.reshape(b, mask, (count,)), dtypes.i32)
     place = running_sums(b, flat, 0)
     place = b.emit(graph.MaxOp(common.sub(b, place, b.scalar(1, place)), b.scalar(0, place)))
-    column = common.reshape(b, values, (prod(shape_of(values)), 1))
-    return common.reshape(b, b.emit(graph.GatherOp(column, place)), shape_of(mask))
+    data = common.reshape(b, values, (prod(shape_of(values)) // prod(part), prod(part)))
+    found = b.emit(graph.GatherOp(data, place))
+    return common.reshape(b, found, (*shape_of(mask), *part))

@@ -12,7 +12,6 @@ from npu_dialect import dtypes, graph
 from npu_dialect.frontends.torch.ops import common, rows
 from npu_dialect.frontends.torch.ops.common import (
     Builder,
-    NotExpressible,
     Number,
     Operand,
     SSAValue,
@@ -190,10 +189,14 @@ def slice_scatter(
     step: int,
 ) -> SSAValue:
     """`self` with a part replaced."""
-    if step != 1:
-        raise NotExpressible(f"slice_scatter with step {step}")
     axis = normalize_axis(dim, len(shape_of(self)))
     first, count = _bounds(self, dim, start, end, step)
+    if step != 1:
+        size = shape_of(self)[axis]
+        places = np.arange(size)
+        places[first : first + (count - 1) * step + 1 : step] = size + np.arange(count)
+        both = common.concat(b, [self, common.cast(b, src, b.dtype)], axis)
+        return rows.gather(b, both, b.constant(places.astype(np.int32)), axis)
     return _replaced(b, self, common.cast(b, src, b.dtype), axis, first, count)
 
 
@@ -342,7 +345,10 @@ def as_strided(
 @op("unfold")
 def unfold(b: Builder, self: SSAValue, dimension: int, size: int, step: int) -> SSAValue:
     """Windows along one dimension, their elements along a new last one."""
+    self = rows.at_least_1d(b, self)
     axis = normalize_axis(dimension, len(shape_of(self)))
+    if not shape_of(self)[axis] or len(b.shape) == 1:
+        return common.reshape(b, self, b.shape)
     count = b.shape[axis]
     taps = [common.along(b, self, axis, k, count, step) for k in range(size)]
     parts = [common.reshape(b, tap, (*shape_of(tap), 1)) for tap in taps]

@@ -101,8 +101,22 @@ def native_layer_norm(
     bias: SSAValue | None,
     eps: float,
 ) -> list[SSAValue | None]:
-    """The same, without its statistics."""
-    return [layer_norm(b, input, normalized_shape, weight, bias, eps, False), None, None]
+    """The same, the mean, and one over the root of the variance."""
+    y = layer_norm(b, input, normalized_shape, weight, bias, eps, False)
+    rank = len(shape_of(input))
+    return [y, *_statistics(b, input, range(rank - len(normalized_shape), rank), eps)]
+
+
+def _statistics(
+    b: Builder, x: SSAValue, axes: Sequence[int], eps: float
+) -> tuple[SSAValue | None, SSAValue | None]:
+    """The mean, and 1 / sqrt(variance + eps), if anything uses them."""
+    if not b.wants(1) and not b.wants(2):
+        return None, None
+    mean = common.reduce(b, graph.ReduceMeanOp, x, axes, 1)
+    centred = common.sub(b, x, mean)
+    square = common.reduce(b, graph.ReduceMeanOp, common.mul(b, centred, centred), axes, 1)
+    return mean, b.emit(graph.RsqrtOp(common.add(b, square, b.scalar(eps, square))))
 
 
 @op("group_norm")
@@ -147,8 +161,12 @@ def native_group_norm(
     group: int,
     eps: float,
 ) -> list[SSAValue | None]:
-    """The same, without its statistics."""
-    return [group_norm(b, input, group, weight, bias, eps, False), None, None]
+    """The same, the means of the groups, and one over the roots of their variances."""
+    y = group_norm(b, input, group, weight, bias, eps, False)
+    inner = prod(shape_of(input)[1:]) // group
+    flat = common.reshape(b, input, (shape_of(input)[0], group, inner))
+    found = _statistics(b, flat, [2], eps)
+    return [y, *(v and common.squeeze(b, v, [2]) for v in found)]
 
 
 @op("instance_norm")

@@ -180,8 +180,9 @@ def variance(
 ) -> SSAValue:
     """The mean square of the distance from the mean, over `count - correction`."""
     axes = wrapped(dim, len(shape_of(self)))
-    centred = common.sub(b, self, b.emit(graph.ReduceMeanOp(self, axes)))
-    square = b.emit(graph.ReduceMeanOp(common.mul(b, centred, centred), axes))
+    centred = common.sub(b, self, common.reduce(b, graph.ReduceMeanOp, self, axes, 1))
+    square = common.mul(b, centred, centred)
+    square = common.reduce(b, graph.ReduceMeanOp, square, axes, 1)
     count = prod(shape_of(self)[axis] for axis in axes)
     rest = count - (1 if correction is None else correction)
     square = common.scaled(b, square, count / rest if rest else float("nan"))

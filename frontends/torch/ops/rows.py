@@ -18,6 +18,7 @@ from npu_dialect.frontends.onnx.ops.common import (
     SSAValue,
     add,
     along,
+    broadcast,
     cast,
     iota,
     mul,
@@ -26,6 +27,11 @@ from npu_dialect.frontends.onnx.ops.common import (
     where,
 )
 from npu_dialect.frontends.torch.builder import Builder
+
+
+def at_least_1d(b: Builder, x: SSAValue) -> SSAValue:
+    """A tensor without dimensions as a vector of one element."""
+    return x if shape_of(x) else reshape(b, x, (1,))
 
 
 def from_the_front(b: Builder, index: SSAValue, size: int) -> SSAValue:
@@ -37,6 +43,7 @@ def from_the_front(b: Builder, index: SSAValue, size: int) -> SSAValue:
 
 def gather(b: Builder, x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
     """The parts of `x` at the indices, whose shape takes the place of the dimension `axis`."""
+    x = at_least_1d(b, x)
     shape = shape_of(x)
     axis = normalize_axis(axis, len(shape))
     index = b.array(indices)
@@ -98,17 +105,25 @@ def _element_rows(b: Builder, shape: Sequence[int], indices: SSAValue, axis: int
 
 def gather_elements(b: Builder, x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
     """Single elements that indices name along one axis."""
+    kept = shape_of(indices)
+    x, indices = at_least_1d(b, x), at_least_1d(b, indices)
     shape = shape_of(x)
+    if 0 in kept:
+        return broadcast(b, b.scalar(0, x), kept)
     index = _element_rows(b, shape, indices, normalize_axis(axis, len(shape)))
     found = b.emit(graph.GatherOp(reshape(b, x, (prod(shape), 1)), index))
-    return reshape(b, found, shape_of(indices))
+    return reshape(b, found, kept)
 
 
 def scatter_elements(
     b: Builder, x: SSAValue, indices: SSAValue, updates: SSAValue, axis: int, kind: str
 ) -> SSAValue:
     """Single elements put (or added, ...) where indices say."""
+    if 0 in shape_of(indices):
+        return x
+    kept = shape_of(x)
+    x, indices, updates = (at_least_1d(b, v) for v in (x, indices, updates))
     shape = shape_of(x)
     index = _element_rows(b, shape, indices, normalize_axis(axis, len(shape)))
     rows, values = reshape(b, x, (prod(shape), 1)), reshape(b, updates, (*shape_of(index), 1))
-    return reshape(b, b.emit(graph.ScatterOp(rows, index, values, kind)), shape)
+    return reshape(b, b.emit(graph.ScatterOp(rows, index, values, kind)), kept)

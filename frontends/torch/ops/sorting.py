@@ -24,8 +24,11 @@ from npu_dialect.frontends.torch.ops.common import (
 )
 from npu_dialect.frontends.torch.registry import op
 
-MAX_COMPARED = 1 << 24
+MAX_COMPARED = 1 << 26
 """Each element is compared with each other one along the dimension."""
+
+BLOCK = 1 << 22
+"""So many comparisons are one step."""
 
 
 @op("sort")
@@ -88,14 +91,24 @@ def _places(b: Builder, x: SSAValue, descending: bool) -> SSAValue:
             "are the most"
         )
     x = common.cast(b, x, dtypes.i32) if dtype_of(x) is dtypes.bool_ else x
-    mine = common.reshape(b, x, (*outer, size, 1))
+    step = max(BLOCK // (prod(outer) * size), 1)
+    parts = [_counted(b, x, first, min(step, size - first), descending)
+             for first in range(0, size, step)]  # fmt: skip
+    return common.concat(b, parts, len(outer))
+
+
+def _counted(b: Builder, x: SSAValue, first: int, count: int, descending: bool) -> SSAValue:
+    """The places of the elements from `first` on."""
+    *outer, size = shape_of(x)
+    mine = common.along(b, x, len(outer), first, count)
+    mine = common.reshape(b, mine, (*outer, count, 1))
     other = common.reshape(b, x, (*outer, 1, size))
     less, greater = _ordered(b, other, mine), _ordered(b, mine, other)
     less, greater = (greater, less) if descending else (less, greater)
-    earlier = b.constant(np.tril(np.ones((size, size), np.bool_), -1))
+    earlier = b.constant(np.tri(count, size, first - 1, np.bool_))
     before = common.where(b, earlier, b.emit(graph.NotOp(greater)), less)
-    count = b.emit(graph.ReduceSumOp(common.cast(b, before, dtypes.i32), (len(outer) + 1,)))
-    return common.reshape(b, count, (*outer, size))
+    total = b.emit(graph.ReduceSumOp(common.cast(b, before, dtypes.i32), (len(outer) + 1,)))
+    return common.reshape(b, total, (*outer, count))
 
 
 def _ordered(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
