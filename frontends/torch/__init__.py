@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npu_dialect.frontends.torch.user_lowerings import lowering
+
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
+
+__all__ = ["load", "load_file", "load_module", "lowering"]
 
 
 def load(program: Any) -> ModuleOp:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from npu_dialect import files
-from npu_dialect.diagnostics import Code, CompileError, error, remark, warn
+from npu_dialect.diagnostics import Code, error, remark, warn
 from npu_dialect.frontends.onnx.errors import one_line
-from npu_dialect.frontends.torch import importer
-from npu_dialect.frontends.torch.locations import LIBRARY
+from npu_dialect.frontends.torch import diagnose, importer
 from npu_dialect.frontends.torch.package import quiet, torch
 
 CAPTURE = "npu.capture"
@@ -40,6 +38,19 @@ def read(path: Path) -> Any:
 
 def load(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModuleOp:
     """The module captured with example inputs and imported."""
+    program, mode = capture(module, args, kwargs)
+    result = importer.load(program, type(module).__name__)
+    result.attributes[CAPTURE] = StringAttr(mode)
+    return result
+
+
+def capture(
+    module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic_shapes: Any = None
+) -> tuple[Any, str]:
+    """The exported program, and how it was captured: non-strict, or else strict.
+
+    `dynamic_shapes` are those of `torch.export.export`. Raises CompileError (NPU0004, NPU0110).
+    """
     if not args and not kwargs:
         raise error(
             Code.OPTION,
@@ -48,51 +59,30 @@ def load(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Modul
             remedy="compile(module, (x,), target=...)",
             source=type(module).__name__,
         )
-    program, mode = capture(module, args, kwargs)
-    result = importer.load(program)
-    result.attributes[CAPTURE] = StringAttr(mode)
-    return result
-
-
-def capture(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
-    """The exported program, and how it was captured: non-strict, or else strict."""
-    problems: dict[str, Exception] = {}
+    options = {"dynamic_shapes": dynamic_shapes} if dynamic_shapes else {}
+    failures: dict[str, Exception] = {}
     with _in_eval(module):
         for mode, strict in MODES.items():
             try:
-                with quiet():
-                    program = torch().export.export(module, args, dict(kwargs), strict=strict)
+                with quiet(everything=True):
+                    program = torch().export.export(
+                        module, args, dict(kwargs), strict=strict, **options
+                    )
             except Exception as problem:
-                problems[mode] = problem
+                failures[mode] = problem
             else:
-                _report(module, mode, problems)
+                _report(module, mode, failures)
                 return program, mode
-    raise _refusal(module, problems)
+        raise diagnose.refusal(module, args, kwargs, list(failures.values()))
 
 
-def _report(module: Any, mode: str, problems: Mapping[str, Exception]) -> None:
-    before = [f"{other} failed: {text}" for other, text in problems.items()]
+def _report(module: Any, mode: str, failures: Mapping[str, Exception]) -> None:
+    before = [f"{other} failed: {text}" for other, text in failures.items()]
     remark(
         Code.CAPTURED,
         f"captured by torch.export, {mode}",
         found=one_line("; ".join(before)),
         source=type(module).__name__,
-    )
-
-
-def _refusal(module: Any, problems: Mapping[str, Exception]) -> CompileError:
-    """Non-strict capture runs the user's code, so its traceback has the user's line."""
-    problem = problems["non-strict"]
-    frames = traceback.extract_tb(problem.__traceback__)
-    own = [f for f in frames if not LIBRARY.search(f.filename) and f.filename != __file__]
-    return error(
-        Code.CAPTURE,
-        "torch.export must be able to capture the module",
-        found=one_line(f"{type(problem).__name__}: {problem}"),
-        remedy="torch.where or torch.cond for control flow that depends on values, and shapes and "
-        "numbers that do not (no .item(), .tolist() or masks as indices)",
-        source=type(module).__name__,
-        location=f"{own[-1].filename}:{own[-1].lineno}" if own else "",
     )
 
 
@@ -119,5 +109,11 @@ def _in_eval(module: Any) -> Generator[None]:
 
 
 def _differs_in_training(module: Any) -> bool:
-    name = type(module).__name__
-    return "Dropout" in name or "BatchNorm" in name
+    """Dropout of some rate, batch norm, and whatever else has a rate of its own.
+
+    Names alone would miss DropPath and the like, and a rate of 0 differs in nothing.
+    """
+    if isinstance(module, torch().nn.modules.batchnorm._NormBase):
+        return bool(module.track_running_stats) or "Instance" not in type(module).__name__
+    rates = [getattr(module, name, None) for name in ("p", "drop_prob", "dropout")]
+    return any(isinstance(rate, int | float) and rate > 0 for rate in rates)

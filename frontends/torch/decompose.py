@@ -11,13 +11,14 @@ from collections.abc import Set
 from functools import cache
 from typing import Any
 
+from npu_dialect.frontends.torch import user_lowerings
 from npu_dialect.frontends.torch.package import quiet, torch
 from npu_dialect.frontends.torch.registry import TABLE
 
 
 def decompose(program: Any, given_back: Set[str] = frozenset()) -> Any:
     """The program in operators of the table, and core ATen; without mutation."""
-    kept = TABLE.keys() - given_back
+    kept = (TABLE.keys() - given_back) | user_lowerings.TABLE.keys()
     table = {op: steps for op, steps in _steps().items() if str(op) not in kept}
     with quiet():
         return program.run_decompositions(table)

@@ -27,10 +27,16 @@ def _clean(path: str) -> str:
     return re.sub(r"\._modules\['([^']+)'\]", r".\1", path)
 
 
+def is_users(file: str) -> bool:
+    """Whether a file is the user's: neither torch's own nor code that torch generated."""
+    return bool(file) and not file.startswith("<") and not LIBRARY.search(file)
+
+
 def source_line(node: Any) -> tuple[str, int]:
     """File and line of the innermost frame that is not torch's own; ("", 0) if there is none."""
     frames = FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if not LIBRARY.search(frame[0])] or frames
+    own = [frame for frame in frames if is_users(frame[0])]
+    own = own or [frame for frame in frames if not frame[0].startswith("<")]
     return (own[-1][0], int(own[-1][1])) if own else ("", 0)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
+import logging
 import re
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from functools import cache
 from typing import Any
 
@@ -28,12 +30,40 @@ def torch() -> Any:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
-    """Without the warnings that torch gives about its own code."""
-    with warnings.catch_warnings():
+def quiet(*, everything: bool = False) -> Generator[None]:
+    """Without the warnings that torch gives about its own code.
+
+    `everything` is also without what it logs, and prints on standard error, when it fails: the
+    message of its exception says it.
+    """
+    with warnings.catch_warnings(), ExitStack() as stack:
         for category in (FutureWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category)
+        if everything:
+            for category in (UserWarning, ResourceWarning):
+                warnings.simplefilter("ignore", category)
+            stack.enter_context(_unlogged())
+            stack.enter_context(redirect_stderr(io.StringIO()))
         yield
+
+
+@contextmanager
+def _unlogged() -> Generator[None]:
+    """Without the records of torch's loggers."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        return not record.name.startswith("torch")
+
+    names = [n for n in list(logging.root.manager.loggerDict) if n.partition(".")[0] == "torch"]
+    loggers = [logging.root, *(logging.getLogger(n) for n in names if n != "torch.__trace")]
+    handlers = [handler for logger in loggers for handler in logger.handlers]
+    for handler in handlers:
+        handler.addFilter(refuse)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(refuse)
 
 
 def check_version(version: str) -> None:
