@@ -1,0 +1,331 @@
+"""How far each program is from what its machine allows, and what holds it back.
+
+  python benchmarks/mapping.py                        every model on its targets
+  python benchmarks/mapping.py resnet18 ultraface     models whose names hold one of these
+  python benchmarks/mapping.py --target edge512       on this target only (may be repeated)
+  python benchmarks/mapping.py --jobs 2 --json F      two processes at once, figures to a file
+
+Models are the ONNX files of --models, those of zoo.py and vision.py: integers on edge256, edge512
+and headset2k where there is a quantized file or onnxruntime's static quantizer makes one, floats on
+mobile4k. Columns:
+
+  bound     cycles that no program can beat (npu_dialect/bound.py), and the resource they are of
+  /bound    cycles over it
+  /busiest  cycles over those of the busiest engine; then each engine's share of the time
+  dram      bytes moved over the compulsory ones (weights, inputs, state, outputs, each once)
+  peak      the highest address of the scratchpad over the greatest sum of bytes live at once, with
+            lifetimes read off the decoded program: from the first write to the last read
+  verify    whether npu-verify proves the program again after it was written and read
+
+Programs whose bound is under 50,000 cycles have no goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import common
+import numpy as np
+import vision
+import zoo
+
+if TYPE_CHECKING:
+    from npu_dialect.runtime.program import Program
+
+INT8_TARGETS, FLOAT_TARGETS = ("edge256", "edge512", "headset2k"), ("mobile4k",)
+LEAST = 50_000
+"""Cycles of the bound from which on a program has a goal."""
+BUILT = ("mobilenet_v2", "resnet18", "resnet50", "mobilebert")
+HAVE_INT8 = ("cifar_resnet20", "ultraface_rfb320", "winml_mnist")
+"""Files of the folder of models of which a quantized one lies beside them."""
+COLUMNS = (
+    "model", "target", "cycles", "bound", "of", "/bound", "/busiest", "engines", "dram", "peak KiB",
+    "peak", "compile s", "instr", "verify",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model on its targets."""
+
+    name: str
+    targets: tuple[str, ...]
+    make: Callable[[Path], Path]
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    if args.measure:
+        _answer(args)
+        return 0
+    pairs = [(e, t) for e in entries(args) for t in args.target or e.targets]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        rows = list(pool.map(lambda pair: _measure(args, *pair), pairs))
+    good = [row for row in rows if "error" not in row]
+    with_goal = [row for row in good if row["bound"] >= LEAST]
+    common.show("programs with a goal", COLUMNS, map(cells, with_goal))
+    small = [row for row in good if row["bound"] < LEAST]
+    common.show(f"bound under {LEAST:,} cycles: no goal", COLUMNS, map(cells, small))
+    common.show_errors(rows)
+    for line in goals(with_goal, good):
+        print(line)
+    return common.finish(args, rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.parser(__doc__ or "")
+    add = parser.add_argument
+    add("--target", action="append", metavar="NAME", help="on this target only")
+    add("--jobs", type=int, default=1, metavar="N", help="processes at once (default: 1)")
+    return parser
+
+
+# --- what there is --------------------------------------------------------------------------------
+
+
+def entries(args: argparse.Namespace) -> list[Entry]:
+    """The models that the options ask for."""
+    found = [e for e in _all(args.models) if not args.names or any(n in e.name for n in args.names)]
+    if not found:
+        sys.exit(f"no model {', '.join(args.names)}")
+    return found
+
+
+def _all(folder: Path) -> Iterator[Entry]:
+    files = {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    floats = {name: _given(path) for name, path in files.items() if not zoo.is_quantized(name)}
+    for name in BUILT:
+        floats[name] = lambda cache, name=name: zoo._fp32(cache, name)
+    for name in vision.BUILT:
+        floats[name] = lambda cache, name=name: vision.fp32(cache, name)
+    for name, path in files.items():
+        if zoo.is_quantized(name):
+            yield Entry(name, INT8_TARGETS, _given(path))
+    for name, make in floats.items():
+        if name in BUILT:
+            yield Entry(f"{name}_int8", INT8_TARGETS, lambda c, n=name: zoo._int8(c, n))
+        elif name not in HAVE_INT8:
+            int8: Callable[[Path], Path] = lambda c, n=name, m=make: vision.int8(c, n, m(c))  # noqa: E731
+            yield Entry(f"{name}_int8", INT8_TARGETS, int8)
+    for name, make in floats.items():
+        yield Entry(name, FLOAT_TARGETS, make)
+
+
+def _given(path: Path) -> Callable[[Path], Path]:
+    return lambda _: path
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def _measure(args: argparse.Namespace, entry: Entry, target: str) -> common.Row:
+    """What a process of its own finds for a model on a target, or its error."""
+    print(f"{entry.name} on {target} ...", file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--measure", entry.name, "--target", target]
+    found = subprocess.run(
+        [*command, "--models", str(args.models), "--cache", str(args.cache)],
+        capture_output=True,
+        text=True,
+    )
+    row: common.Row = {"model": entry.name, "target": target}
+    for line in found.stdout.splitlines():
+        if line.startswith(common.RESULT):
+            return row | json.loads(line.removeprefix(common.RESULT))
+    return row | {"error": (found.stderr.strip().splitlines() or ["no output"])[-1]}
+
+
+def _answer(args: argparse.Namespace) -> None:
+    entry = next(e for e in _all(args.models) if e.name == args.measure)
+    try:
+        row = measure(entry.make(args.cache), args.target[0])
+    except Exception as problem:  # one model that fails must not hide the others
+        row = {"error": f"{type(problem).__name__}: {problem}".splitlines()[0]}
+    print(common.RESULT + json.dumps(row))
+
+
+def measure(path: Path, target: str) -> common.Row:
+    """The figures of one program."""
+    from npu_dialect import api
+    from npu_dialect.runtime.program import Program
+
+    start = perf_counter()
+    built = api.compile(path, target, shapes=zoo.shapes(path), options=api.Options(reproducer=None))
+    seconds = perf_counter() - start
+    program = Program.from_bytes(built.to_bytes())
+    profile = program.profile
+    bound = profile.lower_bound
+    assert bound is not None
+    busy = {engine.name: engine.busy for engine in profile.engines}
+    busiest = max(busy, key=busy.__getitem__, default="")
+    return {
+        "cycles": profile.cycles,
+        "bound": bound.cycles,
+        "binds": bound.binds,
+        "resources": dict(bound.resources),
+        "busy": busy,
+        "busiest": busiest,
+        "over_busiest": profile.cycles / busy[busiest] if busiest else 1.0,
+        "dram": profile.dram_read + profile.dram_written,
+        "compulsory": bound.dram_bytes,
+        "peak_spm": profile.peak_spm,
+        "live_spm": greatest_live_sum(program),
+        "compile_seconds": seconds,
+        "instructions": len(program.executed),
+        "host_layers": len(bound.host),
+        "verified": verifies(program),
+    }
+
+
+def verifies(program: Program) -> bool:
+    """Whether npu-verify proves the decoded program."""
+    from npu_dialect import pipeline
+    from npu_dialect.diagnostics import CompileError
+
+    try:
+        pipeline.run(program.to_module(), "npu-verify")
+    except CompileError:
+        return False
+    return True
+
+
+def greatest_live_sum(program: Program) -> int:
+    """The most bytes of scratchpad that hold something which is still needed, over all moments.
+
+    A buffer is what some instruction reads or writes as one: bytes written by several instructions
+    that one operand spans belong together. It lives from the start of its first writer to the end
+    of its last reader.
+    """
+    from npu_dialect.runtime.schedule import queue_name
+
+    profile = program.profile
+    buffers = _Buffers(program.machine.memories["spm"].size)
+    timing = profile.timing
+    order = np.lexsort((np.arange(len(timing.start)), timing.start))
+    for i in order.tolist():
+        op = program.executed[i][1]
+        if queue_name(profile.plan.queues[profile.plan.queue_of[i]]).endswith("io"):
+            continue
+        begin, end = int(timing.start[i]), int(timing.end[i])
+        for operand in op.reads():
+            if operand.space == "spm" and operand.size:
+                buffers.read(operand, end)
+        for operand in op.writes():
+            if operand.space == "spm" and operand.size:
+                buffers.write(operand, begin, end)
+    return buffers.greatest_sum()
+
+
+class _Buffers:
+    """Buffers as a forest of writes, joined by the operands that read them."""
+
+    def __init__(self, size: int) -> None:
+        self.owner = np.full(size, -1, np.int64)
+        """The last write to each byte."""
+        self.parent: list[int] = []
+        self.spans: list[list[int]] = []
+        """By write: first and last address, begin, end."""
+
+    def write(self, operand: Any, begin: int, end: int) -> None:
+        low, high = operand.interval
+        number = len(self.parent)
+        self.parent.append(number)
+        self.spans.append([low, high, begin, end])
+        strides = (*(s * 8 for s in operand.strides), 8)
+        shape = (*operand.dims, operand.dtype.itemsize)
+        np.lib.stride_tricks.as_strided(self.owner[operand.address :], shape, strides)[...] = number
+
+    def read(self, operand: Any, end: int) -> None:
+        low, high = operand.interval
+        owners = self.owner[low:high]
+        changes = np.flatnonzero(owners[1:] != owners[:-1])
+        found = {int(owners[0]), *owners[changes + 1].tolist()} - {-1}
+        roots = sorted({self._root(number) for number in found})
+        for other in roots[1:]:
+            self.parent[other] = roots[0]
+            a, b = self.spans[roots[0]], self.spans[other]
+            a[:] = [min(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), max(a[3], b[3])]
+        if roots:
+            self.spans[roots[0]][3] = max(self.spans[roots[0]][3], end)
+
+    def _root(self, number: int) -> int:
+        while self.parent[number] != number:
+            self.parent[number] = self.parent[self.parent[number]]
+            number = self.parent[number]
+        return number
+
+    def greatest_sum(self) -> int:
+        roots = [s for n, s in enumerate(self.spans) if self.parent[n] == n]
+        events = [(begin, high - low) for low, high, begin, _ in roots]
+        events += [(end, low - high) for low, high, _, end in roots]
+        greatest = total = 0
+        for _, change in sorted(events):
+            total += change
+            greatest = max(greatest, total)
+        return greatest
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def cells(row: common.Row) -> tuple[object, ...]:
+    shares = " ".join(
+        f"{name} {busy / row['cycles']:.0%}" for name, busy in row["busy"].items() if busy
+    )
+    return (
+        row["model"],
+        row["target"],
+        f"{row['cycles']:,}",
+        f"{row['bound']:,}",
+        row["binds"] + (f" +{row['host_layers']} host" if row["host_layers"] else ""),
+        f"{ratio(row['cycles'], row['bound']):.2f}",
+        f"{row['over_busiest']:.3f}",
+        shares,
+        f"{ratio(row['dram'], row['compulsory']):.2f}",
+        f"{row['peak_spm'] / 1024:.0f}",
+        f"{ratio(row['peak_spm'], row['live_spm']):.3f}",
+        common.seconds(row["compile_seconds"]),
+        f"{row['instructions']:,}",
+        common.verdict(row["verified"]),
+    )
+
+
+def ratio(value: float, least: float) -> float:
+    return value / least if least else float("inf") if value else 1.0
+
+
+def goals(rows: Sequence[common.Row], every: Sequence[common.Row]) -> Iterator[str]:
+    """Medians against the goals."""
+    if not rows:
+        return
+    busiest = [row["over_busiest"] for row in rows]
+    yield _verdict("makespan / busiest engine, median", median(busiest), 1.10)
+    yield _verdict("makespan / busiest engine, greatest", max(busiest), 1.30)
+    alone = [row for row in rows if not row["host_layers"]]
+    if alone:
+        bounds = [ratio(row["cycles"], row["bound"]) for row in alone]
+        drams = [ratio(row["dram"], row["compulsory"]) for row in alone]
+        yield f"without work of the host, {len(alone)} programs:"
+        yield _verdict("  cycles / bound, median", median(bounds), 1.15)
+        yield _verdict("  cycles / bound, greatest", max(bounds), 1.50)
+        yield _verdict("  DRAM bytes / compulsory, median", median(drams), 1.05)
+    exact = sum(row["peak_spm"] <= row["live_spm"] for row in rows) / len(rows)
+    yield f"peak scratchpad = greatest live sum: {exact:.0%} of programs; goal 95 %"
+    yield f"npu-verify clean: {sum(r['verified'] for r in every)} of {len(every)}"
+
+
+def _verdict(what: str, value: float, goal: float) -> str:
+    return f"{what}: {value:.3f}; at most {goal:.2f}: {common.verdict(value <= goal)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
