@@ -6,11 +6,11 @@
   python benchmarks/torch_opinfo.py topk --samples           a line for each sample
 
 A sample is a module of one call, in inference; its tensors are the inputs. "passed" means that all
-results have torch's types and shapes, and its values within rtol 1e-4 and atol 1e-5 (integers
-exactly). "all-NPU" programs have instructions of the array, the vector unit or the copy engine and
-no work of the host; "host" ones have some; "idle" ones have nothing to do at run time. Samples
-"apart" are no tests, for the reason given: no tensor, random results, no elements. Operators that
-take no floats are tested with int64.
+results have torch's types and shapes, and its values within rtol 1e-4, and within 1e-5 of the
+greatest magnitude (integers exactly). "all-NPU" programs have instructions of the array, the vector
+unit or the copy engine and no work of the host; "host" ones have some; "idle" ones have nothing to
+do at run time. Samples "apart" are no tests, for the reason given: no tensor, random results, no
+elements. Complex numbers are compared as pairs; operators without floats are tested with int64.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ CONTRACTION = [
     call("linear", X, floats(4)),
     call("matmul", X, floats(4, 5)), call("matmul", X, ROW), call("matmul", ROW, floats(4)),
     call("mm", floats(3, 4), floats(4, 5)), call("bmm", X, floats(2, 4, 5)),
+    call("mm", floats(3, 0), floats(0, 5)), call("addmm", floats(5), floats(3, 0), floats(0, 5)),
     call("mv", floats(3, 4), ROW), call("dot", ROW, floats(4)),
     call("addmm", floats(5), floats(3, 4), floats(4, 5)),
     call("addmm", floats(3, 5), floats(3, 4), floats(4, 5), beta=0.5, alpha=2),
@@ -180,6 +181,10 @@ POOLING = [
     *(call("grid_sampler_2d", floats(2, 3, 5, 4), floats(2, 3, 2, 2), mode, padding, align)
       for mode in (0, 1, 2) for padding in (0, 1, 2) for align in (False, True)),
     call("grid_sampler", IMAGE, floats(1, 3, 2, 2) / 2, 0, 0, False),
+    call("im2col", IMAGE, [3, 2], [1, 2], [1, 0], [2, 1]),
+    call("im2col", IMAGE[0], [2, 2], [1, 1], [0, 0], [2, 2]),
+    call("col2im", floats(2, 18, 15), [6, 5], [3, 2], [1, 2], [1, 1], [2, 1]),
+    call("col2im", floats(8, 9), [4, 4], [2, 2], [1, 1], [0, 0], [1, 1]),
     call("pixel_shuffle", IMAGE, 2), call("pixel_unshuffle", IMAGE, 3),
 ]  # fmt: skip
 

@@ -258,17 +258,18 @@ def _transposed_pads(
 
 
 def _spread(b: Builder, x: SSAValue, strides: Sequence[int]) -> SSAValue:
-    """N C ... with stride - 1 zeros after each element but the last."""
-    if all(stride == 1 for stride in strides):
-        return x
-    n, c, *size = shape_of(x)
-    apart = [n * c, *(d for s in size for d in (s, 1))]
-    gaps = [0, *(d for s in strides for d in (0, s - 1))]
-    x = common.pad(b, common.reshape(b, x, apart), [0] * len(gaps), gaps)
-    full = [s * stride for s, stride in zip(size, strides, strict=True)]
-    x = common.reshape(b, x, (n, c, *full))
-    kept = [s - stride + 1 for s, stride in zip(full, strides, strict=True)]
-    return common.window(b, x, [0] * (2 + len(size)), (n, c, *kept))
+    """N C ... with stride - 1 zeros after each element but the last, one dimension at a time."""
+    for k, stride in enumerate(strides):
+        shape = shape_of(x)
+        if stride == 1 or 0 in shape:
+            continue
+        before, size, inner = shape[: 2 + k], shape[2 + k], prod(shape[3 + k :])
+        apart = common.reshape(b, x, (prod(before) * size, 1, inner))
+        wide = common.pad(b, apart, (0, 0, 0), (0, stride - 1, 0))
+        wide = common.reshape(b, wide, (prod(before), size * stride, inner))
+        kept = common.along(b, wide, 1, 0, (size - 1) * stride + 1)
+        x = common.reshape(b, kept, (*before, (size - 1) * stride + 1, *shape[3 + k :]))
+    return x
 
 
 def _turned(b: Builder, w: SSAValue, group: int) -> SSAValue:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from npu_dialect.frontends.torch.ops import common
 from npu_dialect.frontends.torch.ops.common import (
     Builder,
@@ -20,37 +22,45 @@ def turned(b: Builder, x: SSAValue) -> SSAValue:
     return common.transpose(b, x, (*range(rank - 2), rank - 1, rank - 2))
 
 
+def product(b: Builder, x: SSAValue, y: SSAValue, bias: SSAValue | None = None) -> SSAValue:
+    """numpy's matmul, and a bias; sums of nothing are 0."""
+    if shape_of(x)[-1] or 0 in b.shape:
+        return common.product(b, x, y, bias)
+    zeros = b.constant(np.zeros(b.shape, b.dtype.numpy))
+    return zeros if bias is None else common.add(b, zeros, bias)
+
+
 @op("linear")
 def linear(b: Builder, input: SSAValue, weight: SSAValue, bias: SSAValue | None) -> SSAValue:
     """x @ w.T + bias"""
     if len(shape_of(weight)) == 1:
-        y = common.product(b, input, weight)
+        y = product(b, input, weight)
         return y if bias is None else common.add(b, y, bias)
-    return common.product(b, input, turned(b, weight), bias)
+    return product(b, input, turned(b, weight), bias)
 
 
 @op("matmul")
 def matmul(b: Builder, self: SSAValue, other: SSAValue) -> SSAValue:
     """numpy's matmul."""
-    return common.product(b, self, other)
+    return product(b, self, other)
 
 
 @op("mm", "bmm")
 def mm(b: Builder, self: SSAValue, mat2: SSAValue) -> SSAValue:
     """The product of matrices, or of stacks of them."""
-    return common.product(b, self, mat2)
+    return product(b, self, mat2)
 
 
 @op("mv")
 def mv(b: Builder, self: SSAValue, vec: SSAValue) -> SSAValue:
     """A matrix and a vector."""
-    return common.product(b, self, vec)
+    return product(b, self, vec)
 
 
 @op("dot")
 def dot(b: Builder, self: SSAValue, tensor: SSAValue) -> SSAValue:
     """Two vectors."""
-    return common.product(b, self, tensor)
+    return product(b, self, tensor)
 
 
 @op("addmm")
@@ -59,8 +69,8 @@ def addmm(
 ) -> SSAValue:
     """beta * self + alpha * mat1 @ mat2"""
     if beta == 1 and alpha == 1 and shape_of(self) == shape_of(mat2)[-1:]:
-        return common.product(b, mat1, mat2, self)
-    return _plus(b, self, common.product(b, mat1, mat2), beta, alpha)
+        return product(b, mat1, mat2, self)
+    return _plus(b, self, product(b, mat1, mat2), beta, alpha)
 
 
 @op("baddbmm")
@@ -68,7 +78,7 @@ def baddbmm(
     b: Builder, self: SSAValue, batch1: SSAValue, batch2: SSAValue, *, beta: Number, alpha: Number
 ) -> SSAValue:
     """beta * self + alpha * batch1 @ batch2"""
-    return _plus(b, self, common.product(b, batch1, batch2), beta, alpha)
+    return _plus(b, self, product(b, batch1, batch2), beta, alpha)
 
 
 def _plus(b: Builder, x: SSAValue, y: SSAValue, beta: Number, alpha: Number) -> SSAValue:

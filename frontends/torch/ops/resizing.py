@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npu_dialect import graph
 from npu_dialect.frontends.torch.ops import common
-from npu_dialect.frontends.torch.ops.common import Builder, SSAValue, shape_of
+from npu_dialect.frontends.torch.ops.common import Builder, SSAValue, Windows, shape_of
 from npu_dialect.frontends.torch.registry import op, register
 
 Matrix = NDArray[np.float32]
 Scale = float | None
+Ints = Sequence[int]
 
 
 def along_axis(b: Builder, x: SSAValue, axis: int, matrix: Matrix) -> SSAValue:
@@ -169,3 +171,61 @@ def pixel_unshuffle(b: Builder, self: SSAValue, downscale_factor: int) -> SSAVal
     x = common.reshape(b, self, (*outer, c, h // s, s, w // s, s))
     order = (*range(rank), rank, rank + 2, rank + 4, rank + 1, rank + 3)
     return common.reshape(b, common.transpose(b, x, order), b.shape)
+
+
+@op("im2col")
+def im2col(
+    b: Builder, self: SSAValue, kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints
+) -> SSAValue:
+    """The elements of each window as a column: N, C * taps, windows."""
+    x = self if len(shape_of(self)) == 4 else common.reshape(b, self, (1, *shape_of(self)))
+    found = common.windows(
+        shape_of(x)[2:], kernel_size, stride, dilation, (*padding,) * 2, "NOTSET"
+    )
+    counts = found.counts(shape_of(x)[2:])
+    (n, c), pads = shape_of(x)[:2], (0, 0, *found.low)
+    x = common.pad(b, x, pads, pads)
+    taps: list[SSAValue] = []
+    for tap in np.ndindex(*found.kernel):
+        first = (0, 0, *(t * d for t, d in zip(tap, found.dilations, strict=True)))
+        part = common.window(b, x, first, (n, c, *counts), (1, 1, *found.strides))
+        taps.append(common.reshape(b, part, (n, c, 1, prod(counts))))
+    return common.reshape(b, common.concat(b, taps, 2), b.shape)
+
+
+@op("col2im")
+def col2im(
+    b: Builder,
+    self: SSAValue,
+    output_size: Ints,
+    kernel_size: Ints,
+    dilation: Ints,
+    padding: Ints,
+    stride: Ints,
+) -> SSAValue:
+    """The sum of all windows, each element where its window had it."""
+    columns, taps = shape_of(self)[-2:], prod(kernel_size)
+    n, c = b.shape[0] if len(b.shape) == 4 else 1, b.shape[-3]
+    found = common.windows(output_size, kernel_size, stride, dilation, (*padding,) * 2, "NOTSET")
+    counts = found.counts(output_size)
+    x = common.reshape(b, self, (n, c, taps, columns[1]))
+    total: SSAValue | None = None
+    for k, tap in enumerate(np.ndindex(*found.kernel)):
+        part = common.reshape(b, common.along(b, x, 2, k, 1), (n, c, *counts))
+        for axis in (0, 1):
+            part = _placed(b, part, axis, tap[axis] * found.dilations[axis], found, output_size)
+        total = part if total is None else common.add(b, total, part)
+    assert total is not None
+    return common.reshape(b, total, b.shape)
+
+
+def _placed(b: Builder, x: SSAValue, axis: int, first: int, found: Windows, size: Ints) -> SSAValue:
+    """Zeros between and around the elements of one tap, along one spatial dimension."""
+    stride, low = found.strides[axis], found.low[axis]
+    before, count, after = shape_of(x)[: 2 + axis], shape_of(x)[2 + axis], shape_of(x)[3 + axis :]
+    flat = common.reshape(b, x, (prod(before) * count, 1, prod(after)))
+    wide = common.pad(b, flat, (0, 0, 0), (0, stride - 1, 0))
+    wide = common.reshape(b, wide, (prod(before), count * stride, prod(after)))
+    start = first - low
+    wide = common.pad(b, wide, (0, start, 0), (0, size[axis] - start - count * stride, 0))
+    return common.reshape(b, wide, (*before, size[axis], *after))
