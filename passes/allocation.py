@@ -7,20 +7,21 @@ no two that live at the same time overlap:
     b: [1, 4) 32 bytes  ->   b: 64
     c: [3, 5) 64 bytes       c: 0
 
-Several greedy placements come first; where none fits the capacity, an improvement of orders and
-then an exact search (`allocation_search`), both bounded in steps and not in seconds, so that the
-result is the same on every machine.
+Several greedy placements come first. Where none fits the capacity, an exact search follows for few
+buffers (`allocation_search`), a beam search for many (`allocation_beam`), both bounded in steps and
+not in seconds, so that the result is the same on every machine.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_dialect.passes.allocation_beam import Strip, beam_search
 from npu_dialect.passes.allocation_search import Instance, search
 
 Ints = NDArray[np.int64]
@@ -133,6 +134,14 @@ class _Placement:
         self.alignment = np.array([b.alignment for b in buffers], np.int64)
         self.count = len(buffers)
 
+    def part(self, members: Ints) -> _Placement:
+        """Some of the buffers."""
+        part = copy(self)
+        part.lower, part.upper = self.lower[members], self.upper[members]
+        part.size, part.alignment = self.size[members], self.alignment[members]
+        part.count = members.size
+        return part
+
     def height(self, offsets: Ints) -> int:
         """One past the greatest byte that is used."""
         return int((offsets + self.size).max(initial=0))
@@ -244,59 +253,47 @@ def _pressure(placement: _Placement) -> Ints:
 
 # --- where no greedy order fits -------------------------------------------------------------------
 
-SMALL = 1500
+SMALL = 2000
 """Buffers up to which the searches, which look at all pairs, are tried."""
+FEW = 24
+"""Buffers up to which a search for all placements is tried, which may prove that there is none."""
+EXACT_STEPS = 1000
+BEAM_CELLS = 300_000_000
+"""The work of a search for each unit of effort: about 1 s."""
 
 
 def _improve(placement: _Placement, start: Ints, capacity: int, effort: int) -> tuple[Ints, bool]:
-    """The best offsets that the searches find, and whether it is proven that none fit."""
+    """The best offsets that the searches find, and whether it is proven that none fit.
+
+    What shares no moment with the rest is placed by itself.
+    """
+    offsets = start.copy()
+    for members in _components(placement, np.flatnonzero(placement.lower < placement.upper)):
+        part = placement.part(members)
+        if part.height(start[members]) > capacity:
+            found, proven = _search(part, capacity, effort)
+            if found is None:
+                return offsets, proven
+            offsets[members] = found
+    return offsets, False
+
+
+def _search(placement: _Placement, capacity: int, effort: int) -> tuple[Ints | None, bool]:
+    """Offsets below the capacity or None, and whether it is proven that there are none."""
     if placement.count > SMALL:
-        return start, False
-    best = _climb(placement, start, capacity, 400 * effort)
-    if placement.height(best) <= capacity:
-        return best, False
-    instance = Instance(
-        placement.lower, placement.upper, placement.size, placement.alignment, capacity
-    )
-    result = search(instance, 40_000 * effort)
-    if result.offsets is not None:
-        return np.array(result.offsets, np.int64), False
-    return best, result.exhausted
+        return None, False
+    tables = placement.lower, placement.upper, placement.size, placement.alignment
+    if placement.count <= FEW:
+        result = search(Instance(*tables, capacity), EXACT_STEPS * effort)
+        if result.offsets is not None or result.exhausted:
+            found = None if result.offsets is None else np.array(result.offsets, np.int64)
+            return found, result.exhausted
+    offsets = beam_search(Strip(*tables, capacity), BEAM_CELLS * effort)
+    return None if offsets is None else np.array(offsets, np.int64), False
 
 
-def _climb(placement: _Placement, start: Ints, capacity: int, steps: int) -> Ints:
-    """Hill climbing on ranks: a buffer that reaches over the capacity, or one beside it, moves."""
-    chance = random.Random(placement.count)
-    ranks = min(map(_ranks, _orders(placement)), key=lambda r: placement.height(placement.stack(r)))
-    offsets = placement.stack(ranks)
-    peak = placement.height(offsets)
-    best = start
-    for _ in range(steps):
-        trial = _moved(placement, ranks, offsets, capacity, chance)
-        found = placement.stack(trial)
-        height = placement.height(found)
-        if height <= peak:
-            ranks, offsets, peak = trial, found, height
-        if height < placement.height(best):
-            best = found
-        if height <= capacity:
-            break
-    return best
-
-
-def _moved(
-    placement: _Placement, ranks: Floats, offsets: Ints, capacity: int, chance: random.Random
-) -> Floats:
-    """Ranks with a buffer at the top, or one that lives beside it, brought forward or exchanged."""
-    over = np.flatnonzero(offsets + placement.size > capacity)
-    top = int(over[chance.randrange(over.size)])
-    meet = (placement.lower < placement.upper[top]) & (placement.upper > placement.lower[top])
-    beside = np.flatnonzero(meet)
-    pick = top if chance.random() < 0.5 else int(beside[chance.randrange(beside.size)])
-    trial = ranks.copy()
-    if chance.random() < 0.7:
-        trial[pick] -= chance.random() * placement.count / 2
-    else:
-        other = int(beside[chance.randrange(beside.size)])
-        trial[pick], trial[other] = ranks[other], ranks[pick]
-    return trial
+def _components(placement: _Placement, members: Ints) -> list[Ints]:
+    """The members between moments at which nothing lives."""
+    order = members[np.argsort(placement.lower[members], kind="stable")]
+    ends = np.maximum.accumulate(placement.upper[order])
+    return np.split(order, np.flatnonzero(placement.lower[order][1:] >= ends[:-1]) + 1)
