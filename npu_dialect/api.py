@@ -270,12 +270,13 @@ def simulate_all(
     seed: int | None = None,
     entry: str | None = None,
     sequence: bool = False,
+    state: Mapping[str, Array] | None = None,
 ) -> Iterator[Run]:
     """Run a program on many inputs, one after the other or `jobs` at once; the runs in order.
 
-    States start anew for every sample; with `sequence` the samples are steps of one stream, each
-    from the states that the one before left. Samples are taken as they are needed, so that they may
-    come from a generator:
+    States start anew for every sample, from their initial content or from `state`; with `sequence`
+    the samples are steps of one stream, each from the states that the one before left. Samples are
+    taken as they are needed, so that they may come from a generator:
 
         for run in simulate_all(program, ({"image": load(p)} for p in paths)):
             ...
@@ -292,6 +293,7 @@ def simulate_all(
         seed=seed,
         entry=entry,
         sequence=sequence,
+        state=state,
     )
 
 

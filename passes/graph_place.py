@@ -14,19 +14,20 @@ on the engine `io`. Data that only moves between operations of the host stays th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from npu_dialect import graph, overrides
 from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of
+from npu_dialect.graph.states import State, states_of
 from npu_dialect.passes.kernels import constant_of
 from npu_dialect.passes.placement.rules import has_float_lanes, place
 from npu_dialect.passes.targets import module_target
@@ -67,16 +68,16 @@ class GraphPlacePass(ModulePass):
         target = module_target(op)
         for function in op.ops:
             if isinstance(function, FuncOp) and not function.is_declaration:
-                _place_block(function.body.block, target)
+                _place_block(function.body.block, target, states_of(function))
 
 
-def _place_block(block: Block, target: Target) -> None:
+def _place_block(block: Block, target: Target, states: Sequence[State]) -> None:
     ops = [op for op in block.ops if _needs_place(op)]
     for op in ops:
         pinned = overrides.pins(op).get("engine") == StringAttr("host")
         op.attributes[PLACEMENT] = PINNED if pinned else place(op, target)
     if not has_float_lanes(target):
-        _place_boundary(ops)
+        _place_boundary(ops, states)
     _keep_moves_on_host(ops)
     for op in ops:
         placement = op.attributes[PLACEMENT]
@@ -98,12 +99,17 @@ def engine_of(op: Operation) -> str | None:
 # Conversions at the boundary
 
 
-def _place_boundary(ops: list[Operation]) -> None:
+def _place_boundary(ops: list[Operation], states: Sequence[State]) -> None:
+    """Inputs and outputs alone: states stay on the device, and do not pass the boundary."""
+    arguments = {state.argument for state in states}
+    results = {state.result for state in states}
     for op in ops:
-        if isinstance(op, graph.QuantizeOp) and (views := _from_argument(op.x)) is not None:
-            _set([op, *views], QUANTIZE)
+        if isinstance(op, graph.QuantizeOp):
+            views = _from_argument(op.x, arguments)
+            if views is not None:
+                _set([op, *views], QUANTIZE)
     for op in reversed(ops):
-        if _makes_real(op) and (chain := _to_output(op)) is not None:
+        if _makes_real(op) and (chain := _to_output(op, results)) is not None:
             _set([op, *chain], DEQUANTIZE)
 
 
@@ -112,8 +118,10 @@ def _set(ops: Iterable[Operation], placement: PlacementAttr) -> None:
         op.attributes[PLACEMENT] = placement
 
 
-def _from_argument(value: SSAValue) -> list[Operation] | None:
-    """The views through which a value comes from an argument; None where it comes otherwise."""
+def _from_argument(value: SSAValue, states: Container[int | None]) -> list[Operation] | None:
+    """The views through which a value comes from an argument that is no state; None where it comes
+    otherwise.
+    """
     views: list[Operation] = []
     while isinstance(owner := value.owner, Operation):
         if not isinstance(owner, VIEWS):
@@ -121,6 +129,8 @@ def _from_argument(value: SSAValue) -> list[Operation] | None:
         if owner.result.has_one_use():
             views.append(owner)
         value = owner.x
+    if isinstance(value, BlockArgument) and value.index in states:
+        return None
     return views
 
 
@@ -131,14 +141,16 @@ def _makes_real(op: Operation) -> bool:
     return isinstance(op, graph.DequantizeOp)
 
 
-def _to_output(op: Operation) -> list[Operation] | None:
-    """The views and scalings through which all of a result leaves; None where it is used inside."""
+def _to_output(op: Operation, states: Container[int | None]) -> list[Operation] | None:
+    """The views and scalings through which all of a result leaves; None where it is used inside, or
+    in the next run.
+    """
     chain: list[Operation] = []
     todo = [op]
     while todo:
         for use in todo.pop().results[0].uses:
             user = use.operation
-            if isinstance(user, ReturnOp):
+            if isinstance(user, ReturnOp) and use.index not in states:
                 continue
             if not (isinstance(user, VIEWS) or _scales(user)):
                 return None

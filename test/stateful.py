@@ -282,6 +282,44 @@ READ_LATER = Model(
     tolerance=1e-5,
 )
 
+SCALE, ZERO = 0.05, 3
+
+
+def _integer_sum() -> FuncOp:
+    """A QDQ model: the sum of what comes and what was, in i8."""
+    b = Builder()
+    x, h = b.argument("x", (2, 24)), b.argument("h", (2, 24))
+    kind = graph.uniform(dtypes.i8, SCALE, ZERO)
+    terms = [b.add(graph.DequantizeOp(b.add(graph.QuantizeOp(v, kind)))) for v in (x, h)]
+    total = b.add(graph.AddOp(terms[0], terms[1]))
+    new = b.add(graph.DequantizeOp(b.add(graph.QuantizeOp(total, kind))))
+    return b.function({"y": new, "h'": new}, {"h": np.full((2, 24), 0.5, np.float32)})
+
+
+def stored(x: Array) -> Array:
+    """What i8 holds of real numbers."""
+    return np.clip(np.rint(x / np.float32(SCALE)) + ZERO, -128, 127).astype(np.int8)
+
+
+def _real(x: Array) -> Array:
+    return (x.astype(np.float32) - ZERO) * np.float32(SCALE)
+
+
+def _sum_stored(a: Arrays) -> Arrays:
+    total = _real(stored(a["x"])) + _real(stored(a["h"]))
+    new = _real(stored(total))
+    return {"y": new, "h'": new}
+
+
+INTEGER_SUM = Model(
+    _integer_sum,
+    _sum_stored,
+    lambda g: {"x": floats(g, 2, 24)},
+    {"h": np.full((2, 24), 0.5, np.float32)},
+    target="edge256",
+)
+"""Not among the others: its state is stored in integers."""
+
 MODELS = {
     "counter": COUNTER,
     "recurrent": RECURRENT,

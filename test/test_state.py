@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fuzzing import QUIET
 from graph_samples import same
-from stateful import MODELS, Arrays, Model
+from stateful import INTEGER_SUM, MODELS, Arrays, Model, stored
 
 import npu_dialect as npu
 from npu_dialect import api, compare, levels
@@ -60,3 +60,25 @@ def test_levels_are_compared_with_their_states(model: Model):
     assert compared.levels_agree
     names = {step.source for step in compared.steps if step.source.startswith("state ")}
     assert names == {f"state {name}" for name in model.states}
+
+
+# States in integers
+
+
+@pytest.mark.parametrize("level", ["graph", "tile", "npu"])
+def test_a_quantized_state_is_kept_in_integers(level: levels.Level):
+    module, state = INTEGER_SUM.module(), {}
+    api.lower(module, level, options=QUIET)
+    inputs = INTEGER_SUM.inputs(STEPS)
+    for given, (outputs, states) in zip(inputs, INTEGER_SUM.expected(inputs), strict=True):
+        found = npu.execute(module, given, state=state)
+        assert np.abs(found["y"] - outputs["y"]).max() <= 0.051
+        assert state["h"].dtype == np.int8
+        assert np.abs(state["h"].astype(int) - stored(states["h"])).max() <= 1
+
+
+def test_a_quantized_state_needs_no_host_where_there_are_no_floats():
+    program = compiled(INTEGER_SUM)
+    assert {op.engine for _, op in program.executed} <= {"dma", "vpu", "io"}
+    (state,) = program.states
+    assert state.quantization is not None and state.quantization.zero_points == (3,)
