@@ -167,6 +167,12 @@ class Importer:
         body = functions.of_schema(node, values, frame.version(node))
         if body is not None:
             return self._inline(body, node, values, frame)
+        if functions.domain_of(node):
+            raise refuse(
+                Code.OPERATOR_UNSUPPORTED, node_source(node),
+                f"{node.domain}.{node.op_type}, which the host cannot run, must be expressible",
+                reason, "the same in operators of ONNX",
+            )  # fmt: skip
         return self._opaque(node, scope, frame, reason)
 
     def _table(self, node: NodeProto, values: list[SSAValue | None], frame: Frame) -> Results:

@@ -21,7 +21,7 @@ from onnx import (
 )
 
 from npu_dialect.diagnostics import Code
-from npu_dialect.frontends.onnx import registry, tensors
+from npu_dialect.frontends.onnx import contributed, registry, tensors
 from npu_dialect.frontends.onnx.errors import refuse
 
 ONNX_DOMAINS = ("", "ai.onnx")
@@ -47,7 +47,7 @@ def read(source: Source) -> Model:
     proto, name, folder = _parse(source)
     _check_header(proto, name)
     opsets = _opsets(proto, name)
-    proto = _with_inline_data(proto, folder)
+    proto = contributed.moved(_with_inline_data(proto, folder), opsets)
     _check_nodes(proto, opsets)
     proto = _check_graph(proto)
     _check_proto(proto, name)

@@ -124,16 +124,23 @@ def _inputs(row: Importer, source: str, inputs: Sequence[Any]) -> list[Any]:
     parameters = row.inputs
     variadic = bool(parameters) and parameters[-1].kind == inspect.Parameter.VAR_POSITIONAL
     most = len(inputs) if variadic else len(parameters)
-    required = sum(p.default is inspect.Parameter.empty for p in parameters)
+    required = sum(not _is_optional(p) for p in parameters)
     given = list(inputs) + [None] * (most - len(inputs))
-    needed = given if variadic else given[:required]
-    if not required <= len(given) <= most or any(value is None for value in needed):
+    places = [True] * most if variadic else [not _is_optional(p) for p in parameters]
+    missing = any(value is None for value, needed in zip(given, places, strict=False) if needed)
+    if not required <= len(given) <= most or missing:
         raise refuse(
             Code.MODEL_MALFORMED, source,
             f"{row.op_type} takes {required} to {'any number of' if variadic else most} inputs",
             f"{sum(value is not None for value in inputs)}",
         )  # fmt: skip
     return given
+
+
+def _is_optional(parameter: inspect.Parameter) -> bool:
+    """True if an input may be absent, or be left out before others that are there."""
+    is_required = parameter.default is inspect.Parameter.empty
+    return not (is_required and "None" not in str(parameter.annotation))
 
 
 def _attributes(row: Importer, node: NodeProto, source: str, version: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 `graph` computes in f32, i32 and i64. An elementwise operator on f16 is imported as cast to
 f32, the operator, cast back: one rounding, as the ISA defines it. Small integers are computed
 in i32 and wrap on the way back. Which results go back is read from the ONNX schema: those
-that share the type variable of a widened input.
+that share the type variable of a widened input; operators without a schema there, those of
+com.microsoft, give floats of one type.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def call(
     node: NodeProto,
     version: int,
     values: Sequence[SSAValue | None],
-) -> Sequence[SSAValue]:
+) -> Sequence[SSAValue | None]:
     """The results of an importer on a node; NotExpressible if no type works."""
     if not row.storage:
         values = [plain(b, value) for value in values]
@@ -50,27 +51,27 @@ def call(
     except NotExpressible:
         schema = registry.schema(row.domain, row.op_type, version)
         variable, narrow = _narrow(schema, values)
-        if schema is None or narrow is None:
+        if narrow is None or (schema is None and not narrow.is_float):
             raise
     wide = [_widen(b, value, narrow) for value in inputs]
     results = _call(b, row, wide, attributes)
+    returns = [schema is None or _type_variable(schema.outputs, k) == variable
+               for k in range(len(results))]  # fmt: skip
     return [
-        cast(b, result, narrow)
-        if _type_variable(schema.outputs, k) == variable and dtype_of(result) == WIDER[narrow]
-        else result
-        for k, result in enumerate(results)
+        cast(b, result, narrow) if back and result and dtype_of(result) == WIDER[narrow] else result
+        for result, back in zip(results, returns, strict=True)
     ]
 
 
 def _call(
     b: Builder, row: Importer, inputs: Sequence[Any], attributes: Mapping[str, Any]
-) -> Sequence[SSAValue]:
+) -> Sequence[SSAValue | None]:
     """What an op of the dialect refuses (ValueError) is not expressible.
 
     Numbers that do not fit (a 2^60 for an i32) and shapes of too few dimensions are misfits.
     """
     try:
-        found: SSAValue | Sequence[SSAValue] = row.function(b, *inputs, **attributes)
+        found: SSAValue | Sequence[SSAValue | None] = row.function(b, *inputs, **attributes)
     except ValueError as error:
         raise NotExpressible(str(error)) from None
     except (ArithmeticError, IndexError) as error:
@@ -81,8 +82,9 @@ def _call(
 def _narrow(schema: OpSchema | None, values: Sequence[SSAValue | None]) -> tuple[str, DType | None]:
     """The type variable and type of the first input that has a wider type."""
     for k, value in enumerate(values):
-        if schema is not None and value is not None and dtype_of(value) in WIDER:
-            return _type_variable(schema.inputs, k), dtype_of(value)
+        if value is not None and dtype_of(value) in WIDER:
+            variable = "" if schema is None else _type_variable(schema.inputs, k)
+            return variable, dtype_of(value)
     return "", None
 
 

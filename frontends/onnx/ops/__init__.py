@@ -1,11 +1,15 @@
 """The operator importers, grouped by topic; importing this package fills the table."""
 
 from npu_dialect.frontends.onnx.ops import (
+    aliases,
+    attention,
     bits,
+    blocks,
     constants,
     convolution,
     einsum,
     elementwise,
+    fused,
     linear,
     microsoft,
     movement,
@@ -17,6 +21,7 @@ from npu_dialect.frontends.onnx.ops import (
     recurrent,
     reductions,
     resize,
+    rotary,
     selection,
     shapes,
     sorting,
@@ -24,11 +29,15 @@ from npu_dialect.frontends.onnx.ops import (
 )
 
 TOPICS = [
+    aliases,
+    attention,
     bits,
+    blocks,
     constants,
     convolution,
     einsum,
     elementwise,
+    fused,
     linear,
     microsoft,
     movement,
@@ -40,6 +49,7 @@ TOPICS = [
     recurrent,
     reductions,
     resize,
+    rotary,
     selection,
     shapes,
     sorting,

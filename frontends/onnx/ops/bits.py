@@ -46,7 +46,8 @@ def _power_of_two(b: Builder, y: SSAValue) -> SSAValue:
 @op("BitwiseNot")
 def bitwise_not(b: Builder, x: SSAValue) -> SSAValue:
     """The other value of every bit."""
-    return b.emit(graph.XorOp(x, b.scalar(-1, x)))
+    ones = np.invert(np.zeros((), dtype_of(x).numpy))
+    return b.emit(graph.XorOp(x, b.constant(ones)))
 
 
 @op("BitCast", since=26)

@@ -28,6 +28,17 @@ def product(b: Builder, x: SSAValue, y: SSAValue, bias: SSAValue | None = None) 
     return common.squeeze(b, result, [rank + k for k in drop]) if drop else result
 
 
+def turned_product(b: Builder, x: SSAValue, y: SSAValue, turn_x: int, turn_y: int) -> SSAValue:
+    """`product`, where the last two dimensions of either operand may be exchanged before."""
+    return product(b, _turned(b, x, turn_x), _turned(b, y, turn_y))
+
+
+def _turned(b: Builder, x: SSAValue, turn: int) -> SSAValue:
+    rank = len(shape_of(x))
+    order = [*range(rank - 2), rank - 1, rank - 2]
+    return common.transpose(b, x, order) if turn and rank > 1 else x
+
+
 @op("Gemm")
 def gemm(
     b: Builder,

@@ -1,4 +1,4 @@
-"""Operators of onnxruntime's own domain, com.microsoft, that quantizers and optimizers write."""
+"""Operators on quantized values in onnxruntime's own domain, com.microsoft."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import numpy as np
 
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, NotExpressible, SSAValue, shape_of
+from npu_dialect.frontends.onnx.ops.common import Builder, SSAValue, shape_of
 from npu_dialect.frontends.onnx.ops.convolution import Ints
 from npu_dialect.frontends.onnx.ops.linear import as_row, product
 from npu_dialect.frontends.onnx.ops.normalization import softmax, softmax_1
 from npu_dialect.frontends.onnx.ops.pooling import average, pooling_windows
-from npu_dialect.frontends.onnx.ops.qlinear import quant_of, rescaled, result_type, typed
+from npu_dialect.frontends.onnx.ops.qlinear import (
+    qlinear_conv,
+    quant_of,
+    rescaled,
+    result_type,
+    typed,
+)
 from npu_dialect.frontends.onnx.registry import MICROSOFT, op, register
 
 
@@ -128,10 +134,11 @@ def qlinear_average_pool(
 ) -> SSAValue:
     """Means over windows of quantized values."""
     if channels_last:
-        raise NotExpressible("QLinearAveragePool on channels-last data")
+        x = common.channels_first(b, x)
     found = pooling_windows(x, kernel_shape, strides, None, pads, auto_pad)
     parameters = (x_scale, x_zero, y_scale, y_zero)
-    return _unary(b, lambda v: average(b, v, found, ceil_mode, count_include_pad), x, parameters)
+    y = _unary(b, lambda v: average(b, v, found, ceil_mode, count_include_pad), x, parameters)
+    return common.channels_last(b, y) if channels_last else y
 
 
 @op("QLinearGlobalAveragePool", domain=MICROSOFT, storage=True)
@@ -150,6 +157,76 @@ def qlinear_global_average_pool(
     axes = range(1, rank - 1) if channels_last else range(2, rank)
     parameters = (x_scale, x_zero, y_scale, y_zero)
     return _unary(b, lambda v: common.reduce(b, graph.ReduceMeanOp, v, axes, 1), x, parameters)
+
+
+@op("QLinearReduceMean", domain=MICROSOFT, storage=True)
+def qlinear_reduce_mean(
+    b: Builder,
+    x: SSAValue,
+    x_scale: SSAValue,
+    x_zero: SSAValue | None,
+    y_scale: SSAValue,
+    y_zero: SSAValue | None = None,
+    *,
+    axes: Sequence[int],
+    keepdims: int,
+) -> SSAValue:
+    """The mean of quantized values along some axes."""
+    places = common.normalize_axes(axes, len(shape_of(x)))
+    parameters = (x_scale, x_zero, y_scale, y_zero)
+
+    def mean(v: SSAValue) -> SSAValue:
+        return common.reduce(b, graph.ReduceMeanOp, v, places, keepdims)
+
+    return _unary(b, mean, x, parameters)
+
+
+@op("QLinearWhere", domain=MICROSOFT, storage=True)
+def qlinear_where(
+    b: Builder,
+    condition: SSAValue,
+    x: SSAValue,
+    x_scale: SSAValue,
+    x_zero: SSAValue,
+    y: SSAValue,
+    y_scale: SSAValue,
+    y_zero: SSAValue,
+    z_scale: SSAValue,
+    z_zero: SSAValue,
+) -> SSAValue:
+    """x where the condition holds, else y, each brought to the scale of the result."""
+    left, right = _real(b, x, x_scale, x_zero), _real(b, y, y_scale, y_zero)
+    return _stored(b, common.where(b, condition, left, right), z_scale, z_zero)
+
+
+@op("QLinearConv", domain=MICROSOFT, storage=True)
+def qlinear_conv_of_images(
+    b: Builder,
+    x: SSAValue,
+    x_scale: SSAValue,
+    x_zero: SSAValue,
+    w: SSAValue,
+    w_scale: SSAValue,
+    w_zero: SSAValue,
+    y_scale: SSAValue,
+    y_zero: SSAValue,
+    bias: SSAValue | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    channels_last: int = 0,
+    dilations: Ints = None,
+    group: int = 1,
+    kernel_shape: Ints = None,
+    pads: Ints = None,
+    strides: Ints = None,
+) -> SSAValue:
+    """As in ONNX, on data with the channels first or last."""
+    x = common.channels_first(b, x) if channels_last else x
+    y = qlinear_conv(
+        b, x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, auto_pad=auto_pad,
+        dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
+    )  # fmt: skip
+    return common.channels_last(b, y) if channels_last else y
 
 
 @op("QLinearConcat", domain=MICROSOFT, storage=True)
@@ -190,46 +267,3 @@ def qgemm(
         return rescaled(b, sums, x, y, result_type(b, z_scale, z_zero), alpha)
     scale = np.float32(alpha) * quant_of(x).scales * quant_of(y).scales
     return common.mul(b, common.cast(b, sums, dtypes.f32), b.constant(scale))
-
-
-@op("Gelu", domain=MICROSOFT)
-def gelu(b: Builder, x: SSAValue) -> SSAValue:
-    """By erf."""
-    return b.emit(graph.GeluOp(x))
-
-
-@op("BiasGelu", domain=MICROSOFT)
-def bias_gelu(b: Builder, x: SSAValue, bias: SSAValue) -> SSAValue:
-    """gelu(x + bias)"""
-    return b.emit(graph.GeluOp(common.add(b, x, bias)))
-
-
-@op("QuickGelu", domain=MICROSOFT)
-def quick_gelu(b: Builder, x: SSAValue, *, alpha: float = 1.702) -> SSAValue:
-    """x * sigmoid(alpha * x)"""
-    return common.mul(b, x, b.emit(graph.SigmoidOp(common.scaled(b, x, alpha))))
-
-
-@op("FusedMatMul", domain=MICROSOFT)
-def fused_matmul(
-    b: Builder,
-    x: SSAValue,
-    y: SSAValue,
-    *,
-    alpha: float = 1.0,
-    transA: int = 0,  # noqa: N803
-    transB: int = 0,  # noqa: N803
-    transBatchA: int = 0,  # noqa: N803
-    transBatchB: int = 0,  # noqa: N803
-) -> SSAValue:
-    """alpha * x @ y, either transposed."""
-    if transBatchA or transBatchB:
-        raise NotExpressible("FusedMatMul with transposed batches")
-    x, y = (_turned(b, v, turn) for v, turn in ((x, transA), (y, transB)))
-    return common.scaled(b, product(b, x, y), alpha)
-
-
-def _turned(b: Builder, x: SSAValue, turn: int) -> SSAValue:
-    rank = len(shape_of(x))
-    order = [*range(rank - 2), rank - 1, rank - 2]
-    return common.transpose(b, x, order) if turn and rank > 1 else x

@@ -98,6 +98,13 @@ def layer_normalization(
     """`stash_type` is the type of the mean and deviation: f32 here."""
     if b.wants(1) or b.wants(2) or stash_type != 1:
         raise NotExpressible("LayerNormalization with its statistics")
+    return layer_norm(b, x, scale, bias, axis, epsilon)
+
+
+def layer_norm(
+    b: Builder, x: SSAValue, scale: SSAValue, bias: SSAValue | None, axis: int, epsilon: float
+) -> SSAValue:
+    """The layer norm over the dimensions from `axis` on; scale and bias broadcast to them."""
     axis = common.normalize_axis(axis, len(shape_of(x)))
     inner = shape_of(x)[axis:]
     zero = b.constant(np.zeros((), common.dtype_of(x).numpy))
