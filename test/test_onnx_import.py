@@ -298,3 +298,10 @@ def test_a_path_its_bytes_and_the_proto_give_the_same_module(tmp_path: Path) -> 
     path.write_bytes(model.SerializeToString())
     texts = {str(load(source)) for source in (path, str(path), path.read_bytes(), model)}
     assert len(texts) == 1
+
+
+def test_an_initializer_of_an_old_model_need_not_be_an_input() -> None:
+    model = node_model("Add", [floats(2, 3), floats(3)], {}, constants=(1,))
+    model.ir_version = 3
+    (y,) = run(load(model), [floats(2, 3)])
+    np.testing.assert_array_equal(y, floats(2, 3) + floats(3))

@@ -406,23 +406,36 @@ def free_names(node: NodeProto) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _with_shapes(proto: ModelProto) -> ModelProto:
-    """`proto` as the checker wants it; for us inputs and outputs may lack a shape."""
+def _as_checked(proto: ModelProto) -> ModelProto:
+    """`proto` as the checker wants it. For us inputs and outputs may lack a shape, and initializers
+    need not be inputs, as they must be before IR version 4: onnxruntime writes both.
+    """
     values = [*proto.graph.input, *proto.graph.output]
-    if all(v.type.tensor_type.HasField("shape") for v in values if v.type.HasField("tensor_type")):
+    shaped = all(
+        v.type.tensor_type.HasField("shape") for v in values if v.type.HasField("tensor_type")
+    )
+    version = proto.ir_version if _lists_constants(proto) else max(proto.ir_version, 4)
+    if shaped and version == proto.ir_version:
         return proto
     copy = ModelProto()
     copy.CopyFrom(proto)
+    copy.ir_version = version
     for value in [*copy.graph.input, *copy.graph.output]:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.SetInParent()
     return copy
 
 
+def _lists_constants(proto: ModelProto) -> bool:
+    """True if every initializer is an input, too."""
+    inputs = {value.name for value in proto.graph.input}
+    return all(tensor.name in inputs for tensor in proto.graph.initializer)
+
+
 def _check_proto(proto: ModelProto, name: str) -> None:
     try:
         checker: Any = onnx.checker
-        checker.check_model(_with_shapes(proto))
+        checker.check_model(_as_checked(proto))
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
         raise refuse(
             Code.MODEL_MALFORMED, name, "the model must pass onnx.checker", str(error)
