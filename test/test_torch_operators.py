@@ -19,14 +19,19 @@ from npu_dialect.frontends.torch import importer, registry  # noqa: E402
 assert importer, "importing it fills the table"
 
 
+def operator(name: str) -> Any:
+    """The operator `aten.relu.default`."""
+    library, packet, overload = name.split(".")
+    return getattr(getattr(getattr(torch.ops, library), packet), overload)
+
+
 class Call(torch.nn.Module):
     """A module that calls one operator; the tensors of `Known` are its buffers."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
         self.case = case
-        packet, _, overload = case.name.partition(".")
-        self.operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        self.operator = operator(registry.full_name(case.name))
         self.inputs: list[Any] = []
         self.args = self.described(list(case.args))
 
@@ -108,8 +113,7 @@ def test_every_row_of_the_table_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", registry.TABLE)
 def test_the_signature_of_an_importer_is_the_schema(name: str) -> None:
-    _, packet, overload = name.split(".")
-    schema = getattr(getattr(torch.ops.aten, packet), overload)._schema
+    schema = operator(name)._schema
     parameters = list(inspect.signature(registry.TABLE[name]).parameters.values())[1:]
     named = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
     arguments = [a for a in schema.arguments if a.name not in registry.IGNORED or not a.kwarg_only]

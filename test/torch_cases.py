@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.ao.quantization.fx._decomposed  # registers the operators of quantization
 
 
 @dataclass(frozen=True)
@@ -331,6 +332,33 @@ COMPLEX = [
     call("_fft_c2r", torch.fft.rfft2(floats(2, 4, 6)), [1, 2], 2, 6),
 ]  # fmt: skip
 
+BYTES = ints(2, 3, 4, low=-128, high=128).to(torch.int8)
+SCALES, ZEROS = Known(torch.tensor([0.1, 0.02, 0.3])), Known(torch.tensor([0, 3, -5]))
+RANGE = (-128, 127, torch.int8)
+
+
+def quantized(name: str, *args: Any, outputs: tuple[int, ...] = (0,)) -> Case:
+    return call(f"quantized_decomposed::{name}", *args, outputs=outputs)
+
+
+QUANTIZED = [
+    quantized("quantize_per_tensor", X, 0.02, 3, *RANGE),
+    quantized("quantize_per_tensor", X, 0.01, 128, 0, 255, torch.uint8),
+    quantized("quantize_per_tensor.tensor", X, torch.tensor([0.05]), torch.tensor([2]), *RANGE),
+    quantized("quantize_per_tensor.tensor2", X,
+              *map(Known, map(torch.tensor, (0.02, 3, -128, 127))), torch.int8),
+    quantized("dequantize_per_tensor", BYTES, 0.02, 3, *RANGE),
+    quantized("dequantize_per_tensor.tensor", BYTES, torch.tensor([0.5]), torch.tensor([2]),
+              *RANGE),
+    quantized("dequantize_per_tensor.tensor2", BYTES,
+              *map(Known, map(torch.tensor, (0.02, 3, -128, 127))), torch.int8),
+    quantized("quantize_per_channel", X, SCALES, ZEROS, 1, *RANGE),
+    quantized("dequantize_per_channel", BYTES, SCALES, ZEROS, 1, *RANGE),
+    quantized("dequantize_per_channel", Known(BYTES), SCALES, ZEROS, 1, *RANGE),
+    *(quantized(f"choose_qparams{kind}.tensor", x, *RANGE[:2], 1e-6, torch.int8, outputs=(0, 1))
+      for kind in ("", "_symmetric") for x in (X, POSITIVE + 3, -POSITIVE)),
+]  # fmt: skip
+
 RECURRENT = [
     _recurrent(name, gates, ways, batch_first)
     for name, gates in (
@@ -347,6 +375,7 @@ TOPICS = {
     "reduction": REDUCTION,
     "indexing": INDEXING,
     "complex": COMPLEX,
+    "quantized": QUANTIZED,
     "recurrent": RECURRENT,
 }
 """The cases by topic; those of one topic are one program in the tests, which saves captures."""

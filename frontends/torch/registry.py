@@ -4,8 +4,9 @@
     def upsample_nearest(b, input, output_size, scale_factors): ...
 
 The positional parameters of an importer are those of the operator's schema, its keyword parameters
-the keyword-only ones, except those of `IGNORED`. `"relu"` is short for `aten.relu.default`, and
-`"add.Tensor"` for `aten.add.Tensor`. What has a row is never decomposed.
+the keyword-only ones, except those of `IGNORED`. `"relu"` is short for `aten.relu.default`,
+`"add.Tensor"` for `aten.add.Tensor`; operators of other libraries are `"lib::f"`. What has a row
+is never decomposed.
 """
 
 from __future__ import annotations
@@ -29,10 +30,21 @@ DROPPED = frozenset(
 """Checks that hold for the shapes that were captured; they compute nothing."""
 
 
+KEPT = frozenset(
+    f"quantized_decomposed.dequantize_{name}"
+    for name in ("per_tensor.default", "per_tensor.tensor", "per_tensor.tensor2",
+                 "per_channel.default")
+)  # fmt: skip
+"""Operators that are imported even where all operands are known: a weight stays in its integers."""
+
+
 def full_name(name: str) -> str:
-    """`aten.relu.default` of `relu`, `aten.add.Tensor` of `add.Tensor`."""
-    operator, _, overload = name.partition(".")
-    return f"aten.{operator}.{overload or 'default'}"
+    """`aten.relu.default` of `relu`, `aten.add.Tensor` of `add.Tensor`, `lib.f.default` of
+    `lib::f`.
+    """
+    library, _, rest = name.rpartition("::")
+    operator, _, overload = rest.partition(".")
+    return f"{library or 'aten'}.{operator}.{overload or 'default'}"
 
 
 def register(function: Handler, *names: str) -> None:

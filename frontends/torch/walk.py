@@ -205,6 +205,8 @@ class Walk:
         """True if torch can compute the node here: no operand of run time, no dice, not huge."""
         if any(operand not in self.known for operand in node.all_input_nodes):
             return False
+        if str(node.target) in registry.KEPT:
+            return False
         if torch().Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             return False
         sizes = [self.known[n].nbytes for n in node.all_input_nodes
@@ -241,10 +243,10 @@ class Walk:
     def _result(self, value: Any, spec: Spec | None) -> Any:
         if value is None or spec is None:
             return None
-        if isinstance(value, Complex):
-            return value.map(lambda part: self._result(part, spec))
         if spec.is_complex:
-            return Complex(self._result(value, replace(spec, is_complex=False)), self._zeros(spec))
+            part = replace(spec, is_complex=False)
+            pair = value if isinstance(value, Complex) else Complex(value, self._zeros(spec))
+            return pair.map(lambda x: self._result(x, part))
         if shape_of(value) != spec.shape:
             raise Misfit(f"shape {list(shape_of(value))} where torch has {list(spec.shape)}")
         return common.cast(self.builder, value, spec.dtype)

@@ -62,6 +62,11 @@ def quantized(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
         return b.constant(array, element)
     if isinstance(x, BlockArgument) and not x.uses.get_length():
         return Rewriter.replace_value_with_new_type(x, TensorType(element, shape_of(x)))
+    return renumbered(b, x, element)
+
+
+def renumbered(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
+    """The same for integers of run time, by an operation that keeps them."""
     if element.axis is not None or element.storage_dtype.itemsize > 1:
         raise NotExpressible("a run-time tensor with several scales or of more than 8 bits")
     number = plain(b, x)

@@ -13,7 +13,7 @@ from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.dtypes import DType
-from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
+from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import (
     add,
@@ -64,6 +64,7 @@ __all__ = [
     "convolve",
     "div",
     "dtype_of",
+    "element_of",
     "from_image",
     "iota",
     "max_of_taps",
