@@ -96,6 +96,7 @@ class Code(Enum):
     LAYOUT_COPY = "NPU1003", "A change of layout could not be cancelled and costs DMA work."
     APPROXIMATION = "NPU1004", "The compiled result may differ from the model in the way stated."
     CAPTURED = "NPU1005", "A torch module was captured, in the way stated."
+    IN_TORCH = "NPU1006", "A part of a model under `torch.compile` runs in torch."
 
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number

@@ -11,7 +11,7 @@ from collections.abc import Set
 from functools import cache
 from typing import Any
 
-from npu_dialect.frontends.torch import user_lowerings
+from npu_dialect.frontends.torch import own_steps, user_lowerings
 from npu_dialect.frontends.torch.package import quiet, torch
 from npu_dialect.frontends.torch.registry import TABLE
 
@@ -31,5 +31,5 @@ def can_decompose(name: str) -> bool:
 
 @cache
 def _steps() -> dict[Any, Any]:
-    """Torch's own decompositions, by operator."""
-    return dict(torch().export.default_decompositions().materialize())
+    """Torch's own decompositions, and ours, by operator."""
+    return dict(torch().export.default_decompositions().materialize()) | own_steps.table()

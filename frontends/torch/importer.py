@@ -6,7 +6,7 @@ have a decomposition. All that is left is one error, with every problem.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, TensorType
@@ -38,24 +38,24 @@ def load(program: Any, name: str = "the program") -> ModuleOp:
     """The module of an exported program; see `npu_dialect.frontends.torch.load`."""
     attempt = best_attempt(program)
     if attempt.problems:
-        raise Refused(name, map(_problem, attempt.problems))
+        raise Refused(name, map(problem, attempt.problems))
     return attempt.module()
 
 
 def problems(program: Any) -> list[Problem]:
     """What of a program cannot be imported."""
-    return [_problem(why) for why in best_attempt(program).problems]
+    return [problem(why) for why in best_attempt(program).problems]
 
 
-def best_attempt(program: Any) -> Importer:
-    """The import in which as few calls as possible are left over."""
+def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) -> Importer:
+    """The import in which as few calls as possible are left over; `read` gives the ports."""
     assert len(TOPICS), "the table is filled by importing the topics"
     torch()
     program = passes.before(program)
     given_back: set[str] = set()
     while True:
         decomposed = passes.after(decompose(program, given_back))
-        attempt = Importer(decomposed.graph, signature.read(decomposed))
+        attempt = Importer(decomposed.graph, read(decomposed), decomposed)
         attempt.run()
         names = {str(why.node.target) for why in attempt.problems} & registry.TABLE.keys()
         names -= user_lowerings.TABLE.keys()
@@ -65,7 +65,8 @@ def best_attempt(program: Any) -> Importer:
         given_back |= more
 
 
-def _problem(why: Unsupported) -> Problem:
+def problem(why: Unsupported) -> Problem:
+    """A call that was noted, as a record for the user."""
     file, line = locations.source_line(why.node)
     name = locations.name_of(why.node)
     return Problem(why.cause, str(why.node.target), why.reason, name, file, line)
@@ -74,8 +75,10 @@ def _problem(why: Unsupported) -> Problem:
 class Importer:
     """One import: the function under construction, and what each node is."""
 
-    def __init__(self, graph: Any, ports: Ports) -> None:
+    def __init__(self, graph: Any, ports: Ports, program: Any = None) -> None:
         self.graph = graph
+        self.program = program
+        """The exported program of the graph, if it is a whole one."""
         self.ports = ports
         self.block = Block()
         self.walk = Walk(Builder(self.block), ports.parameters, higher=higher_order.TABLE)
