@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from npu_dialect import dtypes
 from npu_dialect.kernel import Kernel, Step
+from npu_dialect.runtime.compiled.affine import AFFINE, Affine, affine_steps
 from npu_dialect.runtime.compiled.builder import Value
 from npu_dialect.runtime.compiled.micro_ops import ROWS, Encoded, Scope, at_least, at_most, row
 from npu_dialect.runtime.compiled.ranges import FULL, Range, ranges
@@ -42,19 +43,24 @@ class _Steps:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel, self.ranges = kernel, ranges(kernel)
+        self.affine = affine_steps(kernel, self.ranges)
         self.inputs = len(kernel.tensors) + len(kernel.params)
         self.made: list[CodeStep] = []
         self.plain = {i: i for i in range(self.inputs)}
         """By the kernel's number, the code's number of a value in its own type, of one as a double.
         """
         self.wide: dict[int, int] = {}
+        replaced = frozenset[int]().union(*(a.replaced for a in self.affine.values()))
         for number, step in enumerate(kernel.steps, self.inputs):
-            if not step.op.startswith("const."):
+            if not step.op.startswith("const.") and number not in replaced:
                 self._step(number, step)
         if kernel.steps:
             self._in_own_type(self.inputs + len(kernel.steps) - 1)
 
     def _step(self, number: int, step: Step) -> None:
+        if number in self.affine:
+            self.plain[number] = self._affine(self.affine[number])
+            return
         factor = self._exact_factor(step)
         wide = [self.wide[a] for a in step.args if a in self.wide]
         if factor is not None:
@@ -64,6 +70,10 @@ class _Steps:
         else:
             args = tuple(map(self._in_own_type, step.args))
             self.plain[number] = self._make(step.op, args, ROWS[step.op].encode(*step.immediates))
+
+    def _affine(self, found: Affine) -> int:
+        args = tuple(map(self._in_own_type, found.operands))
+        return self._make(AFFINE, args, ("", found.numbers))
 
     def _make(self, op: str, args: tuple[int, ...], encoded: Encoded) -> int:
         self.made.append(CodeStep(op, args, encoded))
