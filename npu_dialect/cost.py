@@ -106,27 +106,45 @@ def dma_gather(target: Target, source: Operand, indices: Operand, destination: O
     """A copy of rows by indices: indices, rows and destination stream at once, what lies in one
     memory shares its port. Every row pays for its own accesses; the first one waits for its index.
     """
-    count, elements = destination.dims
-    row = Operand(source.space, 0, source.dtype, (elements,), source.strides[1:])
-    runs, run_bytes = row.runs if elements else (0, source.dtype.itemsize)
+    return _rows_by_indices(target, source, destination, indices)
+
+
+def dma_scatter(target: Target, source: Operand, indices: Operand, destination: Operand) -> Cost:
+    """A copy of rows to where indices say; otherwise as `dma_gather`. Indices that name no row cost
+    as much.
+    """
+    return _rows_by_indices(target, source, destination, indices, scattered=True)
+
+
+def _rows_by_indices(
+    target: Target,
+    source: Operand,
+    destination: Operand,
+    indices: Operand,
+    scattered: bool = False,
+) -> Cost:
+    block, listed = (destination, source) if scattered else (source, destination)
+    count, elements = listed.dims
+    row = Operand(block.space, 0, block.dtype, (elements,), block.strides[1:])
+    runs, run_bytes = row.runs if elements else (0, block.dtype.itemsize)
     streams = (
-        (source.space, count * runs, run_bytes),
+        (block.space, count * runs, run_bytes),
         (indices.space, *indices.runs),
-        (destination.space, *destination.runs),
+        (listed.space, *listed.runs),
     )
     busy: dict[str, float] = {}
     for space, number, size in streams:
         busy[space] = busy.get(space, 0) + port_cycles(target, space, "dma", number, size)
     slowest = max(busy, key=lambda space: busy[space])
     latency = {space: target.memories[space].latency for space, _, _ in streams}
-    reads = {source.space: destination.size}
+    reads = {source.space: listed.size}
     reads[indices.space] = reads.get(indices.space, 0) + indices.size
     return Cost(
         cycles=target.dma.startup + ceil(busy[slowest]),
         latency=latency[indices.space] + max(latency[source.space], latency[destination.space]),
         bound=slowest,
         reads=reads,
-        writes={destination.space: destination.size},
+        writes={destination.space: listed.size},
     )
 
 

@@ -25,7 +25,7 @@ from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
-from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
+from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 from npu_dialect.passes.blocks import MAX_RANK, Block, joint
 from npu_dialect.passes.host_work import HostWork
@@ -189,6 +189,15 @@ class Selector:
         )
 
     def scatter(self, event: events.ScatterEvent) -> Iterator[Instruction]:
+        if event.op.by_dma:
+            yield DmaScatterOp(
+                source=self.addresses.operand(event.updates),
+                indices=self.addresses.operand(event.indices),
+                destination=self.addresses.operand(event.out),
+                first=event.first,
+                location=event.op.location,
+            )
+            return
         yield ScatterOp(
             indices=self.addresses.operand(event.indices),
             updates=self.addresses.operand(event.updates),

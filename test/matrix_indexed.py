@@ -10,7 +10,7 @@ from npu_dialect.dtypes import DType, i32, i64
 from npu_dialect.functional.indexing import SCATTERS
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
+from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.target import VALUE_TYPES
 
 SHAPES = {
@@ -60,6 +60,39 @@ def _gather(
             source=sheet.given(dtype, (rows, elements), of, spaces[0]),
             indices=_indices(sheet, index, rows, count, spaces[1]),
             destination=sheet.space(dtype, (count, elements), to, spaces[1]),
+        )
+
+    return build
+
+
+@generates(DmaScatterOp)
+def dma_scatters() -> Rows:
+    for number, dtype in enumerate(dtypes.ALL):
+        index = (i32, i64)[number % 2]
+        for k, name in enumerate(SHAPES):
+            yield dtype.name, name, _dma_scatter(dtype, name, index, SPACES[k % 4])
+        for k, layout in enumerate(LAYOUTS):
+            to = WRITABLE[k % len(WRITABLE)]
+            build = _dma_scatter(dtype, "rows", index, SPACES[k % 4], layout, to)
+            yield dtype.name, f"{layout} to {to}", build
+
+
+def _dma_scatter(
+    dtype: DType,
+    shape: str,
+    index: DType,
+    spaces: tuple[str, str],
+    of: str = "dense",
+    to: str = "dense",
+) -> Build:
+    rows, elements, count = SHAPES[shape]
+
+    def build(sheet: Sheet) -> Instruction:
+        return DmaScatterOp(
+            source=sheet.given(dtype, (count, elements), of, spaces[0]),
+            indices=_indices(sheet, index, rows, count, spaces[0]),
+            destination=sheet.given(dtype, (rows, elements), to, spaces[1]),
+            first=int(sheet.rng.integers(2)),
         )
 
     return build

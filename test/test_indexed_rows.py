@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import i32, i64
 
 from npu_dialect import api, dtypes, functional, graph
 from npu_dialect.functional.indexing import SCATTERS
-from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
+from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.verifier import ProgramImage, verify_program
 from npu_dialect.passes.graph_map import mapping_attribute
 from npu_dialect.passes.mapping import scatter as mapper
@@ -98,6 +98,22 @@ def test_a_scatter_skips_rows_that_the_output_does_not_have():
     assert m.view(dense("spm", 0, dtypes.i32, [2, 2])).tolist() == [[6, 8], [2, 3]]
 
 
+def test_rows_are_brought_into_dram_in_order_and_others_stay():
+    m = machine()
+    place(m, 0, np.full((4, 2), 9, np.int8), "dram")
+    place(m, 64, np.array([2, 7, 1, 2, -1], np.int32))
+    place(m, 128, np.arange(10, dtype=np.int8).reshape(5, 2))
+    instruction = DmaScatterOp(
+        source=dense("spm", 128, dtypes.i8, [5, 2]),
+        indices=dense("spm", 64, dtypes.i32, [5]),
+        destination=dense("dram", 0, dtypes.i8, [4, 2]),
+        first=1,
+    )
+    execute(m, instruction)
+    found = m.view(dense("dram", 0, dtypes.i8, [4, 2]))
+    assert found.tolist() == [[4, 5], [6, 7], [9, 9], [9, 9]]
+
+
 # --- what it costs, and what the proof asks
 
 
@@ -115,6 +131,20 @@ def test_every_row_pays_for_whole_accesses_of_dram():
     assert byte.cycles == access.cycles
     assert (byte.bound, byte.reads["dram"], access.reads["dram"]) == ("dram", 100, 3200)
     assert byte.latency == target.memories["spm"].latency + target.memories["dram"].latency
+
+
+def test_rows_into_dram_pay_for_whole_accesses_and_for_no_other_rows():
+    target = load_target("edge256")
+    op = DmaScatterOp(
+        source=dense("spm", 4096, dtypes.i8, [3, 8]),
+        indices=dense("spm", 0, dtypes.i32, [3]),
+        destination=dense("dram", 0, dtypes.i8, [1000, 8]),
+        first=0,
+    )
+    cost = op.cost(target, ())
+    burst, width = target.memories["dram"].burst, target.memories["dram"].ports["dma"]
+    assert cost.cycles == target.dma.startup + -(-3 * burst // width)
+    assert (cost.reads, cost.writes) == ({"spm": 3 * 8 + 3 * 4}, {"dram": 3 * 8})
 
 
 def test_all_of_the_source_must_have_been_written():

@@ -82,3 +82,30 @@ def test_a_quantized_state_needs_no_host_where_there_are_no_floats():
     assert {op.engine for _, op in program.executed} <= {"dma", "vpu", "io"}
     (state,) = program.states
     assert state.quantization is not None and state.quantization.zero_points == (3,)
+
+
+# What is moved
+
+
+def test_a_cache_of_which_one_row_changes_moves_one_row():
+    program = compiled(MODELS["cache"])
+    (cache,) = program.states
+    row, outputs = cache.operand.dims[1] * 4, sum(b.operand.size for b in program.outputs)
+    assert [op.name for _, op in program.executed].count("npu.dma_scatter") == 1
+    assert program.profile.dram_written == row + outputs
+
+
+def copied(program: Program) -> set[str]:
+    """The states that a copy from dram to dram writes, all of them at once."""
+    copies = [op.values() for _, op in program.executed if op.name == "npu.dma_copy"]
+    ends = {
+        v["destination"].interval
+        for v in copies
+        if v["source"].space == v["destination"].space == "dram"
+    }
+    return {state.name for state in program.states if state.operand.interval in ends}
+
+
+@every_model
+def test_a_state_that_can_be_updated_in_place_is_not_copied(model: Model):
+    assert not copied(compiled(model)) & set(model.in_place)

@@ -12,7 +12,7 @@ from npu_dialect.machine import Operand
 from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.host import HostOp
-from npu_dialect.npu.indexed import INDEX_TYPES, DmaGatherOp, ScatterOp
+from npu_dialect.npu.indexed import INDEX_TYPES, DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorInstruction, VectorOp
 from npu_dialect.target import VALUE_TYPES, Target
 
@@ -59,14 +59,14 @@ def unsupported(instruction: Instruction, values: Values, target: Target) -> Ite
         missing = sorted(types.difference(target.vector.storage))
         if missing:
             yield f"must load and store types of the vector unit, found {', '.join(missing)}"
-    if isinstance(instruction, DmaGatherOp | ScatterOp):
+    if isinstance(instruction, DmaGatherOp | DmaScatterOp | ScatterOp):
         yield from _unsupported_indices(instruction, values, target)
 
 
 def _unsupported_indices(
-    instruction: DmaGatherOp | ScatterOp, values: Values, target: Target
+    instruction: DmaGatherOp | DmaScatterOp | ScatterOp, values: Values, target: Target
 ) -> Iterator[str]:
-    unit = target.dma if isinstance(instruction, DmaGatherOp) else target.vector
+    unit = target.vector if isinstance(instruction, ScatterOp) else target.dma
     found = values["indices"].dtype.name
     if found not in unit.index_types:
         yield f"must have indices that the {instruction.ENGINE} reads, found {found}"
@@ -236,6 +236,10 @@ def _gather_shapes(values: Values) -> Iterator[str]:
         yield f"must have a row to copy, found {list(x.dims)}"
 
 
+def _dma_scatter_shapes(values: Values) -> Iterator[str]:
+    return _row_mistakes(values["destination"], values["source"], values["indices"])
+
+
 def _scatter_shapes(values: Values) -> Iterator[str]:
     updates = values["updates"]
     yield from _row_mistakes(values["output"], updates, values["indices"])
@@ -264,5 +268,6 @@ _SHAPES: dict[type[Instruction], Callable[[dict[str, Any]], Iterator[str]]] = {
     ReduceOp: _reduce_shapes,
     Pool2DOp: _pool_shapes,
     DmaGatherOp: _gather_shapes,
+    DmaScatterOp: _dma_scatter_shapes,
     ScatterOp: _scatter_shapes,
 }

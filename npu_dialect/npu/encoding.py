@@ -13,7 +13,7 @@ from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
-from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
+from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.structure import RepeatOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 
@@ -21,6 +21,7 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     DmaCopyOp,
     DmaFillOp,
     DmaGatherOp,
+    DmaScatterOp,
     Conv2DOp,
     DepthwiseConv2DOp,
     MatmulOp,

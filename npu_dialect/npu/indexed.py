@@ -55,6 +55,43 @@ class DmaGatherOp(Instruction):
 
 
 @irdl_op_definition
+class DmaScatterOp(Instruction):
+    """Copies row k of the source [count, elements] to row `indices[k] - first` of the destination
+    [rows, elements], between any two memories that the engine reaches. Other rows stay.
+
+    Rows are taken one after the other in ascending order of k. An index that is not one of a row of
+    the destination, negative ones among them, writes nothing. All of the destination counts as read
+    and written.
+
+    ```
+    npu.dma_scatter source = <spm, 0x40, i8, [4, 16], [16, 1]>, indices = <spm, 0x0, i32, [4], [4]>,
+                    destination = <dram, 0x0, i8, [100, 16], [16, 1]>, first = 0
+    ```
+    """
+
+    name = "npu.dma_scatter"
+    OPCODE: ClassVar[int] = 12
+    ENGINE: ClassVar[str] = "dma"
+
+    source = prop_def(OperandField("read", ("dram", "spm")))
+    indices = prop_def(OperandField("read", ("dram", "spm")))
+    """One i32 or i64 per row of the source."""
+    destination = prop_def(OperandField("update", ("dram", "spm")))
+    first = prop_def(Int(32))
+    """The index of the destination's first row."""
+
+    def execute(self, machine: Machine, values: Values) -> None:
+        source, indices, destination = (
+            machine.view(values[n]) for n in ("source", "indices", "destination")
+        )
+        functional.scatter("set", destination, indices, source, values["first"])
+
+    def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
+        values = self.values()
+        return cost.dma_scatter(target, values["source"], values["indices"], values["destination"])
+
+
+@irdl_op_definition
 class ScatterOp(Instruction):
     """Row k of the updates [count, elements] becomes row `indices[k] - first` of the output [rows,
     elements] (kind set), or is added to it, multiplied with it, or replaces it where it is greater

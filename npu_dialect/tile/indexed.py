@@ -11,7 +11,7 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect.functional.indexing import SCATTERS
 from npu_dialect.tile.attributes import Span, WindowAttr, windows_of
 from npu_dialect.tile.structure import check_windows
-from npu_dialect.tile.syntax import INDEX, TileOp, Value, dtype_of, shape_of
+from npu_dialect.tile.syntax import INDEX, TileOp, Value, dtype_of, shape_of, space_of
 
 INDICES = ("i32", "i64")
 
@@ -68,6 +68,9 @@ class ScatterOp(TileOp):
     Rows are taken in ascending order of k. The window says which rows `out` has: an index outside
     of it, negative ones among them, writes nothing.
 
+    The vector unit does it in the scratchpad. Into dram the dma engine brings rows, of kind set
+    alone.
+
     ```
     tile.scatter ins(%i, %u : memref<4xi32, "spm">, memref<4x16xf32, "spm">)
       out(%y : memref<8x16xf32, "spm">) window [%r * 8 : 8] {kind = "add"}
@@ -102,10 +105,17 @@ class ScatterOp(TileOp):
         )
         self.place(location)
 
+    @property
+    def by_dma(self) -> bool:
+        """Whether the dma engine does it: it writes rows of dram."""
+        return space_of(self.out) == "dram"
+
     def verify_(self) -> None:
         self.check_memrefs()
         if self.kind.data not in SCATTERS:
             known = ", ".join(SCATTERS)
             raise VerifyException(f"kind must be one of {known}, found {self.kind.data}")
+        if self.by_dma and self.kind.data != "set":
+            raise VerifyException(f"kind must be set for rows of dram, found {self.kind.data}")
         check_windows(self.windows, 1, len(self.ivs))
         _check_rows(self.out, self.updates, self.indices)

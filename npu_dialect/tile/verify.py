@@ -137,7 +137,7 @@ def _allowed_spaces(op: TileOp, operand: str) -> tuple[str, ...]:
     if isinstance(op, GatherOp):
         return ("dram", "spm")
     if isinstance(op, ScatterOp):
-        return ("spm",)
+        return ("dram", "spm") if op.by_dma else ("spm",)
     if isinstance(op, ArrayOp) and operand == "acc":
         return ("acc",)
     return ("spm", "acc")

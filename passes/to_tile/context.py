@@ -169,6 +169,13 @@ def _origin(view: SSAValue) -> LocationAttr:
     return owner.location if isinstance(owner, tile.ConstantOp) else UnknownLoc()
 
 
+def whole(buffer: SSAValue) -> SSAValue:
+    """The buffer that is seen in another shape."""
+    while isinstance(buffer.owner, tile.ReshapeOp):
+        buffer = buffer.owner.operands[0]
+    return buffer
+
+
 def along(size: int, index: Index, stride: int, start: int = 0) -> Span:
     """The window of a loop: `size` elements from `start + index * stride`."""
     return Span(size, start, [] if index is None else [(index, stride)])

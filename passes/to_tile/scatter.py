@@ -1,4 +1,6 @@
-"""Scatter groups: tiles of the result, each loaded, updated by all indices, and stored."""
+"""Scatter groups: tiles of the result, each loaded, updated by all indices, and stored; or rows
+that are brought to their places in a state, of which the others stay where they are.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from npu_dialect import tile
 from npu_dialect.passes.mapping import scatter as mapper
 from npu_dialect.passes.mapping.groups import Group, scatter
 from npu_dialect.passes.mapping.scatter import ScatterMapping
-from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
+from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along, whole
 from npu_dialect.tile.attributes import Span
+from npu_dialect.tile.syntax import dtype_of as buffer_dtype
 from npu_dialect.tile.syntax import space_of
 
 
@@ -38,7 +41,10 @@ class ScatterLowering:
         return (p.rows, p.elements), (p.count,), (p.count, p.elements)
 
     def emit(self) -> None:
-        """Writes the nest."""
+        """Writes the nest, or what brings rows into a state that is updated in place."""
+        if self._by_rows():
+            self._bring_rows()
+            return
         nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
         rows, columns, lots = mapper.tile_counts(self.p, self.m)
         nest, r = nest.loop(rows)
@@ -53,6 +59,21 @@ class ScatterLowering:
         inside, n = nest.loop(lots)
         self._update(inside, n, out, spans)
         nest.store(out, place)
+
+    def _by_rows(self) -> bool:
+        """Whether the rows that change are all that has to be moved."""
+        in_place = whole(self.x) is whole(self.out) and space_of(self.out) == "dram"
+        known = buffer_dtype(self.indices).name in self.low.target.dma.index_types
+        return in_place and known and self.p.kind == "set"
+
+    def _bring_rows(self) -> None:
+        nest = Nest(self.low.builder, self.location)
+        rows = Span(self.p.rows)
+        nest.insert(
+            tile.ScatterOp(
+                self.indices, self.updates, self.out, "set", rows, location=self.location
+            )
+        )
 
     def _update(self, nest: Nest, n: Index, out: SSAValue, spans: list[Span]) -> None:
         lot = along(self.m.count, n, self.m.count)

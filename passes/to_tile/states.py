@@ -12,6 +12,7 @@ from xdsl.ir import Operation, OpResult, SSAValue
 from npu_dialect import tile
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping.groups import SCATTER, Group, root
+from npu_dialect.passes.to_tile.context import whole
 from npu_dialect.tile.syntax import dtype_of
 from npu_dialect.tile.syntax import shape_of as buffer_shape
 
@@ -77,8 +78,8 @@ def in_order(moves: list[Move], builder: Builder) -> Iterator[Move]:
     """
     waiting = list(moves)
     while waiting:
-        sources = {_whole(m.source) for m in waiting}
-        ready = [m for m in waiting if _whole(m.destination) not in sources]
+        sources = {whole(m.source) for m in waiting}
+        ready = [m for m in waiting if whole(m.destination) not in sources]
         if ready:
             yield from ready
             waiting = [m for m in waiting if m not in ready]
@@ -87,13 +88,6 @@ def in_order(moves: list[Move], builder: Builder) -> Iterator[Move]:
         saved = _buffer_like(first.source, first.location, builder)
         yield Move(first.source, saved, first.location)
         waiting[0] = replace(first, source=saved)
-
-
-def _whole(value: SSAValue) -> SSAValue:
-    """The buffer that a reshaped one is."""
-    while isinstance(value.owner, tile.ReshapeOp):
-        value = value.owner.operands[0]
-    return value
 
 
 def _buffer_like(value: SSAValue, location: LocationAttr, builder: Builder) -> SSAValue:

@@ -8,7 +8,7 @@ from typing import Any
 
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Values
-from npu_dialect.npu.indexed import DmaGatherOp, ScatterOp
+from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.runtime.compiled.builder import F32, I8, I16, I32, I64, Function, Value
 from npu_dialect.runtime.compiled.host import Host
 from npu_dialect.runtime.compiled.library import emitter
@@ -41,6 +41,16 @@ def lower_gather(values: Values, context: Context) -> Call:
     width, elements = _moves(source, destination)
     words = _words(source, destination, indices, elements, 0)
     return Call(("gather", indices.dtype.itemsize, width), words)
+
+
+@lowers(DmaScatterOp)
+def lower_dma_scatter(values: Values, context: Context) -> Call:
+    """By one thread, since rows go in order."""
+    source, indices, destination = (values[n] for n in ("source", "indices", "destination"))
+    separate(destination, source, indices)
+    width, elements = _moves(destination, source)
+    words = _words(destination, source, indices, elements, values["first"])
+    return Call(("scatter", "set", indices.dtype.itemsize, width), words, alone=True)
 
 
 @lowers(ScatterOp)
