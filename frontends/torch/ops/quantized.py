@@ -52,19 +52,25 @@ def _quantized(
     """clamp(round(x / scale) + zero, low, high)"""
     storage = b.dtype
     s, z = _constant(b, scale, dtypes.f32), _constant(b, zero, storage)
-    found = qdq.quantize_linear(b, x, s, z, axis=axis)
     bounds = _number(b, low), _number(b, high)
     if bounds == (storage.low, storage.high):
-        return found
-    return _bounded(b, found, bounds)
+        return qdq.quantize_linear(b, x, s, z, axis=axis)
+    array = b.array(x)
+    if array is None:
+        return qdq.quantize_linear(b, _within(b, x, s, z, bounds), s, z, axis=axis)
+    found = qdq.quantize_linear(b, x, s, z, axis=axis)
+    return b.constant(np.clip(b.known(found, "it"), *bounds), common.element_of(found))
 
 
-def _bounded(b: Builder, x: SSAValue, bounds: tuple[int, int]) -> SSAValue:
-    """Integers within bounds that are narrower than their type."""
-    array, element = b.array(x), common.element_of(x)
-    if array is not None:
-        return b.constant(np.clip(array, *bounds).astype(array.dtype), element)
-    raise common.NotExpressible(f"integers of run time between {bounds[0]} and {bounds[1]}")
+def _within(
+    b: Builder, x: SSAValue, scale: SSAValue, zero: SSAValue, bounds: tuple[int, int]
+) -> SSAValue:
+    """Numbers whose integers are within bounds that are narrower than their type."""
+    if shape_of(scale):
+        raise common.NotExpressible(f"integers by channel between {bounds[0]} and {bounds[1]}")
+    s, z = float(b.known(scale, "a scale")), int(b.known(zero, "a zero point"))
+    low, high = ((bound - z) * s for bound in bounds)
+    return b.emit(graph.ClampOp(x, low, high))
 
 
 def _dequantized(
