@@ -9,7 +9,14 @@ from typing import Literal
 
 from npu_dialect import cost, dtypes
 from npu_dialect.cost import ArrayWork
-from npu_dialect.passes.mapping.tiles import Buffer, candidates, split, spm_bytes, trips
+from npu_dialect.passes.mapping.tiles import (
+    Buffer,
+    candidates,
+    handover,
+    split,
+    spm_bytes,
+    trips,
+)
 from npu_dialect.target import Target
 
 Order = Literal["weights_outer", "rows_outer"]
@@ -50,6 +57,10 @@ class Contraction:
     w_resident: bool = False
     residual_resident: bool = False
     out_resident: bool = False
+    takes_over: bool = False
+    """Whether another engine makes an input in the scratchpad."""
+    hands_over: bool = False
+    """Whether another engine reads the result in the scratchpad."""
 
     @property
     def may_split_reduction(self) -> bool:
@@ -191,17 +202,26 @@ class Estimate:
     compute: int
     transfer: float
     exposed: float
+    handover: float = 0.0
+    """Cycles for which neighbours on other engines wait for single tiles."""
 
     @property
     def cycles(self) -> float:
+        """Of the layer."""
         return max(self.compute, self.transfer) + self.exposed
+
+    @property
+    def in_place(self) -> float:
+        """Of the layer between its neighbours: what a mapping is chosen by."""
+        return self.cycles + self.handover
 
 
 def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     """What a mapping costs, by the cost functions of single instructions."""
     n = loop_trips(p, m)
     size = tile_bytes(p, m.rows, m.cols, m.channels, m.reduction)
-    x_run = m.reduction * _bytes(p.x_type) if m.reduction < p.ic or m.cols < p.ow else size.x
+    depth, all_channels = (m.channels, p.oc) if p.depthwise else (m.reduction, p.ic * p.groups)
+    x_run = depth * _bytes(p.x_type) if depth < all_channels or m.cols < p.ow else size.x
     out_run = m.channels * _bytes(p.out_type) if m.channels < p.oc * p.groups else size.out
     x = 0.0 if p.x_resident else _dram_cycles(target, size.x, x_run)
     w = 0.0 if p.w_resident else _dram_cycles(target, size.w + size.params, size.w)
@@ -213,7 +233,21 @@ def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     )
     tiles = n.outer * n.channels * n.spatial
     moved = x * _input_loads(p, m, n) + w * _weight_loads(p, m, n) + (out + residual) * tiles
-    return Estimate(_compute(target, p, m, n), moved, x + out if m.slots > 1 else moved)
+    compute = _compute(target, p, m, n)
+    return Estimate(
+        compute, moved, x + out if m.slots > 1 else moved, _handover(p, m, n, max(compute, moved))
+    )
+
+
+def _handover(p: Contraction, m: ContractionMapping, n: Trips, cycles: float) -> float:
+    """Cycles that neighbours wait for single tiles. Where all rows are done for some channels
+    first, the next layer waits for the last channels.
+    """
+    last = n.channels if m.order == "weights_outer" and n.channels > 1 else 1
+    tiles = n.outer * n.rows
+    taken = handover(cycles, tiles * n.channels, 1) if p.takes_over else 0.0
+    given = cycles - cycles / last + handover(cycles / last, tiles, 1) if p.hands_over else 0.0
+    return taken + given
 
 
 def _compute(target: Target, p: Contraction, m: ContractionMapping, n: Trips) -> int:
@@ -320,4 +354,4 @@ def search(
 
 def _rank(target: Target, p: Contraction, m: ContractionMapping) -> tuple[float, float, int]:
     e = estimate(target, p, m)
-    return (e.cycles, e.transfer, loop_trips(p, m).spatial)
+    return (e.in_place, e.transfer, loop_trips(p, m).spatial)

@@ -10,7 +10,14 @@ from math import prod
 
 from npu_dialect import cost
 from npu_dialect.passes.mapping.contraction import Estimate, input_extent
-from npu_dialect.passes.mapping.tiles import Buffer, candidates, split, spm_bytes, trips
+from npu_dialect.passes.mapping.tiles import (
+    Buffer,
+    candidates,
+    handover,
+    split,
+    spm_bytes,
+    trips,
+)
 from npu_dialect.target import Target
 
 
@@ -39,6 +46,10 @@ class Elementwise:
     table_bytes: int = 0
     kernel_costs: tuple[str, ...] = ()
     value_type: str = "i32"
+    takes_over: bool = False
+    """Whether an input in the scratchpad is the result of another layer."""
+    hands_over: bool = False
+    """Whether another layer reads the result in the scratchpad."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,9 @@ def estimate(target: Target, p: Elementwise, m: ElementwiseMapping) -> Estimate:
     loads = [r for r, s in zip(read, p.inputs, strict=True) if not s.resident]
     moved = loads + ([] if p.output.resident else [written])
     transfer = sum(target.dma.startup + b / width for b in moved)
-    return Estimate(tile.cycles * count, transfer * count, transfer)
+    compute = tile.cycles * count
+    sides = p.takes_over + p.hands_over
+    return Estimate(compute, transfer * count, transfer, handover(compute, count, sides))
 
 
 @lru_cache(4096)
@@ -111,7 +124,7 @@ def search(
             if spm_bytes(buffers(p, m)) > capacity:
                 continue
             e = estimate(target, p, m)
-            rank = (e.cycles, tile_count(p, m))
+            rank = (e.in_place, tile_count(p, m))
             if best is None or rank < best[:2]:
                 best = (*rank, m, e)
         if best is not None:
@@ -148,6 +161,10 @@ class Pooling:
     value_type: str = "i32"
     x_resident: bool = False
     out_resident: bool = False
+    takes_over: bool = False
+    """Whether an input in the scratchpad is the result of another layer."""
+    hands_over: bool = False
+    """Whether another layer reads the result in the scratchpad."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +220,10 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
     moved = ([] if p.x_resident else [x]) + ([] if p.out_resident else [out])
     transfer = sum(target.dma.startup + b / width for b in moved)
     exposed = transfer if m.slots > 1 else transfer * pooling_tiles(p, m)
-    return Estimate(compute * p.batch, transfer * pooling_tiles(p, m), exposed)
+    compute *= p.batch
+    rows = p.batch * trips(p.oh, m.rows)
+    waits = handover(compute, rows, p.takes_over + p.hands_over)
+    return Estimate(compute, transfer * pooling_tiles(p, m), exposed, waits)
 
 
 def pooling_mappings(p: Pooling) -> Iterator[Iterator[PoolingMapping]]:
@@ -229,4 +249,4 @@ def search_pooling(
 
 
 def _pooling_rank(target: Target, p: Pooling, m: PoolingMapping) -> tuple[float, int]:
-    return pooling_estimate(target, p, m).cycles, pooling_tiles(p, m)
+    return pooling_estimate(target, p, m).in_place, pooling_tiles(p, m)

@@ -11,7 +11,7 @@ themselves are tried, with the lifetimes that tile-allocate will see.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xdsl.dialects.builtin import StringAttr
@@ -132,6 +132,7 @@ class Planner:
         self.groups = [Group(op) for op in block.ops if op.name == "graph.group"]
         self.tensors = tensors(block, self.groups)
         self.banned: set[SSAValue] = set()
+        self.neighbours = neighbours(self.groups)
 
     def run(self) -> Plan:
         """The plan.
@@ -186,6 +187,7 @@ class Planner:
         p = problem(group, resident, out_resident)
         if p is None:
             return Step(group)
+        p = self._between(p, group, resident, out_resident)
         pinned = self.pinned.get(group.op)
         if pinned is not None:
             found = buffers_of(p, pinned)
@@ -195,6 +197,14 @@ class Planner:
             return None
         mapping, estimate = best
         return Step(group, mapping, buffers_of(p, mapping), estimate.cycles)
+
+    def _between(self, p: Any, group: Group, resident: set[SSAValue], out_resident: bool) -> Any:
+        """The problem with what is known of the layers around it."""
+        if isinstance(p, rows.Scatter):
+            return p
+        before, after = self.neighbours[group.op]
+        taken = any(v in resident for v in before)
+        return replace(p, takes_over=taken, hands_over=out_resident and after)
 
     def _check_offsets(self, plan: Plan) -> None:
         """Raises NoRoomError where the offsets do not come out although the sums do."""
@@ -238,6 +248,25 @@ class Planner:
             remedy="smaller tiles, or leaving the mapping to the compiler",
             source=group.op,
         )
+
+
+def neighbours(groups: Sequence[Group]) -> dict[Operation, tuple[list[SSAValue], bool]]:
+    """Of each group, the inputs that another engine makes, and whether another engine reads the
+    result.
+
+    Vector work counts as another engine for itself: a chain of it is worth cutting when its ends
+    are.
+    """
+    makers: dict[SSAValue, Group] = {v: group for group in groups for v in group.op.results}
+    before: dict[Operation, list[SSAValue]] = {group.op: [] for group in groups}
+    after = {group.op: False for group in groups}
+    for group in groups:
+        for value in map(root, group.inputs):
+            maker = makers.get(value)
+            if maker is not None and "vector" in (maker.kind, group.kind):
+                before[group.op].append(value)
+                after[maker.op] = True
+    return {group.op: (before[group.op], after[group.op]) for group in groups}
 
 
 def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:

@@ -30,6 +30,17 @@ class Buffer:
         return aligned(self.size) * self.depth
 
 
+PIPELINED = 8
+"""Tiles of a layer from which on a neighbour on another engine hardly waits for the first one."""
+
+
+def handover(cycles: float, tiles: float, sides: int) -> float:
+    """Cycles for which neighbours on other engines wait, on so many sides of a layer: the one after
+    it for the first tile, the one before it has the last tile to wait for.
+    """
+    return sides * cycles / max(1.0, min(tiles, PIPELINED))
+
+
 def spm_bytes(buffers: list[Buffer]) -> int:
     """Scratchpad that the buffers of a group take together."""
     return sum(b.total for b in buffers if b.space == "spm")
