@@ -71,7 +71,8 @@ class Constants:
     def _read(self, operand: Operand) -> None:
         owners = self._bytes(self._owner, operand)
         if self._unread and owners.any():
-            self._unread -= {int(owner) - 1 for owner in np.unique(owners)}
+            self._unread.difference_update(owner - 1 for owner in set(owners.ravel().tolist()))
+            owners[...] = 0
 
     def _transfer(self, position: int, instruction: Instruction, values: Values) -> None:
         destination: Operand = values["destination"]
