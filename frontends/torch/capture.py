@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import re
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def capture(
     with _in_eval(module):
         for mode, strict in MODES.items():
             try:
-                with quiet(everything=True):
+                with quiet(everything=True) as warnings:
                     program = torch().export.export(
                         module, args, dict(kwargs), strict=strict, **options
                     )
@@ -72,6 +73,7 @@ def capture(
                 failures[mode] = problem
             else:
                 _report(module, mode, failures)
+                _warn_of_attributes(module, warnings)
                 return program, mode
         raise diagnose.refusal(module, args, kwargs, list(failures.values()))
 
@@ -84,6 +86,21 @@ def _report(module: Any, mode: str, failures: Mapping[str, Exception]) -> None:
         found=one_line("; ".join(before)),
         source=type(module).__name__,
     )
+
+
+ASSIGNED = re.compile(r"The tensor attributes? (.*?) (?:was|were) assigned during export")
+
+
+def _warn_of_attributes(module: Any, warnings: Sequence[str]) -> None:
+    """Tensors that forward keeps in attributes are lost; those in buffers would be states."""
+    for found in filter(None, map(ASSIGNED.search, warnings)):
+        warn(
+            Code.APPROXIMATION,
+            "tensors that forward keeps for the next call must be buffers, and others are lost",
+            found=found[1],
+            remedy="register_buffer in __init__: buffers that change are states of the program",
+            source=type(module).__name__,
+        )
 
 
 @contextmanager

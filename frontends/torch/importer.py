@@ -16,6 +16,7 @@ from xdsl.ir import SSAValue as Value
 from xdsl.traits import is_side_effect_free
 
 from npu_dialect import dtypes
+from npu_dialect.blob import BlobAttr
 from npu_dialect.frontends.onnx.errors import Misfit
 from npu_dialect.frontends.torch import (
     higher_order,
@@ -25,13 +26,14 @@ from npu_dialect.frontends.torch import (
     signature,
     user_lowerings,
 )
-from npu_dialect.frontends.torch.builder import Builder
+from npu_dialect.frontends.torch.builder import Builder, array_of
 from npu_dialect.frontends.torch.decompose import can_decompose, decompose
 from npu_dialect.frontends.torch.ops import TOPICS
 from npu_dialect.frontends.torch.package import torch
 from npu_dialect.frontends.torch.problems import Problem, Refused
 from npu_dialect.frontends.torch.signature import Ports
 from npu_dialect.frontends.torch.walk import LOST, Unsupported, Walk, specs
+from npu_dialect.graph.states import State, set_states
 
 
 def load(program: Any, name: str = "the program") -> ModuleOp:
@@ -80,6 +82,11 @@ class Importer:
         self.program = program
         """The exported program of the graph, if it is a whole one."""
         self.ports = ports
+        held = {state.placeholder: state.name for state in ports.states}
+        named = {**ports.inputs, **held}
+        order = [n.name for n in graph.nodes if n.op == "placeholder" and n.name in named]
+        self.arguments = {name: named[name] for name in order}
+        """The names of inputs and states by that of their placeholder, in order."""
         self.block = Block()
         self.walk = Walk(Builder(self.block), ports.parameters, higher=higher_order.TABLE)
 
@@ -97,22 +104,33 @@ class Importer:
 
     def module(self) -> ModuleOp:
         """The module, whose results are the user's outputs in order."""
-        outputs = [self._output(node) for node in self.ports.outputs.values()]
+        nodes = [*self.ports.outputs.values(), *(s.result for s in self.ports.states)]
+        outputs = [self._output(node) for node in nodes]
         self.walk.builder.attach(outputs)
         self.block.add_op(ReturnOp(*outputs))
         _erase_dead(self.block)
         types = [argument.type for argument in self.block.args], [v.type for v in outputs]
         function = FuncOp("main", types, Region(self.block))
-        function.attributes["npu.input_names"] = _strings(self.ports.inputs.values())
-        function.attributes["npu.output_names"] = _strings(self.ports.outputs)
+        new = [f"{state.name}'" for state in self.ports.states]
+        function.attributes["npu.input_names"] = _strings(self.arguments.values())
+        function.attributes["npu.output_names"] = _strings([*self.ports.outputs, *new])
+        set_states(function, self._states())
         return ModuleOp([function])
+
+    def _states(self) -> list[State]:
+        places = {name: k for k, name in enumerate(self.arguments)}
+        first = len(self.ports.outputs)
+        return [
+            State(s.name, places[s.placeholder], first + k, BlobAttr.of(array_of(s.initial)))
+            for k, s in enumerate(self.ports.states)
+        ]
 
     def _output(self, node: Any) -> Value:
         found = self.walk.value(node)
         return found if isinstance(found, Value) else self.walk.constant(found)
 
     def _placeholder(self, node: Any) -> None:
-        name = self.ports.inputs.get(node.name)
+        name = self.arguments.get(node.name)
         if name is None:
             self.walk.known[node] = self.ports.tensors.get(node.name)
             return

@@ -30,21 +30,25 @@ def torch() -> Any:
 
 
 @contextmanager
-def quiet(*, everything: bool = False) -> Generator[None]:
+def quiet(*, everything: bool = False) -> Generator[list[str]]:
     """Without the warnings that torch gives about its own code.
 
     `everything` is also without what it logs, and prints on standard error, when it fails: the
-    message of its exception says it.
+    message of its exception says it. The list has the warnings of the user's concern then.
     """
-    with warnings.catch_warnings(), ExitStack() as stack:
+    found: list[str] = []
+    with warnings.catch_warnings(record=everything) as records, ExitStack() as stack:
         for category in (FutureWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category)
         if everything:
-            for category in (UserWarning, ResourceWarning):
-                warnings.simplefilter("ignore", category)
+            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("ignore", ResourceWarning)
             stack.enter_context(_unlogged())
             stack.enter_context(redirect_stderr(io.StringIO()))
-        yield
+        try:
+            yield found
+        finally:
+            found += [str(record.message) for record in records or ()]
 
 
 @contextmanager

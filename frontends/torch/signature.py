@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, remark, warn
 from npu_dialect.frontends.torch.package import torch
+
+
+@dataclass(frozen=True)
+class State:
+    """A buffer that forward changes."""
+
+    name: str
+    """Its path in the model."""
+    placeholder: str
+    """The name of the placeholder that is its content before a call."""
+    result: Any
+    """The node that is its content after it."""
+    initial: Any
+    """The tensor in it before the first call."""
 
 
 @dataclass(frozen=True)
@@ -22,31 +36,39 @@ class Ports:
     """Parameters, buffers and constants by the name of their placeholder."""
     parameters: Mapping[str, str]
     """The path of each of `tensors` in the model."""
+    states: Sequence[State] = ()
+    """What is kept from call to call."""
 
 
 def read(program: Any) -> Ports:
-    """The ports. Raises CompileError for a program that keeps state between runs."""
+    """The ports. Buffers that forward changes are states, with their values as initial contents.
+
+    A warning names inputs that forward changes: a program gives results only.
+    """
     found = program.graph_signature
-    if found.buffers_to_mutate:
-        raise error(
-            Code.OPERATOR_UNSUPPORTED,
-            "a module must not change its buffers in forward",
-            found=", ".join(found.buffers_to_mutate.values()),
-            remedy="module.eval(), or the state as an input and an output",
-            source="forward",
-        )
     if found.user_inputs_to_mutate:
-        raise error(
-            Code.OPERATOR_UNSUPPORTED,
-            "a module must not change its inputs in forward",
+        warn(
+            Code.APPROXIMATION,
+            "a program does not change its inputs, and the module does",
             found=", ".join(found.user_inputs_to_mutate.values()),
-            remedy="a copy of the input (x.clone())",
+            remedy="x.clone() before the line that writes, or the new values as an output",
             source="forward",
         )
     paths = {**found.inputs_to_parameters, **found.inputs_to_buffers,
              **found.inputs_to_lifted_tensor_constants}  # fmt: skip
-    tensors = {name: _tensor(program, path) for name, path in paths.items()}
-    return Ports(_inputs(program, found), _outputs(program), tensors, paths)
+    states = _states(program, found)
+    held = {state.placeholder for state in states}
+    tensors = {name: _tensor(program, path) for name, path in paths.items() if name not in held}
+    return Ports(_inputs(program, found), _outputs(program), tensors, paths, states)
+
+
+def _states(program: Any, found: Any) -> tuple[State, ...]:
+    nodes = {node.name: node for node in program.graph.nodes}
+    placeholders = {path: name for name, path in found.inputs_to_buffers.items()}
+    return tuple(
+        State(path, placeholders[path], nodes[result], _tensor(program, path))
+        for result, path in found.buffers_to_mutate.items()
+    )
 
 
 def _tensor(program: Any, path: str) -> Any:
@@ -54,7 +76,16 @@ def _tensor(program: Any, path: str) -> Any:
 
 
 def _inputs(program: Any, found: Any) -> dict[str, str]:
-    """Inputs that are tensors; numbers and None were fixed by the capture."""
+    """Inputs that are tensors; a remark states the numbers that the capture fixed."""
+    fixed = [f"{spec.arg.name} = {spec.arg.value!r}" for spec in found.input_specs
+             if spec.kind.name == "USER_INPUT" and hasattr(spec.arg, "value")]  # fmt: skip
+    if fixed:
+        remark(
+            Code.CAPTURED,
+            "inputs that are no tensors have the values of the example inputs",
+            found=", ".join(fixed),
+            source="forward",
+        )
     wanted = {name for name in found.user_inputs if isinstance(name, str)}
     nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in wanted]
     return {n.name: n.name for n in nodes if isinstance(n.meta.get("val"), torch().Tensor)}

@@ -1,0 +1,132 @@
+"""Models that keep state: buffers that change in forward are states of the program."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import npu_dialect as npu  # noqa: E402
+from npu_dialect.diagnostics import collect  # noqa: E402
+from npu_dialect.runtime.program import Program  # noqa: E402
+from npu_dialect.runtime.simulator import Session  # noqa: E402
+
+nn = torch.nn
+DICE = torch.Generator().manual_seed(4)
+
+
+class Cached(nn.Module):
+    """Attention of one step over the keys and values of all steps so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.qkv = nn.Linear(8, 24)
+        self.register_buffer("keys", torch.zeros(1, 6, 8))
+        self.register_buffer("values", torch.zeros(1, 6, 8))
+        self.register_buffer("step", torch.tensor(0))
+
+    def forward(self, x: Any) -> Any:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        self.keys.index_copy_(1, self.step.reshape(1), k)
+        self.values.index_copy_(1, self.step.reshape(1), v)
+        seen = torch.arange(6) <= self.step
+        self.step.add_(1)
+        scores = (q @ self.keys.transpose(1, 2)).masked_fill(~seen, -1e9)
+        return scores.softmax(-1) @ self.values
+
+
+class Recurrent(nn.Module):
+    """A GRU that goes on where it stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell = nn.GRU(4, 5, batch_first=True)
+        self.register_buffer("hidden", torch.randn(1, 1, 5), persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        y, hidden = self.cell(x, self.hidden)
+        self.hidden.copy_(hidden)
+        return y
+
+
+class Convolution(nn.Module):
+    """A causal convolution over a stream, with its last inputs kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv1d(2, 3, 3)
+        self.register_buffer("past", torch.zeros(1, 2, 2))
+
+    def forward(self, x: Any) -> Any:
+        whole = torch.cat([self.past, x], -1)
+        self.past = whole[..., -2:]
+        return self.conv(whole)
+
+
+MODELS = {Cached: (1, 1, 8), Recurrent: (1, 3, 4), Convolution: (1, 2, 4)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), MODELS.items(), ids=lambda v: getattr(v, "__name__", "")
+)
+def test_a_stream_gives_what_torch_gives(kind: Any, shape: tuple[int, ...]) -> None:
+    module = kind().eval()
+    eager = copy.deepcopy(module)
+    x = torch.randn(shape, generator=DICE)
+    program = npu.compile(module, (x,), target="mobile4k")
+    assert {row.engine for row in program.placement}.isdisjoint({"host"})
+    assert [port.name for port in program.inputs] == ["x"]
+    session = Session(Program.from_bytes(program.to_bytes()))
+    for _ in range(4):
+        x = torch.randn(shape, generator=DICE)
+        with torch.no_grad():
+            wanted = eager(x)
+        (found,) = session.run({"x": x.numpy()}).outputs.values()
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-5)
+    for name, buffer in eager.named_buffers():
+        np.testing.assert_allclose(session.state[name], buffer.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_content_is_that_of_the_buffer() -> None:
+    module = Recurrent().eval()
+    program = npu.compile(module, (torch.zeros(1, 3, 4),), target="mobile4k")
+    np.testing.assert_array_equal(Session(program).state["hidden"], module.hidden.numpy())
+
+
+def test_a_tensor_that_is_kept_in_an_attribute_is_lost_and_named() -> None:
+    class Kept(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = torch.zeros(3)
+
+        def forward(self, x: Any) -> Any:
+            self.last = self.last + x
+            return self.last
+
+    with collect() as records:
+        npu.load(Kept(), "mobile4k", example_inputs=(torch.ones(3),))
+    (warning,) = [str(r) for r in records if "captured by" not in str(r)]
+    assert "must be buffers, and others are lost; found self.last; try register_buffer" in warning
+
+
+def test_an_input_that_is_written_to_is_named_and_the_results_are_right() -> None:
+    class Writes(nn.Module):
+        def forward(self, x: Any) -> Any:
+            x[:, 0] = 0
+            return x * 2
+
+    x = torch.randn(2, 3, generator=DICE)
+    with collect() as records:
+        graph = npu.load(Writes(), "mobile4k", example_inputs=(x.clone(),))
+    assert any(
+        "does not change its inputs, and the module does; found x" in str(r) for r in records
+    )
+    (found,) = npu.execute(graph, x.numpy()).values()
+    np.testing.assert_array_equal(found, Writes()(x.clone()))
