@@ -98,8 +98,8 @@ class Apart(Exception):  # noqa: N818  (no error: the sample says nothing about 
     """Why a sample is no test."""
 
 
-class Slow(Exception):  # noqa: N818  (becomes the reason of an outcome)
-    """The time limit."""
+class Slow(BaseException):
+    """The time limit, which nothing that handles errors on the way must catch."""
 
 
 @cache
