@@ -47,6 +47,7 @@ PASSES = (
     "graph-map",
     "graph-place",
     "graph-to-tile",
+    "npu-pack",
     "npu-roll",
     "npu-sync",
     "npu-verify",
@@ -83,6 +84,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
     ),
     "npu": (
         Step("tile-to-npu", "turns executed tile operations into instructions, and schedules them"),
+        Step("npu-pack", "needs the order, and what shares bytes decides what waits"),
         Step("npu-sync", "waits follow from the order that the schedule chose"),
         Step("npu-roll", "finds what repeats, waits included"),
         Step("npu-verify", "proves the program as it will be encoded"),

@@ -81,7 +81,7 @@ class Overflow(ValueError):  # noqa: N818 - named for what happens, as in hardwa
         return f"{rule}, but {self.reason()}; live then: {parts}{more}"
 
 
-def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[int, int]:
+def allocate(buffers: Sequence[Buffer], capacity: int, effort: float = 1) -> dict[int, int]:
     """Offsets by buffer id, all below `capacity` with their sizes.
 
     `effort` 0 only tries the greedy orders; 1 adds the bounded searches; more multiplies their
@@ -99,6 +99,17 @@ def allocate(buffers: Sequence[Buffer], capacity: int, effort: int = 1) -> dict[
     if peak > capacity:
         over = [b.id for b, o in zip(buffers, best, strict=True) if o + b.size > capacity]
         raise Overflow(capacity, peak, bound, live_at(buffers, moment), proven, over)
+    return {b.id: int(offset) for b, offset in zip(buffers, best, strict=True)}
+
+
+def pack(buffers: Sequence[Buffer], effort: float = 1) -> dict[int, int]:
+    """Offsets by buffer id in as little memory as is found within `effort`."""
+    bound, _ = live_bound(buffers)
+    placement = _Placement(buffers)
+    best = _greedy(placement, bound)
+    if placement.height(best) > bound and effort > 0:
+        found, _ = _improve(placement, best, bound, effort)
+        best = min(best, found, key=placement.height)
     return {b.id: int(offset) for b, offset in zip(buffers, best, strict=True)}
 
 
@@ -262,7 +273,7 @@ BEAM_CELLS = 300_000_000
 """The work of a search for each unit of effort: about 1 s."""
 
 
-def _improve(placement: _Placement, start: Ints, capacity: int, effort: int) -> tuple[Ints, bool]:
+def _improve(placement: _Placement, start: Ints, capacity: int, effort: float) -> tuple[Ints, bool]:
     """The best offsets that the searches find, and whether it is proven that none fit.
 
     What shares no moment with the rest is placed by itself.
@@ -278,17 +289,17 @@ def _improve(placement: _Placement, start: Ints, capacity: int, effort: int) -> 
     return offsets, False
 
 
-def _search(placement: _Placement, capacity: int, effort: int) -> tuple[Ints | None, bool]:
+def _search(placement: _Placement, capacity: int, effort: float) -> tuple[Ints | None, bool]:
     """Offsets below the capacity or None, and whether it is proven that there are none."""
     if placement.count > SMALL:
         return None, False
     tables = placement.lower, placement.upper, placement.size, placement.alignment
     if placement.count <= FEW:
-        result = search(Instance(*tables, capacity), EXACT_STEPS * effort)
+        result = search(Instance(*tables, capacity), int(EXACT_STEPS * effort))
         if result.offsets is not None or result.exhausted:
             found = None if result.offsets is None else np.array(result.offsets, np.int64)
             return found, result.exhausted
-    offsets = beam_search(Strip(*tables, capacity), BEAM_CELLS * effort)
+    offsets = beam_search(Strip(*tables, capacity), int(BEAM_CELLS * effort))
     return None if offsets is None else np.array(offsets, np.int64), False
 
 
