@@ -150,7 +150,7 @@ def test_strict_has_one_record_for_each_cause() -> None:
         helper.make_node("Identity", ["a"], ["y"]),
         helper.make_node("Det", ["m"], ["d"], name="determinant"),
     ]
-    inputs = {"x": (F32, [4]), "m": (F32, [2, 2])}
+    inputs = {"x": (F32, [4]), "m": (F32, [5, 5])}
     program = compiled(model_of([*nodes], inputs, ["y", "d"]))
     with pytest.raises(CompileError) as caught:
         explain.check_strict(program, explain.nowhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 from npu_dialect import graph
@@ -18,6 +19,9 @@ from npu_dialect.frontends.onnx.ops.common import (
 from npu_dialect.frontends.onnx.registry import op
 
 Ints = Sequence[int] | None
+
+MAX_TAPS = 64
+"""Blocks larger than this are not put together tap by tap."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,7 @@ def conv_transpose(
         found = _transposed_pads(found, size, extra, output_shape, auto_pad)
     low = [e - 1 - p for e, p in zip(found.extents, found.low, strict=True)]
     high = [e - 1 - p + o for e, p, o in zip(found.extents, found.high, extra, strict=True)]
-    x = _spread(b, x, found.strides)
+    x = spread(b, x, found.strides)
     x = common.pad(b, x, (0, 0, *low), (0, 0, *high))
     none = (0,) * rank
     plain = Windows(found.kernel, (1,) * rank, found.dilations, none, none)
@@ -257,7 +261,7 @@ def _transposed_pads(
     return Windows(w.kernel, w.strides, w.dilations, tuple(low), tuple(high))
 
 
-def _spread(b: Builder, x: SSAValue, strides: Sequence[int]) -> SSAValue:
+def spread(b: Builder, x: SSAValue, strides: Sequence[int]) -> SSAValue:
     """N C ... with stride - 1 zeros after each element but the last, one dimension at a time."""
     for k, stride in enumerate(strides):
         shape = shape_of(x)
@@ -270,6 +274,39 @@ def _spread(b: Builder, x: SSAValue, strides: Sequence[int]) -> SSAValue:
         kept = common.along(b, wide, 1, 0, (size - 1) * stride + 1)
         x = common.reshape(b, kept, (*before, (size - 1) * stride + 1, *shape[3 + k :]))
     return x
+
+
+@op("Col2Im", since=18)
+def columns_to_image(
+    b: Builder,
+    x: SSAValue,
+    image_shape: SSAValue,
+    block_shape: SSAValue,
+    *,
+    dilations: Ints,
+    pads: Ints,
+    strides: Ints,
+) -> SSAValue:
+    """Blocks [N, C * elements of a block, blocks] put where they come from, and added."""
+    image, block = b.ints(image_shape, "the shape"), b.ints(block_shape, "the shape of a block")
+    found = windows(image, block, strides, dilations, pads, "NOTSET")
+    n, width, count = shape_of(x)
+    taps, places = prod(block), found.counts(image)
+    if width % taps or count != prod(places) or taps > MAX_TAPS:
+        raise NotExpressible(f"blocks {list(block)} of {list(shape_of(x))} in {list(image)}")
+    x = common.reshape(b, x, (n, width // taps, taps, count))
+    padded = [s + p + q for s, p, q in zip(image, found.low, found.high, strict=True)]
+    total: SSAValue | None = None
+    for tap in product(*(range(size) for size in block)):
+        k = sum(t * prod(block[a + 1 :]) for a, t in enumerate(tap))
+        part = common.reshape(b, common.along(b, x, 2, k, 1), (n, width // taps, *places))
+        part = spread(b, part, found.strides)
+        low = [t * d for t, d in zip(tap, found.dilations, strict=True)]
+        high = [size - p - s for size, p, s in zip(padded, low, shape_of(part)[2:], strict=True)]
+        part = common.pad(b, part, (0, 0, *low), (0, 0, *high))
+        total = part if total is None else common.add(b, total, part)
+    assert total is not None
+    return common.window(b, total, (0, 0, *found.low), (n, width // taps, *image))
 
 
 def _turned(b: Builder, w: SSAValue, group: int) -> SSAValue:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 from npu_dialect import graph
 from npu_dialect.frontends.onnx.ops import common
-from npu_dialect.frontends.onnx.ops.common import Builder, SSAValue, shape_of
+from npu_dialect.frontends.onnx.ops.common import (
+    Builder,
+    Misfit,
+    NotExpressible,
+    SSAValue,
+    shape_of,
+)
 from npu_dialect.frontends.onnx.registry import op
 
 
@@ -89,3 +98,36 @@ def as_row(b: Builder, c: SSAValue, size: int) -> SSAValue | None:
     if len(shape_of(c)) > 1:
         return None
     return common.broadcast(b, c, (size,))
+
+
+MAX_DETERMINANT = 4
+
+
+@op("Det")
+def determinant(b: Builder, x: SSAValue) -> SSAValue:
+    """Of small matrices, by the minors of the first row."""
+    *outer, rows, columns = shape_of(x)
+    if rows != columns:
+        raise Misfit(f"the determinant of {rows} by {columns}")
+    if not 0 < rows <= MAX_DETERMINANT:
+        raise NotExpressible(f"the determinant of {rows} by {rows}")
+    flat = common.reshape(b, x, (prod(outer), rows * rows))
+    elements = [common.along(b, flat, 1, k, 1) for k in range(rows * rows)]
+    grid = [elements[k * rows : (k + 1) * rows] for k in range(rows)]
+    return common.reshape(b, _determinant(b, grid), outer)
+
+
+def _determinant(b: Builder, grid: Sequence[Sequence[SSAValue]]) -> SSAValue:
+    first, *rest = grid
+    if not rest:
+        return first[0]
+    total: SSAValue | None = None
+    for k, element in enumerate(first):
+        minor = _determinant(b, [[*row[:k], *row[k + 1 :]] for row in rest])
+        term = common.mul(b, element, minor)
+        if total is None:
+            total = term
+        else:
+            total = common.sub(b, total, term) if k % 2 else common.add(b, total, term)
+    assert total is not None
+    return total

@@ -71,6 +71,8 @@ def _running(
     neutral = 1 if operation is graph.MulOp else 0
 
     def moved(distance: int) -> SSAValue:
+        if distance >= size:
+            return common.broadcast(b, b.scalar(neutral, x), shape_of(x))
         by = [(-distance if reverse else distance) if k == axis else 0 for k in range(rank)]
         return common.pad(b, x, by, [-p for p in by], neutral)
 
