@@ -70,8 +70,7 @@ class StateBinding(Binding):
         array = np.zeros(self.shape, self.dtype.numpy)
         if self.quantization is not None:
             zeros, axis = np.array(self.quantization.zero_points), self.quantization.axis
-            if axis is not None:
-                zeros = zeros.reshape([-1 if k == axis else 1 for k in range(len(self.shape))])
+            zeros = zeros.reshape([-1 if k == axis else 1 for k in range(len(self.shape))])
             array += zeros.astype(array.dtype)
         return array
 

@@ -154,8 +154,7 @@ def zeros(type_: TensorType[Attribute]) -> Array:
     array = np.zeros(shape, dtypes.of(element).numpy)
     if isinstance(element, QuantType):
         points = np.asarray(element.zero_points)
-        if element.axis is not None:
-            points = points.reshape([-1 if k == element.axis else 1 for k in range(len(shape))])
+        points = points.reshape([-1 if k == element.axis else 1 for k in range(len(shape))])
         array += points.astype(array.dtype)
     return array
 
@@ -199,7 +198,7 @@ def _check_function(function: FuncOp) -> list[tuple[State, Attribute]]:
         values = [v for state, _ in found if (v := getattr(state, field)) is not None]
         twice = sorted({str(v) for v in values if values.count(v) > 1})
         if twice:
-            rule = f"every state must have a {field} of its own"
+            rule = f"every state must have its own {field}"
             raise _wrong(function, rule, f"{field} {', '.join(twice)} twice")
     for state, type_ in found:
         _check_initial(function, state, type_)
