@@ -137,7 +137,7 @@ CAUSES = (
     Cause(
         "operator",
         "{op} must be an operator that graph can express",
-        "writing that line with other operators (docs/torch.md lists those that import)",
+        "writing that line with other operators (docs/torch-operators.md lists those that import)",
     ),
 )  # fmt: skip
 """The usual causes; for what torch says, the first that matches."""

@@ -286,6 +286,42 @@ def operators_page() -> str:
     return OPERATORS.format(generated=GENERATED) + table(("operator", "domain", "from set"), rows)
 
 
+TORCH_OPERATORS = """\
+# PyTorch operators
+
+{generated}
+The operators of an exported program that the importer turns into operations of `graph`, with their
+overloads. The rows are the functions of `frontends/torch/ops/`, one file for each topic. What has
+no row is taken apart by torch's own decompositions, if it has one; so is a call that a row cannot
+express. Any operator is computed by torch when compiling where no operand is of run time. See
+[PyTorch programs](torch.md) for what is refused, and how to add one of your own.
+
+"""
+
+
+def torch_operators_page() -> str:
+    """docs/torch-operators.md."""
+    from npu_dialect.frontends.torch import ops, registry
+
+    assert len(ops.TOPICS), "importing the topics fills the table"
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for full, function in registry.TABLE.items():
+        library, name, overload = full.split(".")
+        topic = function.__module__.rpartition(".")[2].replace("_", " ")
+        found.setdefault((library, name), {})[overload] = topic
+    rows = (
+        (
+            f"`{name}`",
+            library,
+            ", ".join(f"`{o}`" for o in overloads),
+            next(iter(overloads.values())),
+        )
+        for (library, name), overloads in sorted(found.items())
+    )
+    head = ("operator", "library", "overloads", "topic")
+    return TORCH_OPERATORS.format(generated=GENERATED) + table(head, rows)
+
+
 # --- supported operators --------------------------------------------------------------------------
 
 SUPPORTED = """\
@@ -296,8 +332,8 @@ Which engine does an operation of `graph`, and the rules that must hold; where o
 host does it. `graph-place` decides, from `passes/placement/rules.py`: the texts below are the
 docstrings of the rules. `npu-compile --explain` prints them for a model, with what was found,
 what going to the host and back costs, and what would fix it. `npu-compile --strict` makes no
-program for which the host has work. [ONNX operators](operators.md) lists what becomes operations
-of `graph`.
+program for which the host has work. [ONNX operators](operators.md) and
+[PyTorch operators](torch-operators.md) list what becomes operations of `graph`.
 
 ## Operations
 
@@ -348,5 +384,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "passes.md": passes_page,
     "supported-operators.md": supported_page,
     "targets.md": targets_page,
+    "torch-operators.md": torch_operators_page,
 }
 """The generated pages by file name."""
