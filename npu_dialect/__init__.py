@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npu_dialect.diagnostics import Code, CompileError, Diagnostic
     from npu_dialect.runtime.program import Program
     from npu_dialect.runtime.run import Run
+    from npu_dialect.runtime.simulator import Session
     from npu_dialect.target import Target, load_target, target_names
     from npu_dialect.universe import NpuContext
 
@@ -29,6 +30,7 @@ __all__ = [
     "NpuContext",
     "Program",
     "Run",
+    "Session",
     "Target",
     "assemble",
     "compile",
@@ -46,6 +48,7 @@ _HOMES = {
     "diagnostics": ("Code", "CompileError", "Diagnostic"),
     "runtime.program": ("Program",),
     "runtime.run": ("Run",),
+    "runtime.simulator": ("Session",),
     "target": ("Target", "load_target", "target_names"),
     "universe": ("NpuContext",),
 }

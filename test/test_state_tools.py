@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +102,16 @@ def test_bad_options_are_answered_in_one_line(counter: RunTool, options: list[st
     run = counter("npu-run", "counter.npu", *options)
     assert (run.code, run.out) == (1, "")
     assert run.err.startswith(f"error[{line}") and len(run.err.splitlines()) == 1
+
+
+# The guide
+
+
+def test_the_examples_of_the_guide_run(root: Path):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (root / "docs" / "states.md").read_text(), re.M | re.S
+    )
+    exec(compile("".join(blocks), "states.md", "exec"), {})
 
 
 # Entries
