@@ -25,6 +25,7 @@ from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 
+from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.attributes import BindingAttr, OperandAttr
 from npu_dialect.npu.base import Instruction
@@ -38,6 +39,8 @@ from npu_dialect.target import Target, load_target
 
 MOST = 3000
 """Values up to which a program is packed; beyond, pairs of them are too many."""
+ROUNDS = 1
+"""What no longer waits for a place starts earlier, which changes when values live."""
 EFFORT = 0.3
 """Of the search for offsets, in units of `allocation.allocate`."""
 
@@ -58,6 +61,15 @@ def _pack(program: ProgramOp, target: Target) -> None:
     if len(instructions) != len(program.body.block.ops):
         return  # a repeat advances all addresses by the same steps, new ones would not
     kernels = [kernel.data for kernel in program.kernels]
+    for _ in range(ROUNDS):
+        if not _move_all(instructions, kernels, target):
+            return
+
+
+def _move_all(
+    instructions: Sequence[Instruction], kernels: Sequence[Kernel], target: Target
+) -> bool:
+    """Moves what should move; returns whether anything did."""
     times = Times.of(Tasks.of(instructions, target, kernels))
     values = _Values(Webs(target.memories["spm"].size, times))
     for number, instruction in enumerate(instructions):
@@ -67,6 +79,7 @@ def _pack(program: ProgramOp, target: Target) -> None:
         moves = [0 if write is None else steps.get(values.webs.root(write), 0) for write in found]
         if any(moves):
             _move(instruction, moves)
+    return any(steps.values())
 
 
 class _Values:

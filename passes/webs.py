@@ -43,8 +43,8 @@ class Times:
         free: dict[int, int] = {}
         complete: dict[int, int] = {}
         for task, (queue, found) in enumerate(zip(tasks.queues, tasks.before, strict=True)):
-            ready = (start[p] + tasks.cycles[p] + tasks.lag(p, task) for p in found)
-            start[task] = max(free.get(queue, 0), max(ready, default=0))
+            awaited = (end[p] for p in found if tasks.queues[p] != queue or tasks.lag(p, task))
+            start[task] = max(free.get(queue, 0), max(awaited, default=0))
             free[queue] = start[task] + tasks.cycles[task]
             end[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
             complete[queue] = end[task]
