@@ -53,6 +53,7 @@ BOUND: Mapping[str, frozenset[str]] = {
         "Reshape": "shape",
         "Resize": "sizes",
         # axes
+        "CumProd": "axis",
         "CumSum": "axis",
         "Squeeze": "axes",
         "Unsqueeze": "axes",

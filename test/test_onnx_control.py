@@ -115,3 +115,29 @@ def test_a_loop_by_its_limit_or_its_condition(
 def test_a_loop_of_many_steps_stays_one_node() -> None:
     module = load(loop(10_000, None, (10_000, 2)))
     assert len(operations(module, "graph.opaque")) == 1
+
+
+def test_a_loop_with_a_condition_of_run_time_keeps_its_state_after_the_end() -> None:
+    """x doubles at most five times, while it is below the bound."""
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["double"]),
+        helper.make_node("ReduceMax", ["double"], ["most"], keepdims=0),
+        helper.make_node("Less", ["most", "bound"], ["on"]),
+    ]
+    body = helper.make_graph(
+        nodes,
+        "body",
+        [info("k", element=TensorProto.INT64), info("before", element=TensorProto.BOOL),
+         info("x", 2)],
+        [info("on", element=TensorProto.BOOL), info("double", 2)],
+    )  # fmt: skip
+    node = helper.make_node("Loop", ["limit", "", "first"], ["y"], body=body)
+    limit = numpy_helper.from_array(np.array(5, np.int64), "limit")
+    proto = model(node, [info("first", 2), info("bound")], [info("y", 2)], [limit])
+    module = load(proto)
+    assert not operations(module, "graph.opaque")
+    for bound in (0, 3, 10, 1000):
+        feeds = {"first": np.array([1, -3], np.float32), "bound": np.array(bound, np.float32)}
+        (expected,) = run_onnxruntime(proto, feeds)
+        (found,) = run(module, list(feeds.values()))
+        np.testing.assert_array_equal(found, expected)

@@ -221,14 +221,15 @@ def test_an_if_on_a_constant_is_one_of_its_branches(condition: bool, expected: s
     assert kinds(load(model)) == [expected]
 
 
-def test_an_if_at_run_time_is_opaque_with_what_it_captures() -> None:
-    branches: dict[str, Any] = {
-        "then_branch": branch("a", "Relu"),
-        "else_branch": branch("b", "Neg"),
-    }
-    node = helper.make_node("If", ["c"], ["y"], **branches)
-    module = load(model_of([node], {"c": ("bool", []), "x": (F32, [2])}, ["y"]))
-    assert kinds(module) == ["opaque"]
+def selection(**branches: onnx.GraphProto) -> ModuleOp:
+    attributes: dict[str, Any] = branches
+    node = helper.make_node("If", ["c"], ["y"], **attributes)
+    return load(model_of([node], {"c": ("bool", []), "x": (F32, [2])}, ["y"]))
+
+
+def test_an_if_at_run_time_computes_both_branches_and_chooses() -> None:
+    module = selection(then_branch=branch("a", "Relu"), else_branch=branch("b", "Neg"))
+    assert kinds(module) == ["relu", "neg", "where"]
     for condition, expected in ((True, f32(0, 3)), (False, f32(1, -3))):
         found = run(module, [np.array(condition), f32(-1, 3)])
         np.testing.assert_array_equal(found[0], expected)

@@ -1,9 +1,11 @@
-"""Loop and Scan, unrolled where the number of their steps is known.
+"""Loop and Scan, unrolled where the number of their steps is known; If, of which both are computed.
 
     y, z = Scan(initial, x)                       // x is tensor<3x2xf32>
 
 becomes the nodes of the body three times, on the parts of `x` one after the other; what the body
-gives in each step is joined to `z`. What cannot be unrolled stays one node of the host.
+gives in each step is joined to `z`. Of an If both branches are computed, and a `where` chooses. So
+it is with the states of a Loop of at most so many steps whose condition is one of run time. What
+cannot be unrolled stays one node of the host.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from onnx import GraphProto, NodeProto
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import SSAValue
 
+from npu_dialect import graph
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.frontends.onnx import registry
 from npu_dialect.frontends.onnx.builder import Builder, shape_of
@@ -48,27 +51,46 @@ class Nest:
 
     def run(self, inputs: Sequence[SSAValue]) -> list[SSAValue]:
         """One step."""
-        graph: GraphProto = self.attributes["body"]
-        names = [value.name for value in graph.input]
-        return self.body(graph, dict(zip(names, inputs, strict=True)))
+        inner: GraphProto = self.attributes["body"]
+        names = [value.name for value in inner.input]
+        return self.body(inner, dict(zip(names, inputs, strict=True)))
 
     def check_steps(self, steps: int) -> None:
         """Raise NotExpressible if so many steps are too many."""
-        graph: GraphProto = self.attributes["body"]
-        if steps * len(graph.node) > MAX_NODES:
+        inner: GraphProto = self.attributes["body"]
+        if steps * len(inner.node) > MAX_NODES:
             raise NotExpressible(f"{steps} steps")
 
 
 def unrolled(nest: Nest, version: int) -> list[SSAValue] | None:
-    """The results of a Loop or Scan; None for any other node, and for what is not unrolled."""
-    if nest.node.domain not in ("", "ai.onnx") or nest.node.op_type not in ("Loop", "Scan"):
+    """The results of a Loop, Scan or If; None for any other node, and for what is not unrolled."""
+    if nest.node.domain not in ("", "ai.onnx") or nest.node.op_type not in ("If", "Loop", "Scan"):
         return None
     try:
+        if nest.node.op_type == "If":
+            return _selected(nest)
         if nest.node.op_type == "Loop":
             return _loop(nest)
         return _scan(nest) if version >= 9 else _scan_8(nest)
-    except (NotExpressible, CompileError):
+    except (NotExpressible, CompileError, ValueError):
         return None
+
+
+def _selected(nest: Nest) -> list[SSAValue]:
+    condition = nest.values[0]
+    assert condition is not None
+    branches = [nest.body(nest.attributes[name], {}) for name in ("then_branch", "else_branch")]
+    return _chosen(nest.b, condition, branches[0], branches[1])
+
+
+def _chosen(
+    b: Builder, condition: SSAValue, new: Sequence[SSAValue], old: Sequence[SSAValue]
+) -> list[SSAValue]:
+    """The new values where the condition holds, else the old ones, which have their types."""
+    if [value.type for value in new] != [value.type for value in old]:
+        raise NotExpressible("values whose types depend on a condition of run time")
+    flag = common.reshape(b, condition, ())
+    return [common.where(b, flag, x, y) for x, y in zip(new, old, strict=True)]
 
 
 def _loop(nest: Nest) -> list[SSAValue]:
@@ -80,7 +102,7 @@ def _loop(nest: Nest) -> list[SSAValue]:
     while steps is None or len(rows) < steps:
         known = b.array(current)
         if known is None and not is_stated:
-            raise NotExpressible("a condition of run time")
+            return _guarded(nest, current, held, len(rows), steps)
         if known is not None and not known.any():
             break
         nest.check_steps(len(rows) + 1)
@@ -91,6 +113,23 @@ def _loop(nest: Nest) -> list[SSAValue]:
     if not rows and len(nest.node.output) > len(held):
         raise NotExpressible("no step")
     return [*held, *(_stacked(b, column, 0) for column in zip(*rows, strict=True))]
+
+
+def _guarded(
+    nest: Nest, condition: SSAValue, held: list[SSAValue], first: int, steps: int | None
+) -> list[SSAValue]:
+    """The states after the steps from `first` on, which change them while the condition holds."""
+    b = nest.b
+    if steps is None or len(nest.node.output) > len(held):
+        raise NotExpressible("a condition of run time")
+    nest.check_steps(steps)
+    for k in range(first, steps):
+        again, *results = nest.run([b.constant(np.array(k, np.int64)), condition, *held])
+        held = _chosen(b, condition, results[: len(held)], held)
+        condition = b.emit(
+            graph.AndOp(common.reshape(b, condition, ()), common.reshape(b, again, ()))
+        )
+    return held
 
 
 def _steps(nest: Nest, states: int) -> tuple[int | None, bool]:

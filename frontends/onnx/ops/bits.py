@@ -17,30 +17,39 @@ from npu_dialect.frontends.onnx.ops.common import (
 )
 from npu_dialect.frontends.onnx.registry import op
 
-MAX_SHIFT = 16
-"""A shift by so many bits, or more, leaves nothing of the types that are shifted."""
-
 
 @op("BitShift")
 def bit_shift(b: Builder, x: SSAValue, y: SSAValue, *, direction: str) -> SSAValue:
-    """x * 2**y, or x / 2**y without the fraction, in i32; what leaves the type is lost."""
+    """By the bits of y: a shift by 1, by 2, by 4 and so on, each or not.
+
+    A negative shift, or one by the width of the type or more, leaves the sign (to the right) or 0.
+    """
     if direction not in ("LEFT", "RIGHT"):
         raise Misfit(f"the direction {direction}")
-    if dtype_of(x) is not dtypes.i32:
-        raise NotExpressible(f"a shift of {dtype_of(x)}")
-    factor = _power_of_two(b, y)
-    return common.mul(b, x, factor) if direction == "LEFT" else common.div(b, x, factor)
+    if dtype_of(x) not in (dtypes.i32, dtypes.i64) or dtype_of(y) != dtype_of(x):
+        raise NotExpressible(f"a shift of {dtype_of(x)} by {dtype_of(y)}")
+    last = dtype_of(x).itemsize * 8 - 1
+    wrong = b.emit(graph.LtOp(y, b.scalar(0, y)))
+    wrong = b.emit(graph.OrOp(wrong, b.emit(graph.GtOp(y, b.scalar(last, y)))))
+    amount = common.where(b, wrong, b.scalar(last, y), y)
+    shifted = x
+    for bit in range(last.bit_length()):
+        hit = b.emit(graph.AndOp(amount, b.scalar(1 << bit, y)))
+        hit = b.emit(graph.NeOp(hit, b.scalar(0, y)))
+        moved = _left(b, shifted, 1 << bit) if direction == "LEFT" else _right(b, shifted, 1 << bit)
+        shifted = common.where(b, hit, moved, shifted)
+    return common.where(b, wrong, b.scalar(0, x), shifted) if direction == "LEFT" else shifted
 
 
-def _power_of_two(b: Builder, y: SSAValue) -> SSAValue:
-    """2**min(y, 16), by the bits of y."""
-    y = b.emit(graph.ClampOp(y, 0, MAX_SHIFT))
-    result, zero = b.scalar(1, y), b.scalar(0, y)
-    for bit in range(MAX_SHIFT.bit_length()):
-        hit = b.emit(graph.NeOp(b.emit(graph.AndOp(y, b.scalar(1 << bit, y))), zero))
-        raised = common.mul(b, result, b.scalar(1 << (1 << bit), y))
-        result = common.where(b, hit, raised, result)
-    return result
+def _left(b: Builder, x: SSAValue, count: int) -> SSAValue:
+    """What leaves the type is lost."""
+    return common.mul(b, x, b.scalar(1 << count, x))
+
+
+def _right(b: Builder, x: SSAValue, count: int) -> SSAValue:
+    """Without the last bits a division is exact, so that negative numbers are rounded down."""
+    last = b.emit(graph.AndOp(x, b.scalar((1 << count) - 1, x)))
+    return common.div(b, common.sub(b, x, last), b.scalar(1 << count, x))
 
 
 @op("BitwiseNot")
@@ -61,6 +70,6 @@ def bit_cast(b: Builder, x: SSAValue, *, to: int) -> SSAValue:
     array = b.array(x)
     if array is not None:
         return b.constant(np.ascontiguousarray(array).view(after.numpy).reshape(array.shape))
-    if before == after or (before.is_int and after.is_int):
+    if before == after or (after.is_int and (before.is_int or before is dtypes.bool_)):
         return common.cast(b, x, after)
     raise NotExpressible(f"the bits of {before} as {after}")

@@ -11,7 +11,14 @@ from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.dtypes import DType
-from npu_dialect.frontends.onnx.builder import Array, Builder, dtype_of, element_of, shape_of
+from npu_dialect.frontends.onnx.builder import (
+    Array,
+    Builder,
+    dtype_of,
+    element_of,
+    is_quantized,
+    shape_of,
+)
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.graph.quant import QuantType
 
@@ -150,6 +157,8 @@ def window(
     strides = tuple(strides) if strides is not None else (1,) * len(starts)
     if tuple(sizes) == shape_of(x) and all(stride == 1 for stride in strides):
         return x
+    if 0 in sizes and not is_quantized(x):
+        return b.constant(np.zeros(tuple(sizes), dtype_of(x).numpy))
     return b.emit(graph.SliceOp(x, tuple(starts), tuple(sizes), strides))
 
 
@@ -162,7 +171,8 @@ def along(b: Builder, x: SSAValue, axis: int, start: int, size: int, stride: int
 
 
 def concat(b: Builder, parts: Sequence[SSAValue], axis: int) -> SSAValue:
-    """The parts one after the other along `axis`."""
+    """The parts one after the other along `axis`; those of no elements are left out."""
+    parts = [part for part in parts if shape_of(part)[axis]] or parts[:1]
     return parts[0] if len(parts) == 1 else b.emit(graph.ConcatOp(list(parts), axis))
 
 

@@ -181,6 +181,14 @@ def scatter_elements(
     return common.reshape(b, _scattered(b, rows, index, updates, reduction), shape)
 
 
+@op("Scatter")
+def scatter(
+    b: Builder, x: SSAValue, indices: SSAValue, updates: SSAValue, *, axis: int
+) -> SSAValue:
+    """ScatterElements as it was called before opset 11."""
+    return scatter_elements(b, x, indices, updates, axis=axis)
+
+
 @op("ScatterND")
 def scatter_nd(
     b: Builder, x: SSAValue, indices: SSAValue, updates: SSAValue, *, reduction: str = "none"

@@ -23,16 +23,15 @@ from npu_dialect.frontends.onnx.registry import op
 Floats = NDArray[np.float64]
 
 
-def _waves(size: int, count: int, parts: int, *, inverse: bool) -> Floats:
+def _waves(size: int, count: int, parts: int) -> Floats:
     """[size, parts, count, 2]: what a real (and an imaginary) number at a time gives to the real
     and the imaginary part at each of `count` frequencies; angles in float64.
     """
     turns = np.outer(np.arange(size), np.arange(count)) % max(size, 1)
-    angle = 2 * np.pi * turns / size * (1 if inverse else -1)
+    angle = -2 * np.pi * turns / size
     real = np.stack([np.cos(angle), np.sin(angle)], -1)
     imaginary = np.stack([-np.sin(angle), np.cos(angle)], -1)
-    both = np.stack([real, imaginary][:parts], 1)
-    return both / size if inverse else both
+    return np.stack([real, imaginary][:parts], 1)
 
 
 def _parts(x: SSAValue) -> int:
@@ -80,8 +79,8 @@ def _transformed(
     """Along one axis; the signal is cut, or filled with zeros, to a stated length."""
     parts, rank = _parts(x), len(shape_of(x))
     axis = common.normalize_axis(axis, rank)
-    if axis == rank - 1 or (onesided and (inverse or parts == 2)):
-        raise NotExpressible("a Fourier transform to real numbers, or one-sided of complex ones")
+    if inverse or axis == rank - 1 or (onesided and parts == 2):
+        raise NotExpressible("a Fourier transform that is inverse, or one-sided of complex numbers")
     size = shape_of(x)[axis] if length is None else b.ints(length, "the length")[0]
     if size < 1:
         raise Misfit(f"a Fourier transform of {size} elements")
@@ -89,7 +88,7 @@ def _transformed(
     x = common.pad(b, x, [0] * rank, missing)
     count = size // 2 + 1 if onesided else size
     b.reserve(size * parts, count * 2)
-    matrix = _waves(size, count, parts, inverse=bool(inverse)).reshape(size * parts, count * 2)
+    matrix = _waves(size, count, parts).reshape(size * parts, count * 2)
     order = [k for k in range(rank) if k not in (axis, rank - 1)] + [axis, rank - 1]
     moved = common.transpose(b, x, order)
     outer = shape_of(moved)[:-2]
@@ -116,7 +115,7 @@ def short_time_transform(
     size = _frame(b, window, length)
     count = size // 2 + 1 if onesided else size
     b.reserve(size * parts, count * 2)
-    waves = _waves(size, count, parts, inverse=False).astype(np.float32)
+    waves = _waves(size, count, parts).astype(np.float32)
     kernel = b.constant(np.ascontiguousarray(waves.transpose(2, 3, 1, 0).reshape(-1, parts, size)))
     if window is not None:
         kernel = common.mul(b, kernel, window)
