@@ -202,7 +202,7 @@ def _state_ports(function: FuncOp) -> list[StatePort]:
                 type_.get_shape(),
                 state.argument,
                 state.result,
-                initial_of(state, type_),
+                initial_of(function, state, type_),
             )
         )
     return found

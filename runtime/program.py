@@ -288,6 +288,12 @@ class Program:
         return self.selected.outputs
 
     @property
+    def used_states(self) -> list[tuple[StateBinding, Access]]:
+        """The states of the only entry, or of `main`, and what it does to each."""
+        bindings = {state.name: state for state in self.states}
+        return [(bindings[name], access) for name, access in self.selected.states.items()]
+
+    @property
     def debug(self) -> tuple[DebugRecord, ...]:
         """One per static instruction."""
         return self.selected.debug

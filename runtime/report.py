@@ -46,9 +46,18 @@ def totals(run: Run) -> Table:
         ["multiply-accumulates", f"{p.macs:,}"],
         ["array utilization", f"{p.utilization:.1%}"],
         ["dram read / written", f"{p.dram_read:,} / {p.dram_written:,} B"],
+        *states(run),
         ["scratchpad peak", f"{p.peak_spm:,} of {p.target.memories['spm'].size:,} B"],
         ["simulated by", simulated_by(run)],
     ]
+
+
+def states(run: Run) -> Table:
+    """A row for what the entry keeps from run to run, if anything."""
+    found = run.profile.program.used_states
+    size = sum(binding.operand.size for binding, _ in found)
+    names = ", ".join(f"{binding.name} ({access})" for binding, access in found)
+    return [["states", f"{size:,} B: {names}"]] if found else []
 
 
 def lower_bound(profile: Profile) -> Table:

@@ -87,6 +87,11 @@ class Run:
         p = self.profile
         return {
             "target": p.target.name,
+            "entry": p.program.entry_name(),
+            "states": [
+                {"name": s.name, "type": s.type, "access": access, "bytes": s.operand.size}
+                for s, access in p.program.used_states
+            ],
             "frequency": p.target.frequency,
             "cycles": p.cycles,
             "seconds": p.seconds,

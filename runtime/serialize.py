@@ -15,6 +15,7 @@ import numpy as np
 from npu_dialect import dtypes
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
+from npu_dialect.npu.consistency import out_of_bounds
 from npu_dialect.runtime.container import ALIGNMENT, malformed, pack, unpack
 from npu_dialect.runtime.program import (
     Access,
@@ -153,13 +154,15 @@ def _check(program: Program) -> None:
         if not set(entry.states.values()) <= set(get_args(Access)):
             raise ValueError(f"entry {name} has an unknown access to a state")
     for state in program.states:
-        _check_state(state)
+        _check_state(state, program.dram_size)
 
 
-def _check_state(state: StateBinding) -> None:
+def _check_state(state: StateBinding, dram_size: int) -> None:
     place, given = state.operand, state.initial
     if place.space != "dram" or place.dtype != state.dtype:
         raise ValueError(f"state {state.name} must lie in dram as {state.dtype}")
+    if wrong := out_of_bounds(place, {"dram": dram_size}):
+        raise ValueError(f"state {state.name} {wrong}")
     if place.elements != int(np.prod(state.shape, dtype=np.int64)):
         raise ValueError(f"state {state.name} must have a place for every element")
     if given is not None and (given.shape, given.dtype) != (state.shape, state.dtype.numpy):

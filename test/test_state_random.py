@@ -5,6 +5,9 @@ random order of execution leave the same bits in outputs and states, step after 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,8 @@ from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import api, levels
 from npu_dialect.blob import BlobAttr
+from npu_dialect.diagnostics import CompileError
+from npu_dialect.graph.entries import merge
 from npu_dialect.graph.states import State, set_states
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.simulator import Session
@@ -71,6 +76,14 @@ def _return(function: FuncOp, returned: Operation, results: list[SSAValue]) -> N
     function.attributes["npu.output_names"] = ArrayAttr(names)
 
 
+@contextmanager
+def silent() -> Generator[None]:
+    """Without warnings of overflows."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def check(case: Case, folder: Path) -> None:
     rng = np.random.default_rng([case.seed, 2])
     module, given_inputs = case.module(folder)
@@ -83,8 +96,7 @@ def check(case: Case, folder: Path) -> None:
             state: dict[str, Array] = {}
             runs[level] = [(run(lowered, inputs, state=state), dict(state)) for _ in range(STEPS)]
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with silent():
         api.lower(module, options=QUIET, on_level=step)
         program = Program.from_bytes(api.assemble(module).to_bytes())
         session = Session(program, tier="plain", seed=case.seed)
@@ -101,3 +113,46 @@ def check(case: Case, folder: Path) -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_random_graph_keeps_the_same_states_at_every_level(targets: Path, seed: int):
     check(Case.of(seed), targets)
+
+
+# Entries
+
+
+def check_entries(case: Case, folder: Path) -> None:
+    """Two graphs on the same arguments, which agree on the states that both have, in turn."""
+    parts: dict[str, ModuleOp] = {}
+    inputs: dict[str, list[Array]] = {}
+    rng = np.random.default_rng([case.seed, 3])
+    for name, size in (("a", case.size), ("b", case.size // 2 + 2)):
+        part, given_inputs = replace(case, size=size).module(folder)
+        inputs[name] = declare(part, given_inputs, rng)
+        parts[name] = part
+    turns = [str(rng.choice(["a", "b"])) for _ in range(2 * STEPS)]
+    with silent():
+        try:
+            module = merge(parts)
+        except CompileError as problem:
+            assert "must have one type" in str(problem) or "one initial" in str(problem)
+            return
+        expected: list[tuple[list[Array], dict[str, Array]]] = []
+
+        def step(level: levels.Level, lowered: ModuleOp) -> None:
+            if level == "graph":
+                state: dict[str, Array] = {}
+                for name in turns:
+                    found = levels.run_graph(lowered, inputs[name], state=state, entry=name)
+                    expected.append((found, dict(state)))
+
+        api.lower(module, options=QUIET, on_level=step)
+        program = Program.from_bytes(api.assemble(module).to_bytes())
+        session = Session(program, tier="plain", seed=case.seed)
+        for name, (outputs, states) in zip(turns, expected, strict=True):
+            found = session.run(inputs[name], entry=name).outputs.values()
+            assert all(same(np.asarray(a), b) for a, b in zip(outputs, found, strict=True))
+            assert all(same(np.asarray(a), session.state[n]) for n, a in states.items())
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_entries_share_their_states(targets: Path, seed: int):
+    check_entries(Case.of(seed), targets)

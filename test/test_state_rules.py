@@ -159,6 +159,7 @@ DAMAGE: Mapping[str, Callable[[], Program]] = {
     "a content of another shape": lambda: with_state(initial=np.zeros(3, np.int8)),
     "a content of another type": lambda: with_state(initial=np.zeros(16, np.int32)),
     "a place elsewhere": lambda: with_state(operand=dense("spm", 0, i8, [16])),
+    "a place outside of dram": lambda: with_state(operand=dense("dram", 250, i8, [16])),
     "a place that is too small": lambda: with_state(operand=dense("dram", 64, i8, [8])),
     "two of one name": lambda: replace(with_state(), states=with_state().states * 2),
     "a use of another": lambda: replace(with_state(), states=()),

@@ -409,7 +409,7 @@ def _summary(
     outputs: dict[str, Array], states: Mapping[str, Array], run: Run | None
 ) -> dict[str, Any]:
     found = {"outputs": _shapes(outputs)} | (run.summary() if run is not None else {})
-    return found | ({"states": _shapes(states)} if states else {})
+    return found | ({"states_after": _shapes(states)} if states else {})
 
 
 def _shapes(arrays: Mapping[str, Array]) -> dict[str, Any]:

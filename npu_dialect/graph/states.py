@@ -141,10 +141,19 @@ def _names(function: FuncOp, attribute: str) -> list[str]:
 # --- contents -------------------------------------------------------------------------------------
 
 
-def initial_of(state: State, type_: TensorType[Attribute]) -> Array:
-    """The content of a state of this type before the first call, in storage values."""
+def initial_of(function: FuncOp, state: State, type_: TensorType[Attribute]) -> Array:
+    """The content of a state of this type before the first call, in storage values: as the function
+    says, or else another one that has the state.
+    """
     if state.initial is not None:
         return state.initial.array
+    module = function.parent_op()
+    others = module.body.block.ops if isinstance(module, ModuleOp) else ()
+    for other in others:
+        if isinstance(other, FuncOp):
+            for each in states_of(other):
+                if each.name == state.name and each.initial is not None:
+                    return each.initial.array
     return zeros(type_)
 
 
