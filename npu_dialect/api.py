@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
@@ -26,6 +26,7 @@ from npu_dialect.target import Target, TargetError, load_target
 
 if TYPE_CHECKING:
     from npu_dialect.ports import Array, Inputs
+    from npu_dialect.runtime.buckets import Buckets
     from npu_dialect.runtime.program import Program
     from npu_dialect.runtime.run import Run
 
@@ -189,6 +190,33 @@ def assemble(module: ModuleOp) -> Program:
     return Program.from_module(module)
 
 
+@overload
+def compile(
+    source: Any,
+    inputs_or_target: Any = None,
+    *,
+    target: str | Path | None = None,
+    shapes: Shapes | None = None,
+    overrides: str | Path | None = None,
+    states: Mapping[str, str] | None = None,
+    options: Options = DEFAULT_OPTIONS,
+) -> Program: ...
+
+
+@overload
+def compile(
+    source: Any,
+    inputs_or_target: Any = None,
+    *,
+    target: str | Path | None = None,
+    overrides: str | Path | None = None,
+    options: Options = DEFAULT_OPTIONS,
+    dynamic_shapes: Any,
+    buckets: Mapping[str, Sequence[int]] | None = None,
+    pad: Sequence[str] = (),
+) -> Buckets: ...
+
+
 def compile(  # the name that users look for
     source: Any,
     inputs_or_target: Any = None,
@@ -198,18 +226,29 @@ def compile(  # the name that users look for
     overrides: str | Path | None = None,
     states: Mapping[str, str] | None = None,
     options: Options = DEFAULT_OPTIONS,
-) -> Program:
+    dynamic_shapes: Any = None,
+    buckets: Mapping[str, Sequence[int]] | None = None,
+    pad: Sequence[str] = (),
+) -> Program | Buckets:
     """Load, lower and assemble in one step; the target is edge256 unless stated.
 
     compile("model.onnx", "edge256")
     compile({"prefill": "p.onnx", "decode": "d.onnx"}, states={"past": "present"})
     compile(torch_module, (x,), target="mobile4k")  # captured with example inputs
+    compile(torch_module, (x,), dynamic_shapes={"x": {0: "batch"}}, buckets={"batch": [1, 8]})
+
+    The last gives a program for each size (`runtime.buckets`); `pad` names sizes that may lie
+    between the buckets.
     """
     example_inputs = None
     if inputs_or_target is None or isinstance(inputs_or_target, str | Path):
         target = target or inputs_or_target
     else:
         example_inputs = inputs_or_target
+    if dynamic_shapes is not None:
+        return _buckets(
+            source, example_inputs, target, overrides, options, dynamic_shapes, buckets or {}, pad
+        )
     module = load(
         source,
         target,
@@ -334,14 +373,58 @@ def _is_torch_module(source: Any) -> bool:
 def _capture(module: Any, example_inputs: Any) -> ModuleOp:
     from npu_dialect.frontends import torch
 
+    return torch.load_module(module, *_arguments(example_inputs))
+
+
+def _arguments(example_inputs: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Positional and keyword ones."""
     if isinstance(example_inputs, Mapping):
-        named = cast("Mapping[str, Any]", example_inputs)
-        return torch.load_module(module, (), named)
+        return (), cast("Mapping[str, Any]", example_inputs)
     if example_inputs is None:
-        return torch.load_module(module, ())
+        return (), {}
     if isinstance(example_inputs, tuple | list):
-        return torch.load_module(module, cast("Sequence[Any]", example_inputs))
-    return torch.load_module(module, (example_inputs,))
+        return cast("Sequence[Any]", example_inputs), {}
+    return (example_inputs,), {}
+
+
+def _buckets(
+    source: Any,
+    example_inputs: Any,
+    target: str | Path | None,
+    overrides: str | Path | None,
+    options: Options,
+    dynamic_shapes: Any,
+    buckets: Mapping[str, Sequence[int]],
+    pad: Sequence[str],
+) -> Buckets:
+    """Programs of a module for several sizes; those of buckets are made when they are needed."""
+    if not _is_torch_module(source):
+        raise error(
+            Code.OPTION,
+            "dynamic_shapes must go with an nn.Module and example inputs",
+            found=type(source).__qualname__,
+            remedy="shapes={...}, which binds the sizes of a model",
+            source="dynamic_shapes",
+        )
+    from npu_dialect.frontends.torch.dynamic import Family
+    from npu_dialect.runtime.buckets import Buckets
+
+    family = Family(source, *_arguments(example_inputs), dynamic_shapes)
+
+    def make(sizes: Mapping[str, int]) -> Program:
+        module = load(family.load(sizes), target, overrides=overrides)
+        if any(states_of(entry) for entry in levels.entries(module)):
+            raise error(
+                Code.OPTION,
+                "a model with states must have fixed shapes",
+                found="buffers that forward changes",
+                remedy="dynamic_shapes=None",
+                source="dynamic_shapes",
+            )
+        lower(module, options=options)
+        return assemble(module)
+
+    return Buckets(make, family.output_shapes, family.dims, buckets, pad)
 
 
 def _load(source: Any, shapes: Shapes | None) -> ModuleOp:
@@ -357,7 +440,7 @@ def _load(source: Any, shapes: Shapes | None) -> ModuleOp:
     if hasattr(source, "graph_signature") and hasattr(source, "run_decompositions"):
         from npu_dialect.frontends import torch
 
-        return torch.load(source)
+        return torch.load(source, shapes)
     raise error(
         Code.FILE_KIND,
         "a model must be a path, an onnx.ModelProto, a torch.export.ExportedProgram or a module",
@@ -372,11 +455,11 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
             from npu_dialect.frontends import onnx
 
             return onnx.load(path, shapes)
-        case ".mlir" | ".pt2" if shapes:
+        case ".mlir" if shapes:
             raise error(
                 Code.SHAPE_BINDING,
                 "shapes must be bound when a model is imported",
-                found=f"a {path.suffix} file, whose shapes are fixed",
+                found="a .mlir file, whose shapes are fixed",
                 source=str(path),
             )
         case ".mlir":
@@ -384,7 +467,7 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
         case ".pt2":
             from npu_dialect.frontends import torch
 
-            return torch.load_file(path)
+            return torch.load_file(path, shapes)
         case suffix:
             files.read_bytes(path)  # a file that is missing is reported as that
             raise error(

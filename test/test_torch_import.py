@@ -141,6 +141,16 @@ def test_what_no_input_reaches_is_computed_by_torch() -> None:
 # What is refused
 
 
+@torch.library.custom_op("npu_test::doubled", mutates_args=())
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+@doubled.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
 def refused(module: Any, *inputs: Any) -> str:
     with pytest.raises(CompileError) as caught:
         npu.compile(module, inputs, target="mobile4k")
@@ -150,12 +160,13 @@ def refused(module: Any, *inputs: Any) -> str:
 def test_an_operator_without_importer_is_named_with_its_module_and_line() -> None:
     class Inner(nn.Module):
         def forward(self, x: Any) -> Any:
-            return torch.linalg.svdvals(x)
+            return torch.ops.npu_test.doubled(x)
 
     text = refused(nn.Sequential(nn.ReLU(), Inner()).eval(), torch.ones(2, 2))
     assert text.startswith("error[NPU0109]: 1 (")
     assert f"{Path(__file__).name}:" in text
-    assert "aten._linalg_svd.default must be an operator that graph can express" in text
+    assert "a custom operator must have a lowering" in text
+    assert 'try one with @npu_dialect.frontends.torch.lowering("npu_test::doubled")' in text
 
 
 def test_control_flow_that_depends_on_values_names_the_line() -> None:

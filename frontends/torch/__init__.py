@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_file", "load_module", "lowering"]
 
 
-def load(program: Any) -> ModuleOp:
+def load(program: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> ModuleOp:
     """The graph-level module of a `torch.export.ExportedProgram`.
 
-    Raises CompileError for what cannot be imported: the operator, the path of the module that calls
-    it, the line of the user's code, and what would work.
+    `shapes` are those of inputs whose sizes the program leaves free, by name. Raises CompileError
+    for what cannot be imported: the operator, the path of the module that calls it, the line of the
+    user's code, and what would work.
     """
     from npu_dialect.frontends.torch import importer
 
-    return importer.load(program)
+    return importer.load(program, shapes=shapes)
 
 
-def load_file(path: Path) -> ModuleOp:
-    """The module of a `.pt2` file that `torch.export.save` wrote."""
+def load_file(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> ModuleOp:
+    """The module of a `.pt2` file that `torch.export.save` wrote; `shapes` as in `load`."""
     from npu_dialect.frontends.torch import capture
 
-    return load(capture.read(path))
+    return load(capture.read(path), shapes)
 
 
 def load_module(

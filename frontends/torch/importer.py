@@ -30,15 +30,16 @@ from npu_dialect.frontends.torch.builder import Builder, array_of
 from npu_dialect.frontends.torch.decompose import can_decompose, decompose
 from npu_dialect.frontends.torch.ops import TOPICS
 from npu_dialect.frontends.torch.package import torch
+from npu_dialect.frontends.torch.passes.bind_shapes import Shapes
 from npu_dialect.frontends.torch.problems import Problem, Refused
 from npu_dialect.frontends.torch.signature import Ports
 from npu_dialect.frontends.torch.walk import LOST, Unsupported, Walk, specs
 from npu_dialect.graph.states import State, set_states
 
 
-def load(program: Any, name: str = "the program") -> ModuleOp:
+def load(program: Any, name: str = "the program", shapes: Shapes | None = None) -> ModuleOp:
     """The module of an exported program; see `npu_dialect.frontends.torch.load`."""
-    attempt = best_attempt(program)
+    attempt = best_attempt(passes.before(program, shapes))
     if attempt.problems:
         raise Refused(name, map(problem, attempt.problems))
     return attempt.module()
@@ -50,10 +51,12 @@ def problems(program: Any) -> list[Problem]:
 
 
 def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) -> Importer:
-    """The import in which as few calls as possible are left over; `read` gives the ports."""
+    """The import in which as few calls as possible are left over; `read` gives the ports.
+
+    The sizes of the program are bound.
+    """
     assert len(TOPICS), "the table is filled by importing the topics"
     torch()
-    program = passes.before(program)
     given_back: set[str] = set()
     while True:
         decomposed = passes.after(decompose(program, given_back))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from npu_dialect.frontends.torch.passes import (
+    bind_shapes,
     fold_shapes,
     remove_checks,
     remove_noops,
@@ -19,9 +20,12 @@ AFTER = (remove_checks, fold_shapes, scalar_operands, remove_noops)
 """In this order: checks hold on to what computes their conditions, and sizes to tensors."""
 
 
-def before(program: Any) -> Any:
-    """An exported program as it goes into torch's decompositions."""
-    return program
+def before(program: Any, shapes: bind_shapes.Shapes | None = None) -> Any:
+    """An exported program as it goes into torch's decompositions; `shapes` bind free sizes.
+
+    Raises CompileError (NPU0104, NPU0105).
+    """
+    return bind_shapes.run(program, shapes or {})
 
 
 def after(program: Any) -> Any:
