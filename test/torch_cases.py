@@ -330,6 +330,7 @@ COMPLEX = [
     *(call("_fft_c2r", torch.fft.rfft(floats(3, size)), [1], norm, size)
       for size, norm in ((10, 2), (7, 0))),
     call("_fft_c2r", torch.fft.rfft2(floats(2, 4, 6)), [1, 2], 2, 6),
+    call("_fft_c2r", torch.fft.rfft(floats(6)), [0], 2, 6),
 ]  # fmt: skip
 
 BYTES = ints(2, 3, 4, low=-128, high=128).to(torch.int8)

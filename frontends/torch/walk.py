@@ -21,8 +21,9 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect import dtypes, provenance
 from npu_dialect.frontends.onnx.builder import MAX_FOLDED_BYTES, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
-from npu_dialect.frontends.torch import locations, registry, user_lowerings
+from npu_dialect.frontends.torch import hosted, locations, registry, user_lowerings
 from npu_dialect.frontends.torch.builder import Builder, Spec, array_of, dtype_of
+from npu_dialect.frontends.torch.decompose import can_decompose
 from npu_dialect.frontends.torch.ops import common
 from npu_dialect.frontends.torch.ops.complex_numbers import Complex, called
 from npu_dialect.frontends.torch.package import torch
@@ -220,15 +221,30 @@ class Walk:
     def _import(self, node: Any, name: str) -> Any:
         function = user_lowerings.TABLE.get(name) or registry.TABLE.get(name)
         if function is None:
-            raise _unknown(node, name)
+            _refuse_unknown(node, name)
+            return self._hosted(node, "an operator without an importer")
         try:
             self.builder.results = specs(node)
             self.builder.outputs = wanted(node)
             args, kwargs = self._map(node.args, self.value), self._map(node.kwargs, self.value)
             positional, named = registry.bind(node.target._schema, args, kwargs)
             return self._checked(called(self.builder, name, function, positional, named))
-        except (NotExpressible, Misfit, ValueError, VerifyException) as why:
-            raise Unsupported(node, str(why) or type(why).__name__) from why
+        except Misfit as why:
+            raise Unsupported(node, str(why)) from why
+        except (NotExpressible, ValueError, VerifyException) as why:
+            reason = str(why) or type(why).__name__
+            if name in user_lowerings.TABLE or can_decompose(name):
+                raise Unsupported(node, reason) from why
+            return self._hosted(node, reason)
+
+    def _hosted(self, node: Any, reason: str) -> Any:
+        """An operator that the host runs."""
+        try:
+            self.builder.results = specs(node)
+            args, kwargs = self._map(node.args, self.value), self._map(node.kwargs, self.value)
+            return self._checked(hosted.emit(self.builder, node.target, args, kwargs, reason))
+        except NotExpressible as why:
+            raise Unsupported(node, reason) from why
 
     def _checked(self, found: Any) -> Any:
         """The results, in the types that torch says they have."""
@@ -260,18 +276,18 @@ _BY_VALUE: dict[str, Callable[..., Any]] = {"aten.view.default": _reshape}
 """Views that torch gives of contiguous tensors only, where a copy before it may be gone."""
 
 
-def _unknown(node: Any, name: str) -> Unsupported:
+def _refuse_unknown(node: Any, name: str) -> None:
+    """Raise Unsupported for an operator that not even the host can run."""
     if torch().Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-        return Unsupported(node, f"{name}, whose results are random", "random")
+        raise Unsupported(node, f"{name}, whose results are random", "random")
     if torch().Tag.dynamic_output_shape in getattr(node.target, "tags", ()):
-        return Unsupported(node, f"{name}, whose result has as many elements as the values say",
-                           "data-dependent-shape")  # fmt: skip
+        raise Unsupported(node, f"{name}, whose result has as many elements as the values say",
+                          "data-dependent-shape")  # fmt: skip
     if name.endswith(("item.default", "_local_scalar_dense.default")):
-        return Unsupported(node, "a number that is computed at run time", "item")
+        raise Unsupported(node, "a number that is computed at run time", "item")
     namespace = getattr(node.target, "namespace", "")
     if namespace and namespace not in ("aten", "prims", "prim", "higher_order"):
-        return Unsupported(node, "a custom operator without a lowering", "custom-op")
-    return Unsupported(node, "an operator without an importer")
+        raise Unsupported(node, "a custom operator without a lowering", "custom-op")
 
 
 def wanted(node: Any) -> list[str]:

@@ -25,6 +25,7 @@ from xdsl.traits import HasParent, IsolatedFromAbove, IsTerminator, Pure
 from npu_dialect import dtypes
 from npu_dialect.blob import BlobAttr
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.graph import references
 from npu_dialect.graph.attributes import string
 from npu_dialect.graph.base import (
     Array,
@@ -190,8 +191,8 @@ def _check_same(what: str, other: str, found: Sequence[Any], expected: Sequence[
 class OpaqueOp(GraphOp):
     """An operation that graph cannot express, run on the host by its format's own reference.
 
-    `payload` is the bytes of an ONNX ModelProto with that one node: its inputs are the operands in
-    order, its outputs the results.
+    `payload` is the bytes of an ONNX ModelProto with that one node (its inputs are the operands in
+    order, its outputs the results), or what `npu_dialect/graph/references.py` says for the domain.
 
     `%1 = graph.opaque %0
     {domain = "", op_type = "Det", payload = #graph.blob<u8, [4], [8, 8, 18, 0]>}
@@ -233,15 +234,9 @@ class OpaqueOp(GraphOp):
             raise ValueError(f"the payload must be a list of u8; found {blob}")
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
-        from onnx import ModelProto
-        from onnx.reference import ReferenceEvaluator
-
-        model = ModelProto.FromString(self.payload.data.array.tobytes())
-        names = [value.name for value in model.graph.input]
-        feeds = dict(zip(names, operands, strict=True))
+        payload = self.payload.data.array.tobytes()
         try:
-            evaluator: Any = ReferenceEvaluator(model)
-            found: Sequence[Any] = evaluator.run(None, feeds)
+            found = references.run(self.domain.data, self.op_type.data, payload, operands)
         except Exception as problem:  # whatever the reference raises: it is not ours
             raise error(
                 Code.EXECUTION,

@@ -21,6 +21,9 @@ Ints = Sequence[int]
 def along_axis(b: Builder, x: SSAValue, axis: int, matrix: Matrix) -> SSAValue:
     """The product of [out, size] with the elements along one axis."""
     rank = len(shape_of(x))
+    if rank == 1:
+        row = common.reshape(b, x, (1, *shape_of(x)))
+        return common.squeeze(b, along_axis(b, row, 1, matrix), [0])
     if axis == rank - 1:
         return b.emit(graph.MatmulOp(x, b.constant(np.ascontiguousarray(matrix.T))))
     order = [k for k in range(rank) if k != axis] + [axis]
