@@ -58,7 +58,7 @@ class NpuPackPass(ModulePass):
 
 def _pack(program: ProgramOp, target: Target) -> None:
     instructions = [op for op in program.body.block.ops if isinstance(op, Instruction)]
-    if len(instructions) != len(program.body.block.ops):
+    if len(instructions) != len(program.body.block.ops) or len(instructions) > 2 * MOST:
         return  # a repeat advances all addresses by the same steps, new ones would not
     kernels = [kernel.data for kernel in program.kernels]
     for _ in range(ROUNDS):
@@ -71,18 +71,18 @@ def _move_all(
 ) -> bool:
     """Moves what should move; returns whether anything did."""
     times = Times.of(Tasks.of(instructions, target, kernels))
-    values = _Values(Webs(target.memories["spm"].size, times))
+    values = Values(Webs(target.memories["spm"].size, times))
     for number, instruction in enumerate(instructions):
         values.add(number, instruction)
     steps = _steps(values.webs)
     for instruction, found in zip(instructions, values.found, strict=True):
         moves = [0 if write is None else steps.get(values.webs.root(write), 0) for write in found]
         if any(moves):
-            _move(instruction, moves)
+            move_operands(instruction, moves)
     return any(steps.values())
 
 
-class _Values:
+class Values:
     """The webs of a program, and which of them each operand is of."""
 
     def __init__(self, webs: Webs) -> None:
@@ -137,7 +137,7 @@ def _steps(webs: Webs) -> dict[int, int]:
     return {root: offsets[k] - starts[k] for k, root in enumerate(roots)}
 
 
-def _move(instruction: Instruction, moves: list[int]) -> None:
+def move_operands(instruction: Instruction, moves: Sequence[int]) -> None:
     """Moves the operands, in the order of `operand_fields`, and the tensors after them."""
     steps = iter(moves)
     for name in dict.fromkeys(name for name, _, _ in instruction.operand_fields()):
