@@ -130,11 +130,13 @@ class Call(torch.nn.Module):
         self.leaves = [None if isinstance(v, torch.Tensor) else v for v in leaves]
         self.places = [k for k, v in enumerate(leaves) if isinstance(v, torch.Tensor)]
         self.tensors: list[Any] = [leaves[k] for k in self.places]
+        self.written = [False] * len(self.tensors)
+        """Which tensors the operator writes to: it gets copies, for a program's inputs stay."""
 
     def forward(self, *inputs: Any) -> Any:
         leaves = list(self.leaves)
-        for place, value in zip(self.places, inputs, strict=True):
-            leaves[place] = value
+        for place, value, written in zip(self.places, inputs, self.written, strict=True):
+            leaves[place] = value.clone() if written else value
         first, args, kwargs = pytree.tree_unflatten(leaves, self.spec)
         found = pytree.tree_leaves(self.info.op(first, *args, **kwargs))
         tensors = [v for v in found if isinstance(v, torch.Tensor)]
@@ -224,11 +226,16 @@ def _expected(name: str, call: Call) -> list[Any]:
 
 def _eager(call: Call, seed: int) -> list[Any]:
     _seed(seed)
+    inputs = [x.clone() for x in call.tensors]
+    before = [x._version for x in inputs]
     try:
         with torch.no_grad():
-            return [v.detach() for v in call(*(x.clone() for x in call.tensors))]
+            results = [v.detach().clone() for v in call(*inputs)]
     except Exception as problem:  # a sample that shows what torch refuses
         raise Apart(f"eager torch refuses it: {_text(problem)}") from None
+    written = [x._version != old for x, old in zip(inputs, before, strict=True)]
+    call.written = [a or b for a, b in zip(call.written, written, strict=True)]
+    return results
 
 
 def _compiled(call: Call, target: str) -> tuple[Program, list[Any]]:

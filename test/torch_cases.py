@@ -138,6 +138,8 @@ NORMALIZATION = [
     call("_native_batch_norm_legit_no_training", IMAGE, None, None, W, V, 0.1, 1e-5),
     call("_native_batch_norm_legit.no_stats", IMAGE, W, V, True, 0.1, 1e-5, outputs=(0, 1, 2)),
     call("_native_batch_norm_legit_functional", IMAGE, W, W, W, V, False, 0.1, 1e-5),
+    call("_native_batch_norm_legit_functional", IMAGE, W, W, W, V, True, 0.1, 1e-5,
+         outputs=(0, 1, 2, 3, 4)),
     call("layer_norm", X, [4], W, V, 1e-5), call("layer_norm", X, [3, 4]),
     call("native_layer_norm", X, [4], W, V, 1e-5),
     call("native_layer_norm", X, [3, 4], None, None, 1e-5, outputs=(0, 1, 2)),
@@ -245,6 +247,7 @@ PLACES = ints(2, 5, low=0, high=3)
 INDEXING = [
     call("embedding", Known(floats(9, 4)), ints(2, 3, low=0)),
     call("embedding", floats(9, 4), PLACES),
+    call("embedding_renorm", floats(9, 4), PLACES, 1.5, 2.0),
     call("index_select", X, -1, Known(torch.tensor([3, 0]))), call("index_select", X, 1, PLACES[0]),
     call("gather", X, 1, ints(2, 2, 4, low=0, high=3)),
     call("scatter.src", X, 1, Known(torch.tensor([[[0, 1, 2, 0]]])), floats(1, 1, 4)),

@@ -19,6 +19,7 @@ from npu_dialect.frontends.torch.ops.common import (
     dtype_of,
     shape_of,
 )
+from npu_dialect.frontends.torch.ops.distance import norm_over
 from npu_dialect.frontends.torch.ops.elementwise import floor_divided
 from npu_dialect.frontends.torch.ops.reduction import running_sums
 from npu_dialect.frontends.torch.registry import op
@@ -35,6 +36,24 @@ def embedding(
 ) -> SSAValue:
     """Rows of the weight."""
     return rows.gather(b, weight, indices, axis=0)
+
+
+@op("embedding_renorm")
+def embedding_renorm(
+    b: Builder, self: SSAValue, indices: SSAValue, max_norm: float, norm_type: float
+) -> SSAValue:
+    """The rows that are indexed, made shorter where their norm is greater."""
+    length = norm_over(b, self, norm_type, (1,), keepdim=True)
+    factor = common.div(
+        b, b.scalar(max_norm, length), common.add(b, length, b.scalar(1e-7, length))
+    )
+    is_long = b.emit(graph.GtOp(length, b.scalar(max_norm, length)))
+    zeros = b.constant(np.zeros(shape_of(length), np.int32))
+    index = common.reshape(b, indices, (prod(shape_of(indices)),))
+    ones = b.constant(np.ones((shape_of(index)[0], 1), np.int32))
+    marked = b.emit(graph.ScatterOp(zeros, index, ones, "set"))
+    chosen = b.emit(graph.AndOp(is_long, common.truth(b, marked)))
+    return common.mul(b, self, common.where(b, chosen, factor, b.scalar(1, factor)))
 
 
 @op("index_select")

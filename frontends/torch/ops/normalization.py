@@ -46,14 +46,24 @@ def batch_norm_of_batch(
     eps: float,
 ) -> list[SSAValue | None]:
     """(x - mean) / sqrt(variance + eps) * weight + bias, per channel, of this batch."""
-    axes = [k for k in range(len(shape_of(input))) if k != 1]
-    mean = b.emit(graph.ReduceMeanOp(input, tuple(axes)))
-    centred = common.sub(b, input, mean)
-    variance = b.emit(graph.ReduceMeanOp(common.mul(b, centred, centred), tuple(axes)))
+    y, mean, variance = _of_batch(b, input, weight, bias, eps)
+    root = b.emit(graph.RsqrtOp(common.add(b, variance, b.scalar(eps, variance))))
+    return [y, mean, root]
+
+
+def _of_batch(
+    b: Builder, x: SSAValue, weight: SSAValue | None, bias: SSAValue | None, eps: float
+) -> tuple[SSAValue, SSAValue, SSAValue]:
+    """The normalized batch, its mean and its variance, per channel."""
+    axes = [k for k in range(len(shape_of(x))) if k != 1]
+    mean = common.reduce(b, graph.ReduceMeanOp, x, axes, 1)
+    centred = common.sub(b, x, mean)
+    square = common.mul(b, centred, centred)
+    variance = common.reduce(b, graph.ReduceMeanOp, square, axes, 1)
     root = b.emit(graph.RsqrtOp(common.add(b, variance, b.scalar(eps, variance))))
     y = _per_channel(b, common.mul(b, centred, root), weight, bias)
-    channels = shape_of(input)[1:2]
-    return [y, *(common.reshape(b, v, channels) for v in (mean, root))]
+    channels = shape_of(x)[1:2]
+    return y, common.reshape(b, mean, channels), common.reshape(b, variance, channels)
 
 
 @op("_native_batch_norm_legit_functional")
@@ -68,11 +78,19 @@ def batch_norm_functional(
     momentum: float,
     eps: float,
 ) -> list[SSAValue | None]:
-    """By the running statistics, which do not change."""
-    if training:
-        raise NotExpressible("a batch normalization in training")
-    y = batch_norm(b, input, weight, bias, running_mean, running_var, momentum, eps)[0]
-    return [y, None, None, running_mean, running_var]
+    """By the running statistics; or by those of the batch, towards which the running ones move."""
+    if not training:
+        y = batch_norm(b, input, weight, bias, running_mean, running_var, momentum, eps)[0]
+        none = b.constant(np.zeros(0, np.float32))  # torch has no statistics of the batch here
+        return [y, none, none, running_mean, running_var]
+    y, mean, variance = _of_batch(b, input, weight, bias, eps)
+    root = b.emit(graph.RsqrtOp(common.add(b, variance, b.scalar(eps, variance))))
+    count = prod(shape_of(input)) // shape_of(input)[1]
+    unbiased = common.scaled(b, variance, count / (count - 1) if count > 1 else float("nan"))
+    pairs = ((running_mean, mean), (running_var, unbiased))
+    moved = [common.add(b, common.scaled(b, old, 1 - momentum), common.scaled(b, new, momentum))
+             for old, new in pairs]  # fmt: skip
+    return [y, mean, root, *moved]
 
 
 @op("layer_norm")
