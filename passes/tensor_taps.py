@@ -27,13 +27,20 @@ TENSORS = "npu.tensors"
 
 
 @dataclass
+class _Written:
+    """A tensor, and the instructions that write it."""
+
+    key: BufferKey
+    binding: BindingAttr
+    writers: set[Instruction] = field(default_factory=set[Instruction])
+
+
+@dataclass
 class TensorTaps:
     """Collects, while a function is walked, the instructions that write each tensor."""
 
     addresses: Addresses
-    writers: dict[str, tuple[BindingAttr, set[Instruction]]] = field(
-        default_factory=dict[str, tuple[BindingAttr, set[Instruction]]]
-    )
+    writers: dict[str, _Written] = field(default_factory=dict[str, "_Written"])
 
     def note(self, event: Event, instructions: Iterable[Instruction]) -> None:
         """Records what the instructions of an event write."""
@@ -49,11 +56,12 @@ class TensorTaps:
     def _add(
         self, name: str, key: BufferKey, value: SSAValue, instructions: list[Instruction]
     ) -> None:
-        binding = self._binding(name, key, value)
-        before = self.writers.get(name)
-        same = before is not None and before[0] == binding
-        writers = before[1] if before is not None and same else set[Instruction]()
-        self.writers[name] = (binding, writers.union(instructions))
+        found = self.writers.get(name)
+        if found is None or found.key != key:
+            binding = self._binding(name, key, value)
+            if found is None or found.binding != binding:
+                found = self.writers[name] = _Written(key, binding)
+        found.writers.update(instructions)
 
     def _binding(self, name: str, key: BufferKey, value: SSAValue) -> BindingAttr:
         whole = dense(key, space_of(value), dtype_of(value), shape_of(value))
@@ -72,8 +80,9 @@ class TensorTaps:
         position = {op: n for n, op in enumerate(instructions)}
         written = [op.writes() for op in instructions]
         found: dict[Instruction, list[Any]] = {}
-        for binding, writers in self.writers.values():
-            places = sorted(position[op] for op in writers)
+        for tensor in self.writers.values():
+            binding = tensor.binding
+            places = sorted(position[op] for op in tensor.writers)
             between = set(range(places[0], places[-1])) - set(places)
             if not any(_touches(binding.operand.data, o) for n in between for o in written[n]):
                 found.setdefault(instructions[places[-1]], []).append(binding)

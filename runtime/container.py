@@ -39,13 +39,15 @@ def pack(sections: Mapping[str, bytes]) -> bytes:
         at = _aligned(at)
         table += struct.pack("<I", len(names[name])) + names[name] + _ENTRY.pack(at, len(data))
         at += len(data)
-    body = bytearray(table)
+    body: list[bytes] = [bytes(table)]
+    size = _HEADER.size + len(table)
     for data in sections.values():
-        body += bytes(_aligned(_HEADER.size + len(body)) - _HEADER.size - len(body))
-        body += data
-    size = _HEADER.size + len(body)
-    digest = hashlib.sha256(body).digest()
-    return _HEADER.pack(MAGIC, ABI, len(sections), size, digest) + bytes(body)
+        body += [bytes(_aligned(size) - size), data]
+        size = _aligned(size) + len(data)
+    digest = hashlib.sha256()
+    for data in body:
+        digest.update(data)
+    return b"".join([_HEADER.pack(MAGIC, ABI, len(sections), size, digest.digest()), *body])
 
 
 def _aligned(at: int) -> int:

@@ -115,13 +115,15 @@ Row = tuple[str, list[int], int]
 
 
 def _pack_arrays(arrays: Iterable[Array]) -> tuple[bytes, list[Row]]:
-    data = bytearray()
+    data: list[bytes] = []
     rows: list[Row] = []
+    size = 0
     for array in arrays:
-        data += bytes(-len(data) % ALIGNMENT)
-        rows.append((dtypes.BY_NUMPY[array.dtype].name, list(array.shape), len(data)))
-        data += array.tobytes()
-    return bytes(data), rows
+        gap = -size % ALIGNMENT
+        rows.append((dtypes.BY_NUMPY[array.dtype].name, list(array.shape), size + gap))
+        data += [bytes(gap), array.tobytes()]
+        size += gap + array.nbytes
+    return b"".join(data), rows
 
 
 # --- reading --------------------------------------------------------------------------------------

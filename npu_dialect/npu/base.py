@@ -169,6 +169,14 @@ class Instruction(IRDLOperation):
         super().__init__(properties=properties)
         self.location = location or UnknownLoc()
 
+    def verify(self, verify_nested_ops: bool = True) -> None:
+        """As every operation; once for the same fields, for passes leave most of a program as it
+        is, and attributes never change.
+        """
+        if vars(self).get("verified") != self.properties:
+            super().verify(verify_nested_ops)
+            vars(self)["verified"] = dict(self.properties)
+
     # --- what it touches ----------------------------------------
 
     def operand_fields(self) -> Iterator[tuple[str, str, Operand]]:
