@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "compile", "fuzz_import", "onnx_backend", "simulation", "startup", "zoo")
+SCRIPTS = ("accuracy", "compile", "fuzz_import", "onnx_backend", "simulation", "startup", "torch_opinfo", "zoo")
 
 
 @pytest.fixture

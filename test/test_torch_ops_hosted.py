@@ -64,6 +64,18 @@ def test_numbers_of_64_bits_are_computed_on_the_host() -> None:
     np.testing.assert_array_equal(found, Double()(x).numpy())
 
 
+def test_operators_that_check_their_results_run_whole() -> None:
+    class Solved(nn.Module):
+        def forward(self, x: Any) -> Any:
+            solved = torch.linalg.solve(x, torch.ones(3))
+            return torch.linalg.inv(x), solved, torch.linalg.cholesky(x)
+
+    x = torch.tensor([[4.0, 1, 0], [1, 3, 1], [0, 1, 2]])
+    found = npu.simulate(program_of(Solved(), x), x.numpy()).outputs.values()
+    for y, wanted in zip(found, Solved()(x), strict=True):
+        np.testing.assert_allclose(y, wanted.numpy(), rtol=1e-6)
+
+
 def test_the_payload_is_plain_data() -> None:
     class Special(nn.Module):
         def forward(self, x: Any, y: Any) -> Any:

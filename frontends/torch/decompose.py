@@ -15,10 +15,17 @@ from npu_dialect.frontends.torch import own_steps, user_lowerings
 from npu_dialect.frontends.torch.package import quiet, torch
 from npu_dialect.frontends.torch.registry import TABLE
 
+CHECKED = frozenset(
+    f"aten.{name}.default"
+    for name in ("cholesky", "inverse", "linalg_cholesky", "linalg_inv", "linalg_ldl_factor",
+                 "linalg_lu_factor", "linalg_solve", "linalg_tensorinv", "linalg_tensorsolve")
+)  # fmt: skip
+"""Operators whose steps raise errors that depend on values: they stay whole, for the host."""
+
 
 def decompose(program: Any, given_back: Set[str] = frozenset()) -> Any:
     """The program in operators of the table, and core ATen; without mutation."""
-    kept = (TABLE.keys() - given_back) | user_lowerings.TABLE.keys()
+    kept = (TABLE.keys() - given_back) | user_lowerings.TABLE.keys() | CHECKED
     table = {op: steps for op, steps in _steps().items() if str(op) not in kept}
     with quiet():
         return program.run_decompositions(table)
