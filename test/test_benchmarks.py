@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "compile", "fuzz_import", "onnx_backend", "simulation", "startup", "torch_opinfo", "zoo")
+SCRIPTS = (
+    "accuracy", "compile", "fuzz_import", "onnx_backend", "simulation", "startup", "torch_opinfo",
+    "zoo",
+)  # fmt: skip
 
 
 @pytest.fixture
