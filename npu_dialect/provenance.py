@@ -73,6 +73,26 @@ def sources(op: Operation | Attribute) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_name(part) for part in _parts(_location(op))))
 
 
+def lines(op: Operation | Attribute) -> dict[str, tuple[str, ...]]:
+    """The `file:line`s behind each of `sources`, where the model's format has any."""
+    found: dict[str, dict[str, None]] = {}
+    for part in _parts(_location(op)):
+        places = found.setdefault(_name(part), {})
+        if isinstance(part, NameLoc) and isinstance(part.location, FileLineColLoc):
+            places[f"{part.location.filename.data}:{part.location.line.data}"] = None
+    return {name: tuple(places) for name, places in found.items()}
+
+
+def located(name: str, places: Sequence[str]) -> LocationAttr:
+    """The location of a source, given its `lines`."""
+    pairs = (place.rpartition(":") for place in places)
+    return (
+        fuse(*(name_location(name, f, int(n)) for f, _, n in pairs))
+        if places
+        else name_location(name)
+    )
+
+
 def _name(location: Attribute) -> str:
     if isinstance(location, NameLoc):
         return location.desc.data

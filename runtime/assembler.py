@@ -132,19 +132,19 @@ def _same(ops: Sequence[ProgramOp], name: str) -> Any:
 
 
 def _constants(ops: Sequence[ProgramOp]) -> Iterator[Constant]:
-    """Those of all programs, each once, in the order of their addresses."""
-    known: dict[int, tuple[ConstantAttr, str]] = {}
-    for op in ops:
-        for each in op.constants:
-            before, _ = known.setdefault(each.address.data, (each, op.sym_name.data))
-            if before.blob != each.blob:
-                raise _clash(f"one constant at {each.address.data:#x}", op)
-    for each, _ in known.values() if len(ops) == 1 else sorted(known.values(), key=_address):
+    """Those of all programs, each once; of several programs in the order of their addresses."""
+    found = {(c.address.data, c.blob): c for op in ops for c in op.constants}
+    if len(ops) > 1:
+        found = dict(sorted(found.items(), key=_address))
+        occupied = [address for (address, blob) in found if blob.data.bytes]
+        if len(set(occupied)) < len(occupied):
+            raise _clash("one constant at an address", ops[-1])
+    for each in found.values():
         yield Constant(each.label.data, each.address.data, each.blob.array)
 
 
-def _address(row: tuple[ConstantAttr, str]) -> int:
-    return row[0].address.data
+def _address(row: tuple[tuple[int, BlobAttr], ConstantAttr]) -> int:
+    return row[0][0]
 
 
 def _states(ops: Sequence[ProgramOp]) -> Iterator[StateBinding]:
@@ -244,10 +244,12 @@ def _text(module: ModuleOp) -> str:
 
 
 def _debug_record(op: Instruction) -> DebugRecord:
-    sources = provenance.sources(op)
+    found = provenance.lines(op)
+    sources = tuple(found)
+    lines = tuple(found.values()) if any(found.values()) else ()
     layer = op.attributes.get(LAYER)
     if isinstance(layer, StringAttr):
-        return DebugRecord(layer.data, sources)
+        return DebugRecord(layer.data, sources, lines)
     if not sources:
         raise error(
             Code.PROVENANCE,
@@ -256,7 +258,7 @@ def _debug_record(op: Instruction) -> DebugRecord:
             remedy="a location or the attribute npu.layer",
             source=op.name,
         )
-    return DebugRecord(sources[0], sources)
+    return DebugRecord(sources[0], sources, lines)
 
 
 def _tensor_records(ops: Sequence[Instruction]) -> Iterator[TensorRecord]:
@@ -319,13 +321,14 @@ def _code(program: Program) -> list[Operation]:
 
 
 def _annotate(op: Instruction, record: DebugRecord) -> None:
-    op.location = _location(record.sources)
+    op.location = _location(record)
     if record.layer != record.sources[0]:
         op.attributes[LAYER] = StringAttr(record.layer)
 
 
-def _location(sources: Sequence[str]) -> LocationAttr:
-    return provenance.fuse(*map(provenance.name_location, sources))
+def _location(record: DebugRecord) -> LocationAttr:
+    lines = record.lines or ((),) * len(record.sources)
+    return provenance.fuse(*map(provenance.located, record.sources, lines))
 
 
 def _program(program: Program, name: str, constants: Sequence[Constant]) -> ProgramOp:

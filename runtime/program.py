@@ -131,6 +131,8 @@ class DebugRecord:
 
     layer: str
     sources: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...] = ()
+    """`file:line` of the user's code for each of `sources`; empty where the model has none."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ class DecodedInstruction:
     waits: tuple[Wait, ...]
     layer: str
     source: tuple[str, ...]
+    lines: tuple[str, ...]
+    """`file:line` of the user's code, of all sources."""
     trips: int
     """How often its repeat executes it; 1 outside repeats."""
     instruction: Instruction
@@ -387,6 +391,7 @@ class Program:
             waits=op.wait_list,
             layer=record.layer,
             source=record.sources,
+            lines=tuple(dict.fromkeys(line for found in record.lines for line in found)),
             trips=trips,
             instruction=op,
         )

@@ -91,7 +91,7 @@ def _debug_json(entry: Entry) -> dict[str, Any]:
     """Layers and their sources once each; instructions refer to them by number."""
     numbers = {record: i for i, record in enumerate(dict.fromkeys(entry.debug))}
     return {
-        "layers": [[r.layer, list(r.sources)] for r in numbers],
+        "layers": [[r.layer, r.sources, r.lines] for r in numbers],
         "instructions": [numbers[r] for r in entry.debug],
         "tensors": [[t.instruction, _binding_json(t.binding)] for t in entry.tensors],
         "placements": [list(asdict(p).values()) for p in entry.placements],
@@ -203,7 +203,10 @@ def _program(sections: dict[str, memoryview]) -> Program:
 
 def _entry(name: str, row: dict[str, Any], sections: dict[str, memoryview]) -> Entry:
     debug = json.loads(bytes(sections[DEBUG + name]))
-    layers = [DebugRecord(layer, tuple(sources)) for layer, sources in debug["layers"]]
+    layers = [
+        DebugRecord(layer, tuple(sources), tuple(map(tuple, lines)))
+        for layer, sources, lines in debug["layers"]
+    ]
     numbers: list[int] = debug["instructions"]
     return Entry(
         code=bytes(sections[CODE + name]),
