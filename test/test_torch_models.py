@@ -1,4 +1,4 @@
-"""Whole models of torch.nn through capture, import and compilation, as the benchmark measures them."""
+"""Whole models of torch.nn through capture and compilation, as the benchmark measures them."""
 
 from __future__ import annotations
 
