@@ -13,7 +13,8 @@ becomes, on a target with a float vector unit,
 Means become a sum divided by the count. The steps are those that the operations' docstrings state,
 so that the result has the same bits; batch_norm alone divides and subtracts its constants first.
 A recurrent layer becomes its time steps, up to a number (`MAX_STEPS` of placement/rules.py).
-A bias that is computed at run time is added after the array's operation, on every target.
+A bias that is computed at run time is added after the array's operation, and what has more
+dimensions than the machine counts is done in fewer (`ranks.py`), on every target.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from npu_dialect.graph import recurrent
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.recurrent import RecurrentOp
+from npu_dialect.passes import ranks
 from npu_dialect.passes.placement.rules import has_float_lanes, place, unrolled_steps
 from npu_dialect.passes.rewriting import (
     Rule,
@@ -64,7 +66,8 @@ class GraphDecomposePass(ModulePass):
         target = module_target(op)
         rules = {cls: [_rule(steps, target)] for cls, steps in STEPS.items()}
         rules |= {cls: [partial(unroll, target=target)] for cls in recurrent.OPS}
-        rewrite(op, by_class(BIAS, rules) if has_float_lanes(target) else BIAS)
+        low = ranks.rules(target)
+        rewrite(op, by_class(BIAS, low, rules) if has_float_lanes(target) else by_class(BIAS, low))
 
 
 def _rule(steps: Steps, target: Target) -> Rule:

@@ -40,3 +40,18 @@ func.func @recurrence(%x : tensor<2x1x3xf32>, %w : tensor<3x4xf32>, %r : tensor<
 // CHECK-NEXT: graph.concat %[[H0]], %[[H1]] {axis = 0}
 // INT: func.func @recurrence
 // INT: graph.rnn
+
+// -----
+
+// Dimensions that stay neighbours count as one: a copy has five at most.
+
+func.func @windows(%x : tensor<2x4x2x4x2x8xf32>) -> tensor<2x4x4x2x2x8xf32> {
+  %1 = graph.transpose %x {permutation = [0, 1, 3, 2, 4, 5]} : (tensor<2x4x2x4x2x8xf32>) -> tensor<2x4x4x2x2x8xf32>
+  func.return %1 : tensor<2x4x4x2x2x8xf32>
+}
+// CHECK: func.func @windows
+// CHECK-NEXT: %[[A:.*]] = graph.reshape %x : (tensor<2x4x2x4x2x8xf32>) -> tensor<8x2x4x16xf32>
+// CHECK-NEXT: %[[B:.*]] = graph.transpose %[[A]] {permutation = [0, 2, 1, 3]}
+// CHECK-NEXT: graph.reshape %[[B]] : (tensor<8x4x2x16xf32>) -> tensor<2x4x4x2x2x8xf32>
+// INT: func.func @windows
+// INT-NEXT: graph.reshape %x : (tensor<2x4x2x4x2x8xf32>) -> tensor<8x2x4x16xf32>
