@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npu_dialect.diagnostics import Code, Diagnostic, collect, error, unique
+from npu_dialect.diagnostics import Code, CompileError, Diagnostic, collect, error, unique
 from npu_dialect.tools import common
 
 if TYPE_CHECKING:
@@ -74,11 +74,23 @@ def _parser() -> common.Parser:
     return parser
 
 
+def _load(args: argparse.Namespace) -> ModuleOp:
+    """The module; under `--explain`, all that stands in the way of a torch program is printed."""
+    try:
+        return common.load_model(args, _models(args), args.target)
+    except CompileError as problem:
+        from npu_dialect.frontends.torch.problems import Refused
+
+        if args.explain and isinstance(problem, Refused):
+            print(problem.report())
+        raise
+
+
 def _run(args: argparse.Namespace) -> int:
     from npu_dialect import api
 
     with collect() as records, common.progress("npu-compile") as progress:
-        module = common.load_model(args, _models(args), args.target)
+        module = _load(args)
         imported = module.clone() if args.explain or args.strict else None
         passes = _lower(args, module, progress)
         program = None if args.emit else api.assemble(module)

@@ -72,8 +72,8 @@ def _log_removed() -> Generator[None]:
                 del os.environ[variable]
             else:
                 os.environ[variable] = before
-            for reference in list(logging._handlerList):  # pyright: ignore
-                handler: Any = reference()
+            references: list[Any] = list(logging._handlerList)  # pyright: ignore
+            for handler in [reference() for reference in references]:
                 if isinstance(handler, internal.LazyTraceHandler) and handler.root_dir == folder:
                     handler.close()
 
@@ -172,8 +172,8 @@ def _refined(cause: str, file: str, line: int) -> str:
 
 def _having(module: Any, file: str, line: int) -> list[str]:
     """The modules whose class has the line; the whole model if none has."""
-    found = [str(name) for name, child in module.named_modules() if _has(type(child), file, line)]
-    return found or [""]
+    children: list[tuple[str, Any]] = list(module.named_modules())
+    return [name for name, child in children if _has(type(child), file, line)] or [""]
 
 
 def _has(cls: type, file: str, line: int) -> bool:

@@ -6,8 +6,8 @@ have a decomposition. All that is left is one error, with every problem.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Set
+from typing import Any, cast
 
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -29,9 +29,10 @@ from npu_dialect.frontends.torch import (
 from npu_dialect.frontends.torch.builder import Builder, array_of
 from npu_dialect.frontends.torch.decompose import can_decompose, decompose
 from npu_dialect.frontends.torch.ops import TOPICS
+from npu_dialect.frontends.torch.ops.complex_numbers import Complex
 from npu_dialect.frontends.torch.package import torch
 from npu_dialect.frontends.torch.passes.bind_shapes import Shapes
-from npu_dialect.frontends.torch.problems import Problem, Refused
+from npu_dialect.frontends.torch.problems import Problem, Refused, cause_of
 from npu_dialect.frontends.torch.signature import Ports
 from npu_dialect.frontends.torch.walk import LOST, Unsupported, Walk, specs
 from npu_dialect.graph.states import State, set_states
@@ -59,7 +60,7 @@ def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) ->
     torch()
     given_back: set[str] = set()
     while True:
-        decomposed = passes.after(decompose(program, given_back))
+        decomposed = passes.after(_decomposed(program, given_back))
         attempt = Importer(decomposed.graph, read(decomposed), decomposed)
         attempt.run()
         names = {str(why.node.target) for why in attempt.problems} & registry.TABLE.keys()
@@ -68,6 +69,17 @@ def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) ->
         if not more:
             return attempt
         given_back |= more
+
+
+def _decomposed(program: Any, given_back: Set[str]) -> Any:
+    try:
+        return decompose(program, given_back)
+    except Exception as why:
+        text = f"{type(why).__name__}: {why}"
+        frames = [f for f in locations.FRAME.findall(text) if locations.is_users(f[0])]
+        file, line = frames[-1] if frames else ("", 0)
+        found = Problem(cause_of(text), "", text, "", str(file), int(line))
+        raise Refused("the program", [found]) from why
 
 
 def problem(why: Unsupported) -> Problem:
@@ -104,6 +116,9 @@ class Importer:
             if node.op == "placeholder":
                 self._placeholder(node)
         self.walk.run(self.graph)
+        for node in self.ports.outputs.values():
+            if isinstance(self.walk.find(node), Complex):
+                self.problems.append(Unsupported(node, "complex numbers as an output", "dtype"))
 
     def module(self) -> ModuleOp:
         """The module, whose results are the user's outputs in order."""
@@ -129,8 +144,8 @@ class Importer:
         ]
 
     def _output(self, node: Any) -> Value:
-        found = self.walk.value(node)
-        return found if isinstance(found, Value) else self.walk.constant(found)
+        found: Any = self.walk.value(node)
+        return self.walk.constant(found) if not isinstance(found, Value) else cast(Value, found)
 
     def _placeholder(self, node: Any) -> None:
         name = self.arguments.get(node.name)

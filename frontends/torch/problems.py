@@ -108,15 +108,15 @@ CAUSES = (
         r"leaf Variable|in-place operation",
     ),
     Cause(
+        "dtype",
+        "a tensor must have a type that programs have: f16, bf16, f32, f64, integers or bool",
+        "module.float(), dense tensors, and torch.view_as_real for complex numbers",
+        r"[Ss]parse|quint8|qint8|[Cc]omplex",
+    ),
+    Cause(
         "python",
         "forward must be Python that torch can trace",
         "moving this out of forward: what depends on the inputs in tensors, the rest in __init__",
-    ),
-    Cause(
-        "dtype",
-        "a tensor must have a type that programs have: f16, bf16, f32, f64, integers or bool",
-        "module.float(), and torch.view_as_real for complex numbers",
-        r"complex|sparse|quint8|qint8",
     ),
     Cause(
         "symbolic-shape",

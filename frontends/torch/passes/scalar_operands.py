@@ -47,8 +47,10 @@ def _give(user: Any, number: Any, tensor: Any) -> None:
     name, aten = str(user.target), torch().ops.aten
     if len(user.args) < 2 or user.args[1] is not number or user.args[0] is number:
         return
-    kind = torch().result_type(user.args[0].meta["val"], tensor.meta["val"])
-    if kind != user.args[0].meta["val"].dtype:
+    other: Any = user.args[0].meta["val"] if isinstance(user.args[0], torch().fx.Node) else None
+    if not isinstance(other, torch().Tensor):
+        return
+    if torch().result_type(other, tensor.meta["val"]) != other.dtype:
         return
     if name in SCALAR_FORMS:
         user.target = getattr(aten, SCALAR_FORMS[name]).Tensor
