@@ -28,11 +28,11 @@ from xdsl.ir import BlockArgument, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.utils.hints import isa
 
-from npu_dialect import provenance
 from npu_dialect.blob import Blob
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.graph.states import INPUT_NAMES, result_arguments, states_of
 from npu_dialect.passes.allocation import Buffer, Overflow, allocate
+from npu_dialect.passes.allocation_remedies import Occupant, by_layer, live_set, remedies
 from npu_dialect.passes.lifetimes import Levels, Life, lifetimes
 from npu_dialect.passes.targets import module_target
 from npu_dialect.target import Target
@@ -162,7 +162,8 @@ def _allocate(function: FuncOp, layout: DramLayout, target: Target) -> None:
         capacity = target.memories[space].size - base
         if capacity < 0:
             raise _too_many_constants(function, target, base)
-        for life, offset in zip(members, _offsets(members, capacity, space), strict=True):
+        offsets = _offsets(members, capacity, space, target)
+        for life, offset in zip(members, offsets, strict=True):
             life.alloc.properties["offset"] = int_attr(base + offset)
 
 
@@ -170,7 +171,7 @@ def _size(life: Life) -> int:
     return life.alloc.slots * slot_stride(life.alloc)
 
 
-def _offsets(lives: Sequence[Life], capacity: int, space: str) -> list[int]:
+def _offsets(lives: Sequence[Life], capacity: int, space: str, target: Target) -> list[int]:
     """Offsets, with as many buffers as early as fit; in dram none, for the least memory."""
     levels = Levels(lives, [_size(life) for life in lives])
     if space == "dram":
@@ -187,7 +188,7 @@ def _offsets(lives: Sequence[Life], capacity: int, space: str) -> list[int]:
     try:
         return _try(levels, capacity, effort=1)
     except Overflow as overflow:
-        raise _error(lives, overflow, space) from overflow
+        raise _error(lives, overflow, space, target) from overflow
 
 
 def _try(levels: Levels, capacity: int, effort: int) -> list[int]:
@@ -202,30 +203,17 @@ def _try(levels: Levels, capacity: int, effort: int) -> list[int]:
 # --- where it does not fit ------------------------------------------------------------------------
 
 
-def _error(lives: Sequence[Life], overflow: Overflow, space: str) -> CompileError:
-    shown = [lives[b.id] for b in overflow.live]
-    parts = ", ".join(map(_describe, shown[:8]))
-    more = f" and {len(shown) - 8} smaller" if len(shown) > 8 else ""
-    largest = _name(shown[0].alloc) if shown else "the layer"
+def _error(lives: Sequence[Life], overflow: Overflow, space: str, target: Target) -> CompileError:
+    occupants = [Occupant(life, _size(life)) for life in lives]
+    live = live_set(occupants)
+    ways = remedies(occupants, overflow.capacity, overflow.peak, space, target)
     return error(
         Code.CAPACITY,
         f"the buffers that are live at once must fit in the {overflow.capacity} bytes of {space}",
-        found=f"{overflow.reason()}; live at the peak: {parts}{more}",
-        remedy=f"smaller tiles for {largest}, fewer slots (depth), "
-        f"tensors in dram instead of {space}, "
-        f"or a target with a larger {space}",
-        source=shown[0].alloc if shown else "",
+        found=f"{overflow.reason()}; live at the peak: {by_layer(live)}",
+        remedy="; or ".join(ways),
+        source=live[0].alloc if live else "",
     )
-
-
-def _describe(life: Life) -> str:
-    slots = f" in {life.alloc.slots} slots" if life.alloc.slots > 1 else ""
-    return f"{_name(life.alloc)} ({_size(life)} bytes{slots})"
-
-
-def _name(alloc: AllocOp) -> str:
-    label = alloc.label.data if alloc.label is not None else "buffer"
-    return " of ".join([label, *provenance.sources(alloc)[:1]])
 
 
 def _too_many_constants(function: FuncOp, target: Target, needed: int) -> CompileError:
