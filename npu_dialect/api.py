@@ -83,6 +83,13 @@ def _import(source: Any, shapes: Shapes | None, example_inputs: Any) -> ModuleOp
 
 def _feed_back(module: ModuleOp, names: Mapping[str, str]) -> None:
     """Make inputs and outputs states, in every entry that has such an input."""
+    if level(module) in ("tile", "npu"):
+        raise error(
+            Code.LEVEL,
+            "states must be declared before a module is lowered to tile",
+            found=f"a module at level {level(module)}",
+            remedy="lowering the model again with them",
+        )
     entries = levels.entries(module)
     for entry in entries:
         known = set(levels.input_names(entry)) if len(entries) > 1 else set(names)

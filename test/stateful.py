@@ -320,7 +320,24 @@ INTEGER_SUM = Model(
 )
 """Not among the others: its state is stored in integers."""
 
+def _residual() -> FuncOp:
+    b = Builder()
+    x, h = b.argument("x", (24, 16)), b.argument("h", (24, 16))
+    product = b.add(graph.MatmulOp(x, b.constant(WEIGHTS)))
+    return b.function({"h'": b.add(graph.AddOp(product, h))})
+
+
+RESIDUAL = Model(
+    _residual,
+    lambda a: {"h'": a["h"] + a["x"] @ WEIGHTS},
+    lambda g: {"x": floats(g, 24, 16)},
+    {"h": np.zeros((24, 16), np.float32)},
+    in_place=("h",),
+    tolerance=1e-5,
+)
+
 MODELS = {
+    "residual": RESIDUAL,
     "counter": COUNTER,
     "recurrent": RECURRENT,
     "delay": DELAY,

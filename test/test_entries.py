@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fuzzing import QUIET
 from graph_samples import same
-from stateful import Arrays, Builder, floats, module_of
+from stateful import COUNTER, RECURRENT, Arrays, Builder, floats, module_of
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
@@ -14,7 +16,7 @@ import npu_dialect as npu
 from npu_dialect import api, dtypes, graph, levels
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.graph.entries import merge
-from npu_dialect.runtime.program import Program
+from npu_dialect.runtime.program import Constant, Program
 from npu_dialect.runtime.simulator import Session
 
 ROWS, WIDTH = 12, 16
@@ -104,6 +106,15 @@ def test_a_constant_of_several_entries_is_there_once(program: Program):
     assert len(weights) == 1
 
 
+def test_constants_without_elements_take_no_place():
+    made = npu.compile(RECURRENT.module(), options=QUIET)
+    address = made.constants[0].address
+    empty = Constant("nothing", address, np.zeros((0, 3), np.float32))
+    more = replace(made, constants=(empty, *made.constants))
+    again = Program.from_module(more.to_module())
+    assert [c.label for c in again.constants] == [c.label for c in more.constants]
+
+
 def test_an_entry_is_a_program_of_its_own(program: Program):
     alone = program.entry("decode")
     assert [b.name for b in alone.inputs] == ["row", "at"]
@@ -134,3 +145,16 @@ def test_states_of_one_name_must_have_one_type():
 def test_modules_for_several_targets_are_no_program():
     with pytest.raises(CompileError, match=r"NPU0202.*must have the same npu\.target"):
         merge({"a": module_of(prefill()), "b": module_of(decode(), target="edge256")})
+
+
+@pytest.mark.parametrize("level", ["tile", "npu"])
+def test_states_are_declared_at_level_graph(level: levels.Level):
+    module = COUNTER.module()
+    api.lower(module, level, options=QUIET)
+    with pytest.raises(CompileError, match="NPU0206.*before a module is lowered to tile"):
+        npu.load(module, states={"x": "y"})
+
+
+def test_a_state_of_entries_must_be_an_input_of_one():
+    with pytest.raises(CompileError, match="NPU0501.*an input of an entry; found rest, which no"):
+        npu.load({"a": module_of(prefill()), "b": module_of(decode())}, states={"rest": "sum"})

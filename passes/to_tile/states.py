@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xdsl.builder import Builder
@@ -42,16 +42,28 @@ def _users(value: SSAValue) -> Iterator[Operation]:
 
 
 def _reads_before_writing(group: Group, old: SSAValue) -> bool:
-    """Whether every tile of a group reads of `old` only the elements that this tile writes."""
-    if group.kind != "vector" or len(group.op.results) != 1:
+    """Whether every tile of a group reads of `old` only the elements that this tile writes: in the
+    kernel, element by element, or as the rows that a scatter changes.
+    """
+    if group.kind not in ("array", "vector") or len(group.op.results) != 1:
         return False
     if group.anchor is None:
-        read = [shape_of(v) for v in group.tensors if root(v) is old]
-        return all(_padded(s) == _padded(shape_of(group.result)) for s in read)
+        return _reads_alike(group, old)
     if group.anchor.name == SCATTER:
-        others = (group.outer(v) for v in group.anchor.operands[1:])
-        return all(root(v) is not old for v in others)
-    return False
+        return not _reads(group, group.anchor.operands[1:], old)
+    anchored = group.anchor.operands
+    return group.kind == "array" and not _reads(group, anchored, old) and _reads_alike(group, old)
+
+
+def _reads_alike(group: Group, old: SSAValue) -> bool:
+    """Whether the kernel reads `old` without broadcasting."""
+    read = [shape_of(v) for v in group.tensors if root(v) is old]
+    return all(_padded(s) == _padded(shape_of(group.result)) for s in read)
+
+
+def _reads(group: Group, values: Sequence[SSAValue], old: SSAValue) -> bool:
+    """Whether any of the values inside the group is `old`."""
+    return any(root(group.outer(v)) is old for v in values)
 
 
 def _padded(shape: tuple[int, ...]) -> tuple[int, ...]:
