@@ -30,7 +30,8 @@ Ints = NDArray[np.int64]
 class Times:
     """By instruction, in cycles: when it starts, and when its results are there.
 
-    Starts ascend, so that what ends before another starts also comes first in the program.
+    Starts ascend, so that what ends before another starts also comes first in the program; where
+    engines would start a later instruction before, that is taken for the start.
     """
 
     start: list[int]
@@ -48,8 +49,8 @@ class Times:
             free[queue] = start[task] + tasks.cycles[task]
             end[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
             complete[queue] = end[task]
-        ascending = list(accumulate(start, max))
-        return Times(ascending, [max(e, s + 1) for e, s in zip(end, ascending, strict=True)])
+        ascending = list(accumulate(reversed(start), min))[::-1]
+        return Times(ascending, end)
 
 
 @dataclass
