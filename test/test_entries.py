@@ -9,13 +9,15 @@ import pytest
 from fuzzing import QUIET
 from graph_samples import same
 from stateful import COUNTER, RECURRENT, Arrays, Builder, floats, module_of
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
 
 import npu_dialect as npu
 from npu_dialect import api, dtypes, graph, levels
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.graph.entries import merge
+from npu_dialect.npu.structure import ProgramOp
+from npu_dialect.npu.verifier import verify_program
 from npu_dialect.runtime.program import Constant, Program
 from npu_dialect.runtime.simulator import Session
 
@@ -158,3 +160,21 @@ def test_states_are_declared_at_level_graph(level: levels.Level):
 def test_a_state_of_entries_must_be_an_input_of_one():
     with pytest.raises(CompileError, match="NPU0501.*an input of an entry; found rest, which no"):
         npu.load({"a": module_of(prefill()), "b": module_of(decode())}, states={"rest": "sum"})
+
+
+# What entries must leave alone
+
+
+def test_an_entry_does_not_write_what_another_one_keeps(program: Program):
+    module = program.to_module()
+    ops = {op.sym_name.data: op for op in module.ops if isinstance(op, ProgramOp)}
+    target = program.machine
+    assert not any(verify_program(op, target) for op in ops.values())
+    states = ops["prefill"].properties.pop("states")
+    found = verify_program(ops["prefill"], target)
+    assert "must not write what another program of the module keeps" in found[0].rule
+    assert "state cache of @decode is" in found[0].found
+    ops["prefill"].properties["states"] = states
+    alone = ops["decode"].constants
+    ops["decode"].properties["constants"] = ArrayAttr(list(alone)[:0])
+    assert verify_program(ops["decode"], target)  # it reads what it does not have

@@ -99,7 +99,8 @@ def check(case: Case, folder: Path) -> None:
     with silent():
         api.lower(module, options=QUIET, on_level=step)
         program = Program.from_bytes(api.assemble(module).to_bytes())
-        session = Session(program, tier="plain", seed=case.seed)
+        tier = ("plain", "compiled", "torch")[case.seed % 3]
+        session = Session(program, tier=tier, seed=case.seed)
         runs["npu"] = [
             (list(session.run(inputs).outputs.values()), dict(session.state)) for _ in range(STEPS)
         ]

@@ -24,6 +24,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, Diagnostic
+from npu_dialect.dtypes import u8
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
@@ -50,6 +51,8 @@ class ProgramImage:
     dram_size: int
     states: Sequence[tuple[str, Operand, bool]] = ()
     """(name, place, whether the program may write it)"""
+    others: Sequence[tuple[str, Operand]] = ()
+    """What must stay for other programs of the module: their constants and states."""
     host_functions: int = 0
     sources: Sequence[str] = field(default=())
     """By instruction, what it comes from, where the instructions themselves do not say."""
@@ -65,8 +68,26 @@ class ProgramImage:
             [(c.address.data, len(c.blob.data.bytes)) for c in program.constants],
             cast(Any, program.dram_size).value.data,
             [(s.label.data, s.operand.data, s.access.data != "read") for s in program.state_list],
+            list(_of_others(program)),
             len(program.host_functions),
         )
+
+
+def _of_others(program: ProgramOp) -> Iterator[tuple[str, Operand]]:
+    """Constants and states of the other programs of the module, that are not the program's own."""
+    mine = {(c.address.data, c.blob) for c in program.constants}
+    states = {s.label.data for s in program.state_list}
+    parent = program.parent_op()
+    for op in parent.regions[0].block.ops if parent is not None else ():
+        if isinstance(op, ProgramOp) and op is not program:
+            name = f"@{op.sym_name.data}"
+            for c in op.constants:
+                if (c.address.data, c.blob) not in mine:
+                    place = Operand.dense("dram", c.address.data, u8, [len(c.blob.data.bytes)])
+                    yield f"constant {c.label.data} of {name}", place
+            for s in op.state_list:
+                if s.label.data not in states:
+                    yield f"state {s.label.data} of {name}", s.operand.data
 
 
 @dataclass(frozen=True)
@@ -200,13 +221,34 @@ class _Proof:
                 yield Finding(Code.PROOF_UNWRITTEN, -1, rule, found, name)
 
     def state_writes(self) -> Iterator[Finding]:
-        """Writes into states that the program only reads, and blocks that reach beyond a state."""
-        if not self.image.states:
+        """Writes into states that the program only reads, blocks that reach beyond a state, and
+        writes to what other programs keep.
+        """
+        places = [operand.interval for _, operand in self.image.others]
+        if not self.image.states and not places:
             return
+        start, end = min(places, default=(0, 0))[0], max((high for _, high in places), default=0)
+        for name, operand in (*self.image.inputs, *self.image.outputs):
+            yield from self.foreign_write(-1, operand, name)
         for index, instruction in enumerate(self.image.instructions):
             for operand in instruction.writes():
                 if operand.space == "dram" and operand.size:
                     yield from self.state_write(index, operand)
+                    low, high = operand.interval
+                    if low < end and start < high:
+                        yield from self.foreign_write(index, operand, "")
+
+    def foreign_write(self, index: int, operand: Operand, name: str) -> Iterator[Finding]:
+        low, high = operand.interval
+        for other, place in self.image.others:
+            start, end = place.interval
+            if start < high and low < end:
+                found = f"[{low:#x}, {high:#x}), {other} is [{start:#x}, {end:#x})"
+                rule = "must not write what another program of the module keeps"
+                if index < 0:
+                    yield Finding(Code.PROOF_BOUNDS, index, rule, found, name)
+                else:
+                    yield self.finding(Code.PROOF_BOUNDS, index, rule, found)
 
     def state_write(self, index: int, operand: Operand) -> Iterator[Finding]:
         low, high = operand.interval
