@@ -29,7 +29,7 @@ from npu_dialect.runtime.simulator import Session
 
 if TYPE_CHECKING:
     from npu_dialect.frontends.torch.partition import Parts
-    from npu_dialect.runtime.program import Program
+    from npu_dialect.runtime.program import PlacedOp, Program
 
 DEFAULT_TARGET = "mobile4k"
 
@@ -84,17 +84,25 @@ class Subgraph:
         return sum(program.profile.cycles for program in self.programs.values())
 
     @property
+    def on_host(self) -> list[PlacedOp]:
+        """What the host does within programs."""
+        placed = [row for program in self.programs.values() for row in program.placement]
+        return [row for row in placed if row.engine == "host"]
+
+    @property
     def bytes_moved(self) -> int:
-        """That torch reads and writes in a run."""
-        return sum(op.read + op.written for op in self.in_torch)
+        """That torch, and the host within programs, read and write in a run."""
+        left = sum(op.read + op.written for op in self.in_torch)
+        return left + sum(map(_host_bytes, self.programs.values()))
 
     def __str__(self) -> str:
         if self.refusal:
             return f"all in torch: {self.refusal}"
         ops = sum(self.nodes.values())
         lines = [f"{len(self.programs)} programs of {ops} operators, {self.cycles:,} cycles; "
-                 f"{len(self.in_torch)} operators in torch, {self.bytes_moved:,} bytes; "
-                 f"{self.runs} runs"]  # fmt: skip
+                 f"{len(self.in_torch)} operators in torch, {len(self.on_host)} on the host, "
+                 f"{self.bytes_moved:,} bytes; {self.runs} runs"]  # fmt: skip
+        lines += [f"  {row.source}: {row.op} on the host: {row.reason}" for row in self.on_host]
         for op in self.in_torch:
             where = f"{op.problem.module} ({op.problem.place}): " if op.problem else ""
             why = f": {op.problem.reason}" if op.problem else ""
@@ -231,7 +239,9 @@ class Compiled:
         programs = {name: each.program for name, each in sessions.items()}
         nodes = {p.name: p.nodes for p in parts.compiled}
         summary = Subgraph(key, programs, nodes, in_torch)
-        if in_torch:
+        if self.settings.strict and summary.on_host:
+            raise _needs_host(summary)
+        if in_torch or summary.on_host:
             _warn_of_torch(summary)
         return _Ready(parts, sessions, versions, summary)
 
@@ -313,17 +323,37 @@ def _bytes(value: Any) -> int:
 
 
 def _warn_of_torch(summary: Subgraph) -> None:
+    hosted = summary.on_host
     names = list(dict.fromkeys(op.op for op in summary.in_torch if op.problem))
+    names += dict.fromkeys(row.source for row in hosted)
     places = [op.problem for op in summary.in_torch if op.problem]
     warn(
         Code.IN_TORCH,
         "operators of a graph of Dynamo must be ones that import, and torch runs the others",
-        found=f"{', '.join(names)}: {len(summary.in_torch)} operators, "
+        found=f"{', '.join(names)}: {len(summary.in_torch) + len(hosted)} operators, "
         f"{summary.bytes_moved:,} bytes read and written by the host in each run",
         remedy=places[0].remedy if places else "",
-        source=", ".join(dict.fromkeys(p.module for p in places)) or "torch.compile",
+        source=", ".join(dict.fromkeys([*(p.module for p in places), *(r.source for r in hosted)])),
         location=places[0].place if places else "",
     )
+
+
+def _needs_host(summary: Subgraph) -> CompileError:
+    first, *others = summary.on_host
+    return error(
+        Code.HOST_NEEDED,
+        "with strict, nothing may run on the host",
+        found=f"{first.op}: {first.reason}" + (f", and {len(others)} more" if others else ""),
+        remedy="strict=False",
+        source=first.source,
+    )
+
+
+def _host_bytes(program: Program) -> int:
+    """What the host's instructions of a program touch in dram."""
+    pairs = zip(program.profile.costs, program.executed, strict=True)
+    costs = [cost for cost, (_, op) in pairs if op.engine == "host"]
+    return sum(c.reads.get("dram", 0) + c.writes.get("dram", 0) for c in costs)
 
 
 def _warn_of_gradients(args: Sequence[Any]) -> None:

@@ -125,6 +125,27 @@ def test_strict_refuses_what_torch_would_run() -> None:
         compiled(Middle(), strict=True)(image(2, 4))
 
 
+class Hosted(nn.Module):
+    """A call of ATen that has no importer."""
+
+    def forward(self, x: Any) -> Any:
+        return torch.linalg.matrix_exp(x * 2).relu()
+
+
+def test_work_of_the_host_within_a_program_is_reported() -> None:
+    with collect() as records:
+        check(compiled(Hosted()), Hosted(), image(3, 3))
+    (graph,) = torch_backend.subgraphs
+    assert graph.on_host and graph.bytes_moved >= 2 * 4 * 9
+    assert any("NPU1006" in str(record) and "matrix_exp" in str(record) for record in records)
+    assert "on the host" in torch_backend.report()
+
+
+def test_strict_refuses_work_of_the_host() -> None:
+    with torch.no_grad(), pytest.raises(Exception, match="NPU0306"):
+        compiled(Hosted(), strict=True)(image(3, 3))
+
+
 def test_each_side_of_a_graph_break_is_compiled() -> None:
     class Branch(nn.Module):
         def __init__(self) -> None:

@@ -176,7 +176,7 @@ def _having(module: Any, file: str, line: int) -> list[str]:
     return [name for name, child in children if _has(type(child), file, line)] or [""]
 
 
-def _has(cls: type, file: str, line: int) -> bool:
+def _has(cls: Any, file: str, line: int) -> bool:
     try:
         lines, first = inspect.getsourcelines(cls)
         return inspect.getsourcefile(cls) == file and first <= line < first + len(lines)
