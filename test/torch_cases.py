@@ -169,6 +169,8 @@ POOLING = [
     call("adaptive_avg_pool1d", SEQUENCE, [3]), call("adaptive_avg_pool2d", IMAGE, [1, 1]),
     call("adaptive_avg_pool2d", IMAGE, [3, 2]), call("_adaptive_avg_pool2d", IMAGE, [4, 5]),
     call("adaptive_max_pool2d", IMAGE, [3, 2], outputs=(0, 1)),
+    call("adaptive_max_pool2d", IMAGE, [4, 5]), call("adaptive_max_pool1d", SEQUENCE, [4]),
+    call("adaptive_max_pool1d", SEQUENCE[0], [3]), call("adaptive_max_pool3d", VOLUME, [5, 3, 3]),
     *(call(f"{name}.vec", IMAGE, size, scale) for name in (
         "upsample_nearest2d", "_upsample_nearest_exact2d")
       for size, scale in ((None, [2.0, 2.0]), ([9, 7], None))),
@@ -239,6 +241,16 @@ REDUCTION = [
     call("sort", B, outputs=(0,)), call("sort.stable", B, stable=True, descending=True, dim=1),
     call("topk", ints(3, 9, low=-2, high=2), 4, outputs=(0,)),
     call("kthvalue", X, 2, 1, outputs=(0, 1)), call("kthvalue", X, 1, 0, True, outputs=(0, 1)),
+    *(call("cumprod", x, dim) for x, dim in ((X, 1), (Z, -1), (floats(), 0))),
+    *(call("logcumsumexp", x, dim) for x, dim in ((X * 30, 2), (floats(), 0))),
+    *(call(name, x, dim, outputs=(0, 1))
+      for name in ("cummax", "cummin")
+      for x, dim in ((X, 1), (ints(2, 9, low=-2, high=2), 1), (floats(), 0),
+                     (torch.tensor([1, float("nan"), 5, 2]), 0))),
+    *(call("bucketize.Tensor", X, Known(torch.tensor([-1.0, 0, 0.5])), right=right)
+      for right in (False, True)),
+    call("searchsorted.Tensor", floats(2, 3, 7).sort()[0], X, side="right"),
+    call("searchsorted.Tensor", Known(torch.tensor([-3, 0, 2, 2])), Z),
     call("cumsum", X, 1), call("cumsum", Z, -1), call("cumsum", ROW, 0),
 ]  # fmt: skip
 

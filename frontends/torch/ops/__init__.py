@@ -18,6 +18,7 @@ from npu_dialect.frontends.torch.ops import (
     reduction,
     resizing,
     sampling,
+    scans,
     sorting,
     transcendental,
 )
@@ -38,6 +39,7 @@ TOPICS = (
     reduction,
     resizing,
     sampling,
+    scans,
     sorting,
     transcendental,
 )

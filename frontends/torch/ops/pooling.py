@@ -238,18 +238,47 @@ def adaptive_avg_pool(b: Builder, self: SSAValue, output_size: Sequence[int | No
 def _parts(size: int, out: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """The means of `out` parts of `size` elements, which may overlap, as a matrix."""
     matrix = np.zeros((out, size), np.float32)
-    for k in range(out):
-        start, end = k * size // out, -(-(k + 1) * size // out)
+    for k, (start, end) in enumerate(_bounds(size, out)):
         matrix[k, start:end] = 1 / (end - start)
     return matrix
 
 
+def _bounds(size: int, out: int) -> list[tuple[int, int]]:
+    """Where each of `out` parts of `size` elements begins and ends."""
+    return [(k * size // out, -(-(k + 1) * size // out)) for k in range(out)]
+
+
+@op("adaptive_max_pool1d")
+def adaptive_max_pool1d(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue]:
+    """The greatest values of parts of a sequence."""
+    return _adaptive_maximum(b, self, output_size)
+
+
 @op("adaptive_max_pool2d")
-def adaptive_max_pool(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue]:
-    """Windows that do not overlap."""
-    size = shape_of(self)[-2:]
-    if any(s % n for s, n in zip(size, output_size, strict=True)):
-        raise NotExpressible(f"adaptive_max_pool2d of {list(size)} to {list(output_size)}")
-    kernel = [s // n for s, n in zip(size, output_size, strict=True)]
-    how = (kernel, kernel, (0, 0), (1, 1))
-    return _maximum(b, self, 2, how, False, with_places=b.wants(1))
+def adaptive_max_pool2d(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue]:
+    """The greatest values of parts of an image."""
+    return _adaptive_maximum(b, self, output_size)
+
+
+@op("adaptive_max_pool3d")
+def adaptive_max_pool3d(b: Builder, self: SSAValue, output_size: Ints) -> list[SSAValue]:
+    """The greatest values of parts of a volume."""
+    return _adaptive_maximum(b, self, output_size)
+
+
+def _adaptive_maximum(b: Builder, x: SSAValue, outs: Ints) -> list[SSAValue]:
+    """Over equal windows; else along one dimension after the other, without the positions."""
+    rank = len(outs)
+    size = shape_of(x)[-rank:]
+    if not any(s % n for s, n in zip(size, outs, strict=True)):
+        kernel = [s // n for s, n in zip(size, outs, strict=True)]
+        how = (kernel, kernel, (0,) * rank, (1,) * rank)
+        return _maximum(b, x, rank, how, False, with_places=b.wants(1))
+    if b.wants(1):
+        raise NotExpressible(f"the positions of maxima of {list(size)} in {list(outs)} parts")
+    for axis, n in enumerate(outs, len(shape_of(x)) - rank):
+        parts = [common.along(b, x, axis, start, end - start)
+                 for start, end in _bounds(shape_of(x)[axis], n)]  # fmt: skip
+        tops = [common.reduce(b, graph.ReduceMaxOp, part, (axis,), 1) for part in parts]
+        x = common.concat(b, tops, axis)
+    return [x]

@@ -120,5 +120,48 @@ def _ordered(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     return b.emit(graph.OrOp(less, b.emit(graph.AndOp(is_number, _is_nan(b, y)))))
 
 
+@op("bucketize.Tensor")
+def bucketize(
+    b: Builder, self: SSAValue, boundaries: SSAValue, *, out_int32: bool, right: bool
+) -> SSAValue:
+    """How many boundaries are before each value."""
+    return _before(b, boundaries, self, right)
+
+
+@op("searchsorted.Tensor")
+def searchsorted(
+    b: Builder,
+    sorted_sequence: SSAValue,
+    self: SSAValue,
+    *,
+    out_int32: bool,
+    right: bool,
+    side: str | None,
+    sorter: SSAValue | None,
+) -> SSAValue:
+    """How many elements of a sorted sequence are before each value."""
+    if sorter is not None:
+        raise NotExpressible("a search with a sorter")
+    return _before(b, sorted_sequence, self, side == "right" if side else right)
+
+
+def _before(b: Builder, sequence: SSAValue, x: SSAValue, right: bool) -> SSAValue:
+    """The number of elements less than each value, or (right) not greater."""
+    *outer, size = shape_of(sequence)
+    if prod(shape_of(x)) * size > MAX_COMPARED:
+        raise NotExpressible(f"a search for {prod(shape_of(x))} values among {size}")
+    dtype = common.promoted(sequence, x)
+    sequence, value = (common.cast(b, v, dtype) for v in (sequence, x))
+    middle = [1] * (len(shape_of(x)) - len(outer))
+    sequence = common.reshape(b, sequence, (*outer, *middle, size))
+    value = common.reshape(b, value, (*shape_of(x), 1))
+    if right:
+        counts = b.emit(graph.NotOp(_ordered(b, value, sequence)))
+    else:
+        counts = _ordered(b, sequence, value)
+    found = common.cast(b, counts, dtypes.i32)
+    return common.reduce(b, graph.ReduceSumOp, found, (len(shape_of(found)) - 1,), 0)
+
+
 def _is_nan(b: Builder, x: SSAValue) -> Any:
     return b.emit(graph.NeOp(x, x))
