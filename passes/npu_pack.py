@@ -17,7 +17,7 @@ longer than before. A program stays as it is where its highest address would not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from xdsl.context import Context
@@ -34,7 +34,7 @@ from npu_dialect.passes.allocation import Buffer, pack
 from npu_dialect.passes.npu_sync import programs
 from npu_dialect.passes.schedule import Tasks
 from npu_dialect.passes.tensor_taps import TENSORS
-from npu_dialect.passes.webs import Times, Webs, greatest_live_sum
+from npu_dialect.passes.webs import Times, Web, Webs, greatest_live_sum, is_mixed
 from npu_dialect.target import Target, load_target
 
 MOST = 3000
@@ -118,7 +118,11 @@ def _tensors(instruction: Instruction) -> Sequence[BindingAttr]:
 
 
 def _steps(webs: Webs) -> dict[int, int]:
-    """By web, the bytes that it moves; nothing where the highest address would not come down."""
+    """By web, the bytes that it moves; nothing where the highest address would not come down.
+
+    Where engines start instructions in another order than that of the program, offsets that fit the
+    times may mix values up; then those for ascending times are taken.
+    """
     if not 0 < len(webs.roots()) <= MOST:
         return {}
     roots = webs.roots()
@@ -126,15 +130,27 @@ def _steps(webs: Webs) -> dict[int, int]:
     top = max(web.high for web in found)
     if top <= greatest_live_sum(found):
         return {}
+    for begins in ([w.begin for w in found], [webs.times.ascending[w.first] for w in found]):
+        moves = _moves(found, begins, top)
+        moved = [
+            replace(w, low=w.low + m, high=w.high + m) for w, m in zip(found, moves, strict=True)
+        ]
+        if not is_mixed(moved):
+            return dict(zip(roots, moves, strict=True))
+    return {}
+
+
+def _moves(found: Sequence[Web], begins: Sequence[int], top: int) -> list[int]:
+    """Bytes that each web moves; none where they would not come under `top`."""
     starts = [web.low - web.low % web.alignment for web in found]
     buffers = [
-        Buffer(k, web.begin, web.end, web.high - start, web.alignment)
-        for k, (web, start) in enumerate(zip(found, starts, strict=True))
+        Buffer(k, begin, web.end, web.high - start, web.alignment)
+        for k, (web, begin, start) in enumerate(zip(found, begins, starts, strict=True))
     ]
     offsets = pack(buffers, EFFORT)
     if max(offsets[b.id] + b.size for b in buffers) >= top:
-        return {}
-    return {root: offsets[k] - starts[k] for k, root in enumerate(roots)}
+        return [0] * len(found)
+    return [offsets[k] - start for k, start in enumerate(starts)]
 
 
 def move_operands(instruction: Instruction, moves: Sequence[int]) -> None:

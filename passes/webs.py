@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -23,16 +23,10 @@ from numpy.typing import NDArray
 from npu_dialect.machine import Operand
 from npu_dialect.passes.schedule import Tasks
 
-Ints = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Times:
-    """By instruction, in cycles: when it starts, and when its results are there.
-
-    Starts ascend, so that what ends before another starts also comes first in the program; where
-    engines would start a later instruction before, that is taken for the start.
-    """
+    """By instruction, in cycles: when it starts, and when its results are there."""
 
     start: list[int]
     end: list[int]
@@ -49,8 +43,14 @@ class Times:
             free[queue] = start[task] + tasks.cycles[task]
             end[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
             complete[queue] = end[task]
-        ascending = list(accumulate(reversed(start), min))[::-1]
-        return Times(ascending, end)
+        return Times(start, end)
+
+    @cached_property
+    def ascending(self) -> list[int]:
+        """Of each instruction, the first start among it and what comes after it: what ends before
+        that comes first in the program, too.
+        """
+        return list(accumulate(reversed(self.start), min))[::-1]
 
 
 @dataclass
@@ -95,9 +95,8 @@ class Webs:
 
         Instructions go by their numbers.
         """
-        seen = np.zeros(len(self.parent) + 1, np.bool_)
-        seen[_bytes(self.owner, operand)] = True
-        found = sorted({self.root(n) for n in np.flatnonzero(seen[:-1]).tolist()})
+        writes = _values(_bytes(self.owner, operand))
+        found = sorted({self.root(n) for n in writes.tolist() if n >= 0})
         for other in found[1:]:
             self._join(found[0], other)
         if not found:
@@ -137,38 +136,38 @@ class Webs:
         """The numbers that stand for a web, ascending."""
         return [n for n, parent in enumerate(self.parent) if parent == n]
 
-    def separate(self) -> None:
-        """Joins webs whose enclosing ranges overlap while both live: strided tiles between each
-        other, and what an instruction writes in the place of what it reads.
-        """
-        while True:
-            roots = self.roots()
-            first, second = _overlaps([self.members[n] for n in roots])
-            if first.size == 0:
-                return
-            for a, b in zip(first.tolist(), second.tolist(), strict=True):
-                self._join(self.root(roots[a]), self.root(roots[b]))
-
     def _join(self, a: int, b: int) -> None:
         if a != b:
             self.parent[b] = a
             self.members[a].join(self.members[b])
 
 
-def _bytes(owner: NDArray[np.int32], operand: Operand) -> Any:
-    """The owners of the bytes of an operand, as a view."""
-    shape = (*operand.dims, operand.dtype.itemsize)
-    return as_strided(owner[operand.address :], shape, (*(4 * s for s in operand.strides), 4))
+def _bytes(owner: NDArray[np.int32], operand: Operand) -> NDArray[np.int32]:
+    """The owners of the bytes of an operand, as a view whose rows are its runs."""
+    run, outer = operand.dtype.itemsize, list[tuple[int, int]]()
+    pairs = zip(operand.dims, operand.strides, strict=True)
+    for stride, d in sorted((abs(s), d) for d, s in pairs if s and d > 1):
+        if stride == run and not outer:
+            run *= d
+        else:
+            outer.insert(0, (d, 4 * stride))
+    shape, strides = (*(d for d, _ in outer), run), (*(s for _, s in outer), 4)
+    return as_strided(owner[operand.interval[0] :], shape, strides)
 
 
-def _overlaps(webs: Sequence[Web]) -> tuple[Ints, Ints]:
-    """Pairs that overlap in addresses and in the order of instructions."""
+def _values(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The different values of an array that changes seldom along its rows."""
+    changed = rows[..., 1:][rows[..., 1:] != rows[..., :-1]]
+    return np.unique(np.concatenate((rows[..., 0].ravel(), changed)))
+
+
+def is_mixed(webs: Sequence[Web]) -> bool:
+    """Whether any two overlap in addresses and in the order of instructions."""
     rows = [(w.low, w.high, w.first, w.last) for w in webs]
     low, high, first, last = np.array(rows, np.int64).reshape(-1, 4).T
     meet = (low[:, None] < high) & (low < high[:, None])
     meet &= (first[:, None] <= last) & (first <= last[:, None])
-    one, other = np.nonzero(np.triu(meet, 1))
-    return one, other
+    return int(meet.sum()) > len(webs)
 
 
 def greatest_live_sum(webs: Sequence[Web]) -> int:
