@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import npu_dialect as npu  # noqa: E402
+from npu_dialect.diagnostics import CompileError  # noqa: E402
 from npu_dialect.frontends.torch import package  # noqa: E402
 from npu_dialect.frontends.torch.passes import (  # noqa: E402
     fold_shapes,
@@ -142,3 +143,42 @@ def test_writes_into_views_of_a_copy_compile() -> None:
             return y
 
     same(Written(), X)
+
+
+def test_sizes_that_are_read_from_buffers_are_constants() -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("size", torch.tensor(3))
+
+        def forward(self, x: Any) -> Any:
+            return x[:, : self.size.item()] * 2
+
+    same(Cut(), X)
+
+
+def test_lists_that_are_read_from_buffers_are_constants() -> None:
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("sizes", torch.tensor([2, 2]))
+
+        def forward(self, x: Any) -> Any:
+            low, high = x.split((self.sizes + 0).tolist(), 1)
+            return low * high
+
+    same(Split(), X)
+
+
+def test_a_number_of_a_buffer_that_changes_is_none() -> None:
+    class Grows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("size", torch.tensor(1))
+
+        def forward(self, x: Any) -> Any:
+            self.size.add_(1)
+            return x[:, : self.size.item()] * 2
+
+    with pytest.raises(CompileError, match="NPU0110"):
+        npu.load(Grows(), "mobile4k", example_inputs=(X,))

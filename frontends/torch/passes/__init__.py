@@ -10,6 +10,7 @@ from typing import Any
 
 from npu_dialect.frontends.torch.passes import (
     bind_shapes,
+    fold_items,
     fold_shapes,
     remove_checks,
     remove_noops,
@@ -25,7 +26,7 @@ def before(program: Any, shapes: bind_shapes.Shapes | None = None) -> Any:
 
     Raises CompileError (NPU0104, NPU0105).
     """
-    return bind_shapes.run(program, shapes or {})
+    return fold_items.run(bind_shapes.run(program, shapes or {}))
 
 
 def after(program: Any) -> Any:
