@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from npu_dialect.runtime.run import Run
 
 Shapes = Mapping[str, Sequence[int]]
+AnyShapes = Shapes | Mapping[str, Shapes]
+"""By input; or by entry, then by input."""
 
 DEFAULT_TARGET = "edge256"
 
@@ -39,7 +41,7 @@ def load(
     source: Any,
     target: str | Path | None = None,
     *,
-    shapes: Shapes | None = None,
+    shapes: AnyShapes | None = None,
     overrides: str | Path | None = None,
     example_inputs: Any = None,
     states: Mapping[str, str] | None = None,
@@ -51,7 +53,8 @@ def load(
     ones, or a mapping of keyword ones) to capture it with, or a module already.
     A mapping of such sources is a module with several entries, which share constants and states.
     `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
-    `shapes` binds the symbolic dimensions of inputs, by input name. `overrides` is a file of
+    `shapes` binds the symbolic dimensions of inputs, by input name; for each of several entries
+    apart, by the entry's name first. `overrides` is a file of
     decisions to take instead of the compiler's (`npu_dialect.overrides`). `states` makes inputs and
     outputs states of the program, which it keeps from run to run: names of inputs to those of the
     outputs that they are next (`npu_dialect.graph.states`). Raises CompileError for what is
@@ -60,10 +63,10 @@ def load(
     if isinstance(source, Mapping):
         each = cast("Mapping[str, Any]", source)
         given = cast("Mapping[str, Any]", example_inputs or {})
-        parts = {n: _import(s, shapes, given.get(n)) for n, s in each.items()}
+        parts = {n: _import(s, _shapes_of(shapes, n), given.get(n)) for n, s in each.items()}
         module = merge(parts)
     else:
-        module = _import(source, shapes, example_inputs)
+        module = _import(source, cast("Shapes | None", shapes), example_inputs)
     if states:
         _feed_back(module, states)
     if overrides is not None:
@@ -73,6 +76,13 @@ def load(
     if target is not None:
         set_target(module, target)
     return module
+
+
+def _shapes_of(shapes: AnyShapes | None, entry: str) -> Shapes | None:
+    """The shapes of the inputs of an entry, where they are given by entry or for all."""
+    if shapes is None or not any(isinstance(each, Mapping) for each in shapes.values()):
+        return cast("Shapes | None", shapes)
+    return cast("Mapping[str, Shapes]", shapes).get(entry)
 
 
 def _import(source: Any, shapes: Shapes | None, example_inputs: Any) -> ModuleOp:
@@ -203,7 +213,7 @@ def compile(
     inputs_or_target: Any = None,
     *,
     target: str | Path | None = None,
-    shapes: Shapes | None = None,
+    shapes: AnyShapes | None = None,
     overrides: str | Path | None = None,
     states: Mapping[str, str] | None = None,
     options: Options = DEFAULT_OPTIONS,
@@ -229,7 +239,7 @@ def compile(  # the name that users look for
     inputs_or_target: Any = None,
     *,
     target: str | Path | None = None,
-    shapes: Shapes | None = None,
+    shapes: AnyShapes | None = None,
     overrides: str | Path | None = None,
     states: Mapping[str, str] | None = None,
     options: Options = DEFAULT_OPTIONS,
@@ -366,6 +376,7 @@ def execute(
             state.update(found.state)
         return dict(found.outputs)
     run = levels.run_tile if reached == "tile" else levels.run_graph
+    entry = entry or levels.entry_for(module, inputs)
     arrays = bind(levels.inputs_of(module, entry), inputs)
     results = run(module, arrays, state=state, entry=entry)
     return dict(zip(levels.output_names(module, entry), results, strict=True))

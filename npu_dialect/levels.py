@@ -21,7 +21,7 @@ from npu_dialect.graph.states import (
     states_of,
 )
 from npu_dialect.graph.states import arguments_with as _arguments_with
-from npu_dialect.ports import Array, Port
+from npu_dialect.ports import Array, Inputs, Port, fits
 
 if TYPE_CHECKING:
     from npu_dialect.tile.events import Event
@@ -130,6 +130,24 @@ def entry_of(module: ModuleOp, name: str | None = None) -> FuncOp:
             found=", ".join(f"@{n}" for n in found) or "none",
         )
     return found[name]
+
+
+def entry_for(module: ModuleOp, inputs: Inputs) -> str:
+    """The name of the only entry, or `main`, or else the one that the inputs fit. Raises
+    CompileError (NPU0507) where they fit none, or several.
+    """
+    names = [op.sym_name.data for op in entries(module)]
+    if len(names) == 1 or "main" in names:
+        return entry_of(module).sym_name.data
+    found = [name for name in names if fits(inputs_of(module, name), inputs)]
+    if len(found) != 1:
+        raise error(
+            Code.ENTRY,
+            f"an entry must be named where the inputs fit not exactly one of {', '.join(names)}",
+            found=f"inputs that fit {' and '.join(found) or 'none'}",
+            source="entry",
+        )
+    return found[0]
 
 
 def main(module: ModuleOp) -> FuncOp:

@@ -41,6 +41,15 @@ def bind(ports: Sequence[Port], inputs: Inputs) -> list[Array]:
     return [np.asarray(arrays[port.name], order="C") for port in ports]
 
 
+def fits(ports: Sequence[Port], inputs: Inputs) -> bool:
+    """Whether arrays are given for exactly these ports, in their types and shapes."""
+    try:
+        bind(ports, inputs)
+    except CompileError:
+        return False
+    return True
+
+
 def _by_name(ports: Sequence[Port], inputs: Inputs) -> dict[str, Array]:
     if isinstance(inputs, np.ndarray):
         inputs = [inputs]
@@ -69,11 +78,7 @@ def _mismatches(port: Port, array: Array) -> list[CompileError]:
     if array.dtype != port.dtype.numpy:
         wanted = f"the input must have element type {port.dtype.numpy}"
         remedy = f"array.astype(numpy.{port.dtype.numpy})"
-        return [
-            error(
-                Code.INPUT_DTYPE, wanted, found=array.dtype, remedy=remedy, source=port.name
-            )
-        ]
+        return [error(Code.INPUT_DTYPE, wanted, found=array.dtype, remedy=remedy, source=port.name)]
     if array.shape != port.shape:
         wanted = f"the input must have shape {list(port.shape)}"
         return [

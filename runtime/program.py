@@ -27,7 +27,7 @@ from npu_dialect.npu import encoding
 from npu_dialect.npu.base import Instruction, Values, Wait
 from npu_dialect.npu.disassemble import disassemble
 from npu_dialect.npu.structure import RepeatOp
-from npu_dialect.ports import Port
+from npu_dialect.ports import Inputs, Port, fits
 from npu_dialect.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
@@ -273,6 +273,24 @@ class Program:
                 source="entry",
             )
         return chosen
+
+    def entry_for(self, inputs: Inputs) -> str:
+        """The name of the only entry, or `main`, or else the one that the inputs fit: one compiled
+        for their shapes. Raises CompileError (NPU0507) where they fit none, or several.
+        """
+        if len(self.entries) == 1 or MAIN in self.entries:
+            return self.entry_name()
+        found = [name for name, entry in self.entries.items() if fits(entry.inputs, inputs)]
+        if len(found) == 1:
+            return found[0]
+        takes = "; ".join(f"{n}({', '.join(map(str, e.inputs))})" for n, e in self.entries.items())
+        raise error(
+            Code.ENTRY,
+            f"an entry must be named where the inputs fit not exactly one of {takes}",
+            found=f"inputs that fit {' and '.join(found) or 'none'}",
+            remedy=f'entry="{next(iter(self.entries))}"',
+            source="entry",
+        )
 
     @cached_property
     def _alone(self) -> dict[str, Program]:

@@ -57,6 +57,7 @@ def simulate(
 
     Raises CompileError (NPU0004, NPU0007, NPU0501 to NPU0507, NPU0604).
     """
+    entry = entry or program.entry_for(inputs)
     if tier == "auto":
         tier = "plain" if tensors or observe else tiers.for_runs(program.entry(entry))
     session = Session(program, tier=tier, strict=strict, threads=threads, order=order, seed=seed)
@@ -151,13 +152,14 @@ class Session:
         tensors: bool = False,
         observe: Observer | None = None,
     ) -> Run:
-        """Run an entry of the program (default: the only one, or `main`) on one input.
+        """Run an entry of the program (default: the only one, `main`, or the one that the inputs
+        fit) on one input.
 
         A run that is observed or keeps tensors takes the plain tier, on the same memories. States
         keep what the run leaves; a run that fails may leave them half updated. Raises CompileError
         (NPU0501 to NPU0503, NPU0505, NPU0507).
         """
-        executor = self.executor(entry)
+        executor = self.executor(entry or self.program.entry_for(inputs))
         program = executor.program
         arrays = bind(program.inputs, inputs)
         if not self._clean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from fuzzing import QUIET
 from graph_samples import same
@@ -125,7 +126,10 @@ def test_an_entry_is_a_program_of_its_own(program: Program):
 
 
 def test_an_entry_must_be_named_where_none_is_main(program: Program):
-    with pytest.raises(CompileError, match="NPU0507.*one of prefill, decode; found none"):
+    with pytest.raises(
+        CompileError,
+        match="NPU0507.*not exactly one of prefill.*decode.*found inputs that fit none",
+    ):
         Session(program).run({})
     with pytest.raises(CompileError, match="NPU0507.*one of prefill, decode; found train"):
         npu.simulate(program, {}, entry="train")
@@ -160,6 +164,50 @@ def test_states_are_declared_at_level_graph(level: levels.Level):
 def test_a_state_of_entries_must_be_an_input_of_one():
     with pytest.raises(CompileError, match="NPU0501.*an input of an entry; found rest, which no"):
         npu.load({"a": module_of(prefill()), "b": module_of(decode())}, states={"rest": "sum"})
+
+
+# One model in several shapes
+
+
+@pytest.fixture
+def growing() -> onnx.ModelProto:
+    """y = x W, for any number of rows."""
+    value = onnx.helper.make_tensor_value_info
+    graph_ = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], "product")],
+        "growing",
+        [value("x", onnx.TensorProto.FLOAT, ["rows", WIDTH])],
+        [value("y", onnx.TensorProto.FLOAT, ["rows", WIDTH])],
+        [onnx.numpy_helper.from_array(WEIGHTS, "w")],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    return onnx.helper.make_model(graph_, opset_imports=[opset], ir_version=8)
+
+
+def test_a_run_takes_the_entry_that_its_inputs_fit(growing: onnx.ModelProto):
+    shapes = {f"rows{n}": {"x": (n, WIDTH)} for n in (1, 8)}
+    made = npu.compile(dict.fromkeys(shapes, growing), "mobile4k", shapes=shapes, options=QUIET)
+    assert made.constant_bytes == WEIGHTS.nbytes
+    session = Session(made)
+    for n in (8, 1):
+        x = floats(np.random.default_rng(n), n, WIDTH)
+        found = session.run({"x": x}).outputs["y"]
+        np.testing.assert_allclose(found, x @ WEIGHTS, 1e-5, 1e-5)
+        assert same(npu.simulate(made, x).outputs["y"], found)
+    with pytest.raises(CompileError, match="NPU0507.*inputs that fit none"):
+        session.run({"x": floats(np.random.default_rng(0), 3, WIDTH)})
+
+
+def test_the_levels_take_the_entry_that_the_inputs_fit(growing: onnx.ModelProto):
+    shapes = {f"rows{n}": {"x": (n, WIDTH)} for n in (1, 8)}
+    module = npu.load(dict.fromkeys(shapes, growing), "mobile4k", shapes=shapes)
+    x = floats(np.random.default_rng(0), 8, WIDTH)
+    expected = npu.execute(module, {"x": x})["y"]
+    for level in ("tile", "npu"):
+        npu.lower(module, level, options=QUIET)
+        assert same(npu.execute(module, {"x": x})["y"], expected)
+    with pytest.raises(CompileError, match="NPU0507.*inputs that fit none"):
+        npu.execute(module, {"x": x[:3]})
 
 
 # What entries must leave alone

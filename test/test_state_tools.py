@@ -140,6 +140,16 @@ def test_an_entry_is_chosen_by_its_name(entries: RunTool):
         assert (found["y"] == outputs["y"]).all()
 
 
+def test_an_entry_has_shapes_of_its_own(run_tool: RunTool):
+    b = Builder()
+    text.write("fixed.mlir", module_of(b.function({"y": b.argument("x", (4,))})))
+    run = run_tool(
+        "npu-compile", "--entry", "a=fixed.mlir", "--entry", "b=fixed.mlir", "--shape", "b:x=8",
+        "-o", "p.npu",
+    )  # fmt: skip
+    assert run.code == 1 and "NPU0105" in run.err and "a .mlir file, whose shapes are" in run.err
+
+
 def test_a_program_with_entries_must_be_told_which(entries: RunTool):
     run = entries("npu-run", "b.npu", "--random", "0")
     assert run.code == 1 and "NPU0507" in run.err and "count, cache" in run.err

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
 from npu_dialect.files import unwritable
@@ -59,7 +59,8 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         metavar="NAME=D,D,...",
         action="append",
         default=[],
-        help="bind the shape of a model input with symbolic dimensions; may be repeated",
+        help="bind the shape of a model input with symbolic dimensions; may be repeated; "
+        "ENTRY:NAME for an input of one of several entries",
     )
     parser.add_argument(
         "--state",
@@ -123,8 +124,18 @@ def load_model(args: argparse.Namespace, model: Any, target: str | None) -> Any:
     """The module of a model, or of one for each entry, with the options of `add_model_options`."""
     from npu_dialect import api
 
-    shapes, states = parse_shapes(args.shape), parse_pairs(args.state, "--state", "IN=OUT")
+    shapes: Any = parse_shapes(args.shape)
+    if isinstance(model, dict):
+        shapes = {entry: _shapes_of(shapes, entry) for entry in cast("dict[str, str]", model)}
+    states = parse_pairs(args.state, "--state", "IN=OUT")
     return api.load(model, target, shapes=shapes, overrides=args.overrides, states=states)
+
+
+def _shapes_of(shapes: dict[str, tuple[int, ...]], entry: str) -> dict[str, tuple[int, ...]]:
+    """Those of an entry, named ENTRY:INPUT, and those of no entry in particular."""
+    prefix = f"{entry}:"
+    own = {n.removeprefix(prefix): s for n, s in shapes.items() if n.startswith(prefix)}
+    return {n: s for n, s in shapes.items() if ":" not in n} | own
 
 
 def parse_pairs(options: Sequence[str], option: str, form: str) -> dict[str, str]:
