@@ -364,3 +364,18 @@ def test_the_proto_of_the_caller_is_not_changed() -> None:
     before = model.SerializeToString()
     load(model)
     assert model.SerializeToString() == before
+
+
+def test_a_sequence() -> None:
+    nodes = [
+        helper.make_node("SequenceConstruct", ["x"], ["s"]),
+        helper.make_node("SequenceLength", ["s"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": ("float32", [3])}, ["y"])
+    refused(model, "NPU0109", "the results of an operator must be tensors; found a sequence_type")
+
+
+def test_an_operator_that_neither_graph_nor_the_host_can_do() -> None:
+    boxes = floats(1, 5)
+    model = node_model("MaxRoiPool", [floats(1, 2, 8, 8), boxes], {"pooled_shape": [2, 2]})
+    refused(model, "NPU0109", "MaxRoiPool, which the host cannot run, must be expressible")

@@ -264,7 +264,7 @@ def _check_operator(node: NodeProto, opsets: dict[str, int], local: set[tuple[st
         Code.OPERATOR_UNKNOWN,
         node_source(node),
         "every operator must be one of ONNX, of a supported domain, or a function of the model",
-        f"{domain or 'ai.onnx'}.{node.op_type} (opset {version})",
+        f"{domain or 'ai.onnx'}.{node.op_type}{'' if version is None else f' (opset {version})'}",
         "exporting without custom operators, or add an importer for it",
     )
 

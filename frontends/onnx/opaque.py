@@ -65,6 +65,7 @@ def emit(
 ) -> Sequence[SSAValue]:
     """The results of a node as an opaque op, or as constants when its operands are."""
     model = _model(node, operands, opsets)
+    _check_reference(model, reason, b.source)
     known = {name: array for name in operands if (array := b.array(operands[name])) is not None}
     if len(known) == len(operands) and _is_deterministic(node):
         static = [_static(value.type) for value in _infer(model, known, b.source)]
@@ -106,6 +107,21 @@ def _successor(node: NodeProto) -> NodeProto:
     return copy
 
 
+def _check_reference(model: ModelProto, reason: str, source: str) -> None:
+    """Refuse a node that neither `graph` nor the host can do."""
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        ReferenceEvaluator(model)
+    except Exception as problem:  # whatever the reference raises: it is not ours
+        raise refuse(
+            Code.OPERATOR_UNSUPPORTED, source,
+            f"{model.graph.node[0].op_type}, which the host cannot run, must be expressible",
+            f"{reason}; the reference of ONNX: {str(problem).partition(',')[0]}",
+            "other operators for the same",
+        ) from None  # fmt: skip
+
+
 def _is_deterministic(node: NodeProto) -> bool:
     return node.domain in ONNX_DOMAINS and node.op_type not in RANDOM
 
@@ -141,9 +157,16 @@ def _result_types(
     found = {value.name: value.type for value in _infer(model, known, source)}
     types: list[TensorType] = []
     for output in model.graph.output:
-        static, stated = _static(found.get(output.name, TypeProto())), declared.get(output.name)
+        kind = found.get(output.name, TypeProto())
+        static, stated = _static(kind), declared.get(output.name)
         is_misjudged = stated is not None and model.graph.node[0].op_type in MISJUDGED
         result = stated if is_misjudged else static or stated
+        if kind.WhichOneof("value") not in (None, "tensor_type"):
+            raise refuse(
+                Code.OPERATOR_UNSUPPORTED, source, "the results of an operator must be tensors",
+                f"a {kind.WhichOneof('value')} from {model.graph.node[0].op_type}",
+                "exporting without sequences, maps and optional values",
+            )  # fmt: skip
         if result is None:
             raise refuse(
                 Code.SHAPE_UNBOUND, source,
