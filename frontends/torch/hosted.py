@@ -55,7 +55,7 @@ def _check(b: Builder, target: Any) -> None:
 def _plain(value: Any, operands: list[SSAValue]) -> Any:
     """An argument as JSON; tensors become operands."""
     if isinstance(value, SSAValue):
-        operands.append(value)
+        operands.append(cast("SSAValue", value))
         return {"operand": len(operands) - 1}
     if isinstance(value, list | tuple):
         return [_plain(v, operands) for v in cast("Sequence[Any]", value)]

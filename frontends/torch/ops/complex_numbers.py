@@ -84,8 +84,10 @@ def _parts(b: Builder, tree: Any, part: str) -> Any:
         return [_parts(b, v, part) for v in cast("Sequence[Any]", tree)]
     if isinstance(tree, Complex):
         return getattr(tree, part)
-    is_real = isinstance(tree, SSAValue) and common.dtype_of(tree).is_float
-    return common.scaled(b, tree, 0) if is_real and part == "imag" else tree
+    if not isinstance(tree, SSAValue) or part == "real":
+        return cast("Any", tree)
+    value = cast("SSAValue", tree)
+    return common.scaled(b, value, 0) if common.dtype_of(value).is_float else value
 
 
 def _pair(b: Builder, x: Value | Number) -> Complex:
