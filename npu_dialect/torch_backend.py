@@ -104,7 +104,7 @@ class Subgraph:
                  f"{self.bytes_moved:,} bytes; {self.runs} runs"]  # fmt: skip
         lines += [f"  {row.source}: {row.op} on the host: {row.reason}" for row in self.on_host]
         for op in self.in_torch:
-            where = f"{op.problem.module} ({op.problem.place}): " if op.problem else ""
+            where = f"{op.problem.module or 'forward'} ({op.problem.place}): " if op.problem else ""
             why = f": {op.problem.reason}" if op.problem else ""
             lines.append(f"  {where}{op.op}{why}; {op.read:,} bytes read, {op.written:,} written")
         return "\n".join(lines)
@@ -308,7 +308,7 @@ def _in_torch(parts: Parts) -> list[InTorch]:
     found: list[InTorch] = []
     for node in parts.kept:
         name = str(node.target)
-        here = (name, locations.name_of(node), locations.written(node))
+        here = (name, locations.module_path(node), locations.written(node))
         written = _bytes(node.meta.get("val"))
         read = sum(_bytes(n.meta.get("val")) for n in node.all_input_nodes)
         found.append(InTorch(name, why.get(here) or by_op.get(name), read, written))
@@ -327,13 +327,14 @@ def _warn_of_torch(summary: Subgraph) -> None:
     names = list(dict.fromkeys(op.op for op in summary.in_torch if op.problem))
     names += dict.fromkeys(row.source for row in hosted)
     places = [op.problem for op in summary.in_torch if op.problem]
+    sources = [*(problem.module for problem in places), *(row.source for row in hosted)]
     warn(
         Code.IN_TORCH,
         "operators of a graph of Dynamo must be ones that import, and torch runs the others",
         found=f"{', '.join(names)}: {len(summary.in_torch) + len(hosted)} operators, "
         f"{summary.bytes_moved:,} bytes read and written by the host in each run",
         remedy=places[0].remedy if places else "",
-        source=", ".join(dict.fromkeys([*(p.module for p in places), *(r.source for r in hosted)])),
+        source=", ".join(dict.fromkeys(filter(None, sources))) or "torch.compile",
         location=places[0].place if places else "",
     )
 

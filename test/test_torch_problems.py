@@ -81,9 +81,8 @@ def two_branches(x: Any) -> Any:
     return x
 
 
-def checked(x: Any) -> Any:
-    assert x.sum() > 0  # control-flow
-    return x
+def indexed(x: Any) -> Any:
+    return x[int(x[0, 0])]  # item
 
 
 def count(x: Any) -> Any:
@@ -133,7 +132,7 @@ def branch_and_noise(x: Any) -> Any:
     return torch.ops.npu_test.unlowered(x)  # custom-op
 
 
-AWKWARD = [branch, loop, two_branches, checked, count, listed, masked, places, distinct, mismatched,
+AWKWARD = [branch, loop, two_branches, indexed, count, listed, masked, places, distinct, mismatched,
            noisy, said_by_nobody, without_lowering, sparse, branch_and_noise]  # fmt: skip
 
 
@@ -201,6 +200,10 @@ def test_the_tool_explains_what_a_file_cannot_do(tmp_path: Path) -> None:
     assert "1 problem of 1 cause" in run.out
     assert "custom-op: a custom operator must have a lowering (1 place)" in run.out
     assert run.err.startswith("error[NPU0109]: ")
+
+
+def test_a_line_that_fails_many_times_is_one_place() -> None:
+    assert len(refused(Function(listed)).problems) == 1
 
 
 # The table of causes

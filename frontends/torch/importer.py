@@ -40,7 +40,7 @@ from npu_dialect.graph.states import State, set_states
 
 def load(program: Any, name: str = "the program", shapes: Shapes | None = None) -> ModuleOp:
     """The module of an exported program; see `npu_dialect.frontends.torch.load`."""
-    attempt = best_attempt(passes.before(program, shapes))
+    attempt = best_attempt(passes.before(program, shapes), name=name)
     if attempt.problems:
         raise Refused(name, map(problem, attempt.problems))
     return attempt.module()
@@ -51,7 +51,9 @@ def problems(program: Any) -> list[Problem]:
     return [problem(why) for why in best_attempt(program).problems]
 
 
-def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) -> Importer:
+def best_attempt(
+    program: Any, read: Callable[[Any], Ports] = signature.read, name: str = "the program"
+) -> Importer:
     """The import in which as few calls as possible are left over; `read` gives the ports.
 
     The sizes of the program are bound.
@@ -60,7 +62,7 @@ def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) ->
     torch()
     given_back: set[str] = set()
     while True:
-        decomposed = passes.after(_decomposed(program, given_back))
+        decomposed = passes.after(_decomposed(program, given_back, name))
         attempt = Importer(decomposed.graph, read(decomposed), decomposed)
         attempt.run()
         names = {str(why.node.target) for why in attempt.problems} & registry.TABLE.keys()
@@ -71,7 +73,7 @@ def best_attempt(program: Any, read: Callable[[Any], Ports] = signature.read) ->
         given_back |= more
 
 
-def _decomposed(program: Any, given_back: Set[str]) -> Any:
+def _decomposed(program: Any, given_back: Set[str], name: str) -> Any:
     try:
         return decompose(program, given_back)
     except Exception as why:
@@ -79,14 +81,14 @@ def _decomposed(program: Any, given_back: Set[str]) -> Any:
         frames = [f for f in locations.FRAME.findall(text) if locations.is_users(f[0])]
         file, line = frames[-1] if frames else ("", 0)
         found = Problem(cause_of(text), "", text, "", str(file), int(line))
-        raise Refused("the program", [found]) from why
+        raise Refused(name, [found]) from why
 
 
 def problem(why: Unsupported) -> Problem:
     """A call that was noted, as a record for the user."""
     file, line = locations.source_line(why.node)
-    name = locations.name_of(why.node)
-    return Problem(why.cause, str(why.node.target), why.reason, name, file, line)
+    path = locations.module_path(why.node) or ("" if file else str(why.node.name))
+    return Problem(why.cause, str(why.node.target), why.reason, path, file, line)
 
 
 class Importer:
