@@ -88,7 +88,7 @@ TO = parameters(0.03, 60, np.uint8)
 
 
 def microsoft(name: str, inputs: list[Array], constants: Any, **attributes: Any) -> Case:
-    return Case(name, inputs, attributes, constants, domain=MICROSOFT, steps=1, result="uint8")
+    return Case(name, inputs, attributes, constants, domain=MICROSOFT, result="uint8")
 
 
 INTEGER_MICROSOFT = [
