@@ -291,7 +291,12 @@ def _run(parts: Parts, sessions: Mapping[str, _Sessions], args: Sequence[Any]) -
             results = list(torch().fx.node.map_arg(node.args[0], values.__getitem__))
     for k, number in parts.changed.items():
         args[number].copy_(results[k])
-    return [results[k] for k in parts.results]
+    return [_own(results[k], args) for k in parts.results]
+
+
+def _own(result: Any, args: Sequence[Any]) -> Any:
+    """A result that is not an argument: copies are left out of graphs, and callers may write."""
+    return result.clone() if any(result is x for x in args) else result
 
 
 def _tensor_of(array: Any) -> Any:

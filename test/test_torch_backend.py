@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from npu_dialect import torch_backend  # noqa: E402
 from npu_dialect.diagnostics import collect  # noqa: E402
+from npu_dialect.frontends.torch import partition  # noqa: E402
 
 nn = torch.nn
 leaves = torch.utils._pytree.tree_leaves
@@ -144,6 +145,31 @@ def test_work_of_the_host_within_a_program_is_reported() -> None:
 def test_strict_refuses_work_of_the_host() -> None:
     with torch.no_grad(), pytest.raises(Exception, match="NPU0306"):
         compiled(Hosted(), strict=True)(image(3, 3))
+
+
+def test_a_copy_of_an_input_is_a_copy() -> None:
+    class Copies(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.clone(), x + 1
+
+    x = image(2, 4)
+    copied, _ = check(compiled(Copies()), Copies(), x)
+    copied.zero_()
+    assert x.abs().sum() > 0
+
+
+def test_a_graph_that_cannot_be_captured_runs_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("not this one")
+
+    monkeypatch.setattr(partition, "split", fails)
+    with collect() as records:
+        check(compiled(Middle()), Middle().eval(), image(2, 4))
+    assert "found RuntimeError: not this one" in str(records[0])
+    assert "all in torch: RuntimeError: not this one" in torch_backend.report()
+    torch._dynamo.reset()
+    with torch.no_grad(), pytest.raises(Exception, match=r"NPU0110.*not this one"):
+        compiled(Middle(), strict=True)(image(2, 4))
 
 
 def test_each_side_of_a_graph_break_is_compiled() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness import run_in_process
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -149,6 +150,16 @@ def test_free_sizes_of_a_file_are_bound(tmp_path: Path) -> None:
     graph = npu.load(tmp_path / "m.pt2", "mobile4k", shapes={"x": (4, 6)})
     (found,) = npu.execute(graph, np.zeros((4, 6), np.float32)).values()
     np.testing.assert_allclose(found, np.broadcast_to(np.arange(6) * 4, (4, 6)))
+
+
+def test_the_tool_binds_the_sizes_of_a_file(tmp_path: Path) -> None:
+    with package.quiet():
+        torch.export.save(symbolic(), tmp_path / "m.pt2")
+    arguments = [str(tmp_path / "m.pt2"), "-o", str(tmp_path / "m.npu"), "--target", "mobile4k"]
+    run = run_in_process("npu-compile", arguments)
+    assert run.code == 1 and "error[NPU0104]: forward: " in run.err
+    run = run_in_process("npu-compile", [*arguments, "--shape", "x=4,6"])
+    assert run.code == 0, run.err
 
 
 @pytest.mark.parametrize(

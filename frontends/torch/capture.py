@@ -132,5 +132,6 @@ def _differs_in_training(module: Any) -> bool:
     """
     if isinstance(module, torch().nn.modules.batchnorm._NormBase):
         return bool(module.track_running_stats) or "Instance" not in type(module).__name__
-    rates = [getattr(module, name, None) for name in ("p", "drop_prob", "dropout")]
+    names = ("p", "drop_prob", "dropout") if "Drop" in type(module).__name__ else ("dropout",)
+    rates = [getattr(module, name, None) for name in names]
     return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
