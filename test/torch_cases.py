@@ -240,6 +240,8 @@ REDUCTION = [
       if not (name == "topk" and x.dtype == torch.int64)),
     call("sort", B, outputs=(0,)), call("sort.stable", B, stable=True, descending=True, dim=1),
     call("topk", ints(3, 9, low=-2, high=2), 4, outputs=(0,)),
+    *(call("topk", torch.randperm(2600, generator=_dice).float(), 3, 0, largest, outputs=(0, 1))
+      for largest in (True, False)),
     call("kthvalue", X, 2, 1, outputs=(0, 1)), call("kthvalue", X, 1, 0, True, outputs=(0, 1)),
     *(call("cumprod", x, dim) for x, dim in ((X, 1), (Z, -1), (floats(), 0))),
     *(call("logcumsumexp", x, dim) for x, dim in ((X * 30, 2), (floats(), 0))),

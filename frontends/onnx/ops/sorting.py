@@ -23,7 +23,7 @@ MAX_TOP = 32
 @op("TopK", since=1)
 def top_k_1(b: Builder, x: SSAValue, *, axis: int, k: int) -> list[SSAValue]:
     """The number as an attribute; the greatest."""
-    return _top(b, x, k, axis, is_largest=True)
+    return top(b, x, k, axis, is_largest=True)
 
 
 @op("TopK", since=10)
@@ -32,10 +32,11 @@ def top_k(
 ) -> list[SSAValue]:
     """Sorted, whether that is asked for or not; of equal elements the first comes first."""
     del sorted
-    return _top(b, x, b.ints(k, "k")[0], axis, is_largest=bool(largest))
+    return top(b, x, b.ints(k, "k")[0], axis, is_largest=bool(largest))
 
 
-def _top(b: Builder, x: SSAValue, k: int, axis: int, *, is_largest: bool) -> list[SSAValue]:
+def top(b: Builder, x: SSAValue, k: int, axis: int, *, is_largest: bool) -> list[SSAValue]:
+    """The first `k` elements in order and where they are, picked one after the other."""
     axis = common.normalize_axis(axis, len(shape_of(x)))
     size = shape_of(x)[axis]
     if not 0 <= k <= size:

@@ -41,6 +41,7 @@ from npu_dialect.frontends.onnx.ops.common import (
 from npu_dialect.frontends.onnx.ops.convolution import Windows, conv_transpose, convolve, windows
 from npu_dialect.frontends.onnx.ops.linear import product
 from npu_dialect.frontends.onnx.ops.pooling import average, ceiled, max_of_taps, pooled
+from npu_dialect.frontends.onnx.ops.sorting import top
 from npu_dialect.frontends.torch.builder import Builder
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "shape_of",
     "squeeze",
     "sub",
+    "top",
     "transpose",
     "truth",
     "unary",

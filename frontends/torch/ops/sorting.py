@@ -30,6 +30,9 @@ MAX_COMPARED = 1 << 26
 BLOCK = 1 << 22
 """So many comparisons are one step."""
 
+FEW = 32
+"""So many of a long dimension are picked one after the other."""
+
 
 @op("sort")
 def sort(b: Builder, self: SSAValue, dim: int, descending: bool) -> list[SSAValue]:
@@ -49,10 +52,14 @@ def sort_stable(
 def topk(
     b: Builder, self: SSAValue, k: int, dim: int, largest: bool, sorted: bool
 ) -> list[SSAValue]:
-    """The first ones of all in order, whether an order is asked for or not."""
+    """The first ones of all in order, whether an order is asked for or not; few of many are picked
+    one after the other.
+    """
     if not shape_of(self):
         return _sorted(b, self, dim, largest)
     axis = common.normalize_axis(dim, len(shape_of(self)))
+    if 0 < k <= FEW and _comparisons(self, axis) > BLOCK:
+        return common.top(b, self, k, axis, is_largest=largest)
     return [common.along(b, v, axis, 0, k) for v in _sorted(b, self, dim, largest)]
 
 
@@ -82,10 +89,14 @@ def _sorted(b: Builder, x: SSAValue, dim: int, descending: bool) -> list[SSAValu
     return [values, common.cast(b, where, dtypes.i64)]
 
 
+def _comparisons(x: SSAValue, axis: int) -> int:
+    return prod(shape_of(x)) * shape_of(x)[axis]
+
+
 def _places(b: Builder, x: SSAValue, descending: bool) -> SSAValue:
     """The place of each element along the last dimension (i32)."""
     *outer, size = shape_of(x)
-    if prod(outer) * size * size > MAX_COMPARED:
+    if _comparisons(x, len(outer)) > MAX_COMPARED:
         raise NotExpressible(
             f"sorting {size} elements {prod(outer)} times, where {MAX_COMPARED} comparisons "
             "are the most"
