@@ -46,6 +46,7 @@ PASSES = (
     "graph-integer-states",
     "graph-map",
     "graph-place",
+    "graph-scatter-rows",
     "graph-to-tile",
     "npu-pack",
     "npu-roll",
@@ -70,6 +71,9 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
         Step("graph-channels-last", "integers let more transpositions pass, and flattening too"),
         Step("graph-canonicalize", "what the rewrites left"),
         Step("graph-fold-constants", "requantized constants"),
+        Step(
+            "graph-scatter-rows", "needs transpositions merged; what is left of them cancels below"
+        ),
         Step("graph-integer-states", "needs what quantizes states in its last place"),
         Step("graph-decompose", "after all that looks for whole operations"),
         Step("graph-canonicalize", "reductions of one element and the like"),

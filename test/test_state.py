@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from fuzzing import QUIET
 from graph_samples import same
-from stateful import INTEGER_SUM, MODELS, Arrays, Model, stored
+from stateful import INTEGER_SUM, MODELS, Arrays, Builder, Model, module_of, stored
+from xdsl.dialects.builtin import ModuleOp
 
 import npu_dialect as npu
-from npu_dialect import api, compare, levels
+from npu_dialect import api, compare, dtypes, graph, levels
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.simulator import Session
 
@@ -104,6 +105,33 @@ def copied(program: Program) -> set[str]:
         if v["source"].space == v["destination"].space == "dram"
     }
     return {state.name for state in program.states if state.operand.interval in ends}
+
+
+def heads(kind: str, index: dtypes.DType) -> ModuleOp:
+    """A cache [heads, time, values] of which rows are written along time."""
+    b = Builder()
+    cache = b.argument("cache", (4, 40, 16))
+    at, new = b.argument("at", (3,), index), b.argument("new", (3, 64))
+    turned = b.add(graph.TransposeOp(cache, (1, 0, 2)))
+    rows = b.add(graph.ReshapeOp(turned, (40, 64)))
+    made = b.add(graph.ReshapeOp(b.add(graph.ScatterOp(rows, at, new, kind)), (40, 4, 16)))
+    return module_of(b.function({"cache'": b.add(graph.TransposeOp(made, (1, 0, 2)))}))
+
+
+@pytest.mark.parametrize("index", [dtypes.i32, dtypes.i64], ids=str)
+@pytest.mark.parametrize("kind", ["set", "add"])
+def test_rows_of_every_head_are_written_where_they_lie(kind: str, index: dtypes.DType):
+    program = npu.compile(heads(kind, index), "mobile4k", options=QUIET)
+    assert program.profile.dram_written == (4 * 3 * 16 * 4 if kind == "set" else 4 * 40 * 16 * 4)
+    session, cache = Session(program, tier="plain"), np.zeros((4, 40, 16), np.float32)
+    g = np.random.default_rng(0)
+    for step in ([3, 7, 3], [-1, 40, 39], [-40, 41, 0], [-(2**31), 2**31 - 1, 5]):
+        new = g.normal(size=(3, 64)).astype(np.float32)
+        for place, row in zip(step, new.reshape(3, 4, 16), strict=True):
+            if 0 <= place < 40:
+                cache[:, place] = row if kind == "set" else cache[:, place] + row
+        session.run({"at": np.array(step, index.numpy), "new": new})
+        assert same(session.state["cache"], cache)
 
 
 @every_model
