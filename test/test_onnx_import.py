@@ -306,3 +306,10 @@ def test_an_initializer_of_an_old_model_need_not_be_an_input() -> None:
     model.ir_version = 3
     (y,) = run(load(model), [floats(2, 3)])
     np.testing.assert_array_equal(y, floats(2, 3) + floats(3))
+
+
+def test_a_result_of_no_elements_is_a_constant() -> None:
+    module = load(node_model("Add", [floats(0, 4), floats(4)], {}))
+    assert kinds(module) == []
+    (y,) = run(module, [floats(0, 4), floats(4)])
+    assert y.shape == (0, 4)

@@ -152,12 +152,17 @@ class Builder:
     def _fold(self, op: graph.GraphOp) -> SSAValue | None:
         if isinstance(op, NEVER_FOLDED) or not op.operands:
             return None
+        result = op.results[0]
         arrays = [self.array(value) for value in op.operands]
         known = [array for array in arrays if array is not None]
-        result = op.results[0]
+        if 0 in shape_of(result):
+            return self._settled(op, np.zeros(shape_of(result), dtype_of(result).numpy))
         if len(known) != len(arrays) or not is_small(result, known):
             return None
-        value = op.evaluate(*known)[0]
-        element = element_of(result)
+        return self._settled(op, op.evaluate(*known)[0])
+
+    def _settled(self, op: graph.GraphOp, value: Array) -> SSAValue:
+        """The constant that takes the place of an operation."""
+        element = element_of(op.results[0])
         op.drop_all_references()
         return self.constant(value, element)

@@ -173,7 +173,8 @@ def _result_types(
                 "the shape of every tensor must be known when compiling",
                 f"the shape of {output.name!r} depends on the values of the inputs of "
                 f"{model.graph.node[0].op_type}",
-                "giving the values of the inputs that it depends on (`values`)",
+                "giving the values of the inputs that it depends on (`values`), or a model that "
+                "ends before this operator",
             )  # fmt: skip
         shape = result.get_shape()
         tensors.check_shape(shape, dtypes.of(result.get_element_type()).itemsize, source)

@@ -16,7 +16,6 @@ from npu_dialect.frontends.onnx.builder import (
     Builder,
     dtype_of,
     element_of,
-    is_quantized,
     shape_of,
 )
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
@@ -157,8 +156,6 @@ def window(
     strides = tuple(strides) if strides is not None else (1,) * len(starts)
     if tuple(sizes) == shape_of(x) and all(stride == 1 for stride in strides):
         return x
-    if 0 in sizes and not is_quantized(x):
-        return b.constant(np.zeros(tuple(sizes), dtype_of(x).numpy))
     return b.emit(graph.SliceOp(x, tuple(starts), tuple(sizes), strides))
 
 
