@@ -53,6 +53,15 @@ def test_both_branches_of_a_condition_of_run_time_run_and_one_is_selected(sign: 
     assert "both branches of a cond run" in remark and "operations in both" in remark
 
 
+def test_operations_of_a_branch_know_the_module_that_calls_it() -> None:
+    inner = nn.Sequential(nn.ReLU(), Gate())
+    graph, _ = both(inner, X)
+    locations = {str(op.location) for op in graph.walk() if op.name == "graph.matmul"}
+    assert all(f'"1"("{__file__}"' in location for location in locations) and locations
+    constants = {str(op.location) for op in graph.walk() if op.name == "graph.constant"}
+    assert 'loc("1.wide.bias")' in constants
+
+
 def test_a_nan_of_the_other_branch_is_not_selected() -> None:
     class Root(nn.Module):
         def forward(self, x: Any) -> Any:

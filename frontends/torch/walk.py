@@ -82,14 +82,18 @@ class Walk:
         tensors and numbers.
         """
         here = self.builder.location
-        inner = Walk(self.builder, {}, self.problems, self.higher, here)
+        paths = {id(x): self.paths[n.name] for n, x in self.known.items() if n.name in self.paths}
         placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
-        for node, operand in zip(placeholders, operands, strict=True):
+        pairs = list(zip(placeholders, operands, strict=True))
+        named = {n.name: paths[id(x)] for n, x in pairs if id(x) in paths}
+        inner = Walk(self.builder, named, self.problems, self.higher, here)
+        for node, operand in pairs:
             inner.put(node, operand)
         inner.run(module.graph)
         found = next(n for n in module.graph.nodes if n.op == "output").args[0]
         self.builder.location = here
-        return [inner.find(x) for x in (found if isinstance(found, list | tuple) else [found])]
+        results = cast("Sequence[Any]", found if isinstance(found, list | tuple) else [found])
+        return [inner.find(x) for x in results]
 
     # Values
 
@@ -150,9 +154,11 @@ class Walk:
             self.values[node] = self._stand_in(node)
 
     def _location(self, node: Any) -> LocationAttr:
-        if self.outside is not None and not locations.written(node):
-            return self.outside
-        return locations.location_of(node)
+        if self.outside is None or locations.module_path(node):
+            return locations.location_of(node)
+        file, line = locations.source_line(node)
+        caller = next(iter(provenance.sources(self.outside)), str(node.name))
+        return provenance.name_location(caller, file, line) if file else self.outside
 
     def _stand_in(self, node: Any) -> Any:
         """Values of the types that a node's results have; `LOST` where they have none."""
