@@ -25,3 +25,22 @@ npu.program @main target <"edge256"> dram_size 4096 inputs [] outputs [#npu.bind
 }
 // CHECK: error[NPU0602]: load1 (instruction 0): npu.dma_copy: must read only bytes that were written before; found 64 bytes of dram from 0x0
 // CHECK: error[NPU0602]: y: an output must be written by the program; found 64 bytes of dram from 0x40
+
+// -----
+
+// A state is there from the start, and a program that only reads it does not write it.
+npu.program @main target <"edge256"> dram_size 4096 inputs [] outputs [] states [#npu.state<"h", #npu.operand<dram, 0x40, i8, [64], [1]>, tensor<64xi8>, "read", unit>] constants [] kernels [] host_functions [] {
+  npu.dma_copy source = <dram, 0x40, i8, [64], [1]>, destination = <spm, 0x0, i8, [64], [1]> loc("load1")
+  npu.dma_copy source = <spm, 0x0, i8, [64], [1]>, destination = <dram, 0x40, i8, [64], [1]>, waits = {dma: 1} loc("store1")
+}
+// CHECK: error[NPU0601]: store1 (instruction 1): npu.dma_copy: must not write a state that the program only reads; found [0x40, 0x80), state h is [0x40, 0x80)
+
+// -----
+
+// What one program keeps, another one leaves alone.
+npu.program @keeps target <"edge256"> dram_size 4096 inputs [] outputs [] states [#npu.state<"h", #npu.operand<dram, 0x40, i8, [64], [1]>, tensor<64xi8>, "read", unit>] constants [] kernels [] host_functions [] {
+}
+npu.program @writes target <"edge256"> dram_size 4096 inputs [] outputs [] constants [] kernels [] host_functions [] {
+  npu.dma_fill destination = <dram, 0x78, u8, [64], [1]>, bits = 0 loc("clear")
+}
+// CHECK: error[NPU0601]: clear (instruction 0): npu.dma_fill: must not write what another program of the module keeps; found [0x78, 0xb8), state h of @keeps is [0x40, 0x80)
