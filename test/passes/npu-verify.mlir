@@ -39,6 +39,7 @@ npu.program @main target <"edge256"> dram_size 4096 inputs [] outputs [] states 
 
 // What one program keeps, another one leaves alone.
 npu.program @keeps target <"edge256"> dram_size 4096 inputs [] outputs [] states [#npu.state<"h", #npu.operand<dram, 0x40, i8, [64], [1]>, tensor<64xi8>, "read", unit>] constants [] kernels [] host_functions [] {
+  npu.dma_copy source = <dram, 0x40, i8, [64], [1]>, destination = <spm, 0x0, i8, [64], [1]> loc("load1")
 }
 npu.program @writes target <"edge256"> dram_size 4096 inputs [] outputs [] constants [] kernels [] host_functions [] {
   npu.dma_fill destination = <dram, 0x78, u8, [64], [1]>, bits = 0 loc("clear")
