@@ -43,11 +43,15 @@ def test_every_level_steps_as_numpy_does(model: Model, level: levels.Level):
 
 
 @every_model
-@pytest.mark.parametrize("tier", ["plain", "torch", "compiled"])
+@pytest.mark.parametrize("tier", ["plain", "torch", "compiled", "strict"])
 def test_every_tier_keeps_the_states_of_level_graph(model: Model, tier: str):
     module = model.module()
     api.lower(module, "graph", options=QUIET)
-    session, state = Session(compiled(model), tier=tier), {}
+    if tier == "strict":
+        session = Session(compiled(model), tier="compiled", strict=True, threads=2)
+    else:
+        session = Session(compiled(model), tier=tier)
+    state: Arrays = {}
     for given in model.inputs(STEPS):
         expected = npu.execute(module, given, state=state)
         found = session.run(given).outputs
