@@ -102,6 +102,15 @@ def test_what_json_lacks_is_spelled_out() -> None:
     np.testing.assert_array_equal(found, [-3, 1])
 
 
+def test_dice_are_refused() -> None:
+    class Dropped(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.native_dropout(x, 0.5, True)[0]
+
+    with pytest.raises(CompileError, match="must give the same results each time"):
+        program_of(Dropped(), torch.ones(3))
+
+
 def test_complex_results_are_refused() -> None:
     class Roots(nn.Module):
         def forward(self, x: Any) -> Any:

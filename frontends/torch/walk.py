@@ -245,6 +245,7 @@ class Walk:
 
     def _hosted(self, node: Any, reason: str) -> Any:
         """An operator that the host runs."""
+        _refuse_random(node)
         try:
             self.builder.results = specs(node)
             args, kwargs = self._map(node.args, self.value), self._map(node.kwargs, self.value)
@@ -282,10 +283,14 @@ _BY_VALUE: dict[str, Callable[..., Any]] = {"aten.view.default": _reshape}
 """Views that torch gives of contiguous tensors only, where a copy before it may be gone."""
 
 
+def _refuse_random(node: Any) -> None:
+    if torch().Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        raise Unsupported(node, f"{node.target}, whose results are random", "random")
+
+
 def _refuse_unknown(node: Any, name: str) -> None:
     """Raise Unsupported for an operator that not even the host can run."""
-    if torch().Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-        raise Unsupported(node, f"{name}, whose results are random", "random")
+    _refuse_random(node)
     if torch().Tag.dynamic_output_shape in getattr(node.target, "tags", ()):
         raise Unsupported(node, f"{name}, whose result has as many elements as the values say",
                           "data-dependent-shape")  # fmt: skip
