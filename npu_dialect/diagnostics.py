@@ -54,7 +54,7 @@ class Code(Enum):
     SHAPE_MISMATCH = "NPU0106", "The operands of an operation have shapes that do not fit together."
     DTYPE_MISMATCH = "NPU0107", "The operands of an operation have element types that do not fit."
     ATTRIBUTE_INVALID = "NPU0108", "An attribute of a model's node is missing or has a wrong value."
-    OPERATOR_UNSUPPORTED = "NPU0109", "A torch program does what `graph` cannot express."
+    OPERATOR_UNSUPPORTED = "NPU0109", "A model does what neither `graph` nor the host can do."
     CAPTURE = "NPU0110", "`torch.export` cannot capture the module."
 
     IR_SYNTAX = "NPU0201", "The text of the IR cannot be parsed."
