@@ -23,13 +23,15 @@ nn = torch.nn
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
 
 
-@torch.library.custom_op("npu_test::halves", mutates_args=())
-def halves(x: torch.Tensor, factor: float) -> list[torch.Tensor]:
+@torch.library.custom_op(
+    "npu_test::halves", mutates_args=(), schema="(Tensor x, float factor) -> Tensor[]"
+)
+def halves(x: Any, factor: float) -> Any:
     return [x * factor, x / factor]
 
 
 @halves.register_fake
-def _(x: torch.Tensor, factor: float) -> list[torch.Tensor]:
+def _(x: Any, factor: float) -> Any:
     return [torch.empty_like(x), torch.empty_like(x)]
 
 

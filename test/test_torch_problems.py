@@ -21,18 +21,18 @@ HERE = Path(__file__).name
 X = torch.ones(4, 3)
 
 
-@torch.library.custom_op("npu_test::unsaid", mutates_args=())
-def unsaid(x: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op("npu_test::unsaid", mutates_args=(), schema="(Tensor x) -> Tensor")
+def unsaid(x: Any) -> Any:
     return x * 2
 
 
-@torch.library.custom_op("npu_test::unlowered", mutates_args=())
-def unlowered(x: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op("npu_test::unlowered", mutates_args=(), schema="(Tensor x) -> Tensor")
+def unlowered(x: Any) -> Any:
     return x * 2
 
 
 @unlowered.register_fake
-def _(x: torch.Tensor) -> torch.Tensor:
+def _(x: Any) -> Any:
     return torch.empty_like(x)
 
 

@@ -11,7 +11,7 @@ What is known stays known from step to step, so that a counter costs nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from xdsl.ir import SSAValue
 
@@ -44,8 +44,8 @@ def cond(walk: Walk, node: Any, arguments: Sequence[Any]) -> Sequence[Any]:
         remedy="a condition that is known when compiling, where that is too much",
         source=walk.builder.source,
     )
-    results = zip(*branches, strict=True)
-    return [_selected(walk, predicate, *pair) for pair in results]
+    chosen = cast("SSAValue[Any]", predicate)
+    return [_selected(walk, chosen, *pair) for pair in zip(*branches, strict=True)]
 
 
 def _selected(walk: Walk, predicate: SSAValue, true: Any, false: Any) -> Any:
@@ -102,7 +102,8 @@ def map_rows(walk: Walk, node: Any, arguments: Sequence[Any]) -> Sequence[Any]:
 def _rows(xs: Sequence[Any]) -> int:
     if not xs:
         raise NotExpressible("no tensor whose rows are the steps")
-    count = (shape_of(xs[0]) if isinstance(xs[0], SSAValue) else tuple(xs[0].shape))[0]
+    first = cast("SSAValue[Any]", xs[0])
+    count = int((shape_of(first) if isinstance(xs[0], SSAValue) else xs[0].shape)[0])
     if not count:
         raise NotExpressible("no step")
     return count
@@ -118,7 +119,8 @@ def _check_size(node: Any, body: Any, steps: int) -> None:
 def _row(walk: Walk, x: Any, k: int) -> Any:
     if not isinstance(x, SSAValue):
         return x[k]
-    return common.squeeze(walk.builder, common.along(walk.builder, x, 0, k, 1), [0])
+    rows = cast("SSAValue[Any]", x)
+    return common.squeeze(walk.builder, common.along(walk.builder, rows, 0, k, 1), [0])
 
 
 def _stacked(walk: Walk, rows: Sequence[Any]) -> Any:
@@ -136,7 +138,7 @@ def _tensor(walk: Walk, x: Any) -> SSAValue:
     """A value of run time or a known one as an SSA value."""
     if isinstance(x, torch().Tensor) and dtype_of(x.dtype) is None:
         raise Misfit(f"a constant of type {x.dtype}")
-    return x if isinstance(x, SSAValue) else walk.constant(x)
+    return cast("SSAValue[Any]", x) if isinstance(x, SSAValue) else walk.constant(x)
 
 
 TABLE: Mapping[str, Higher] = {

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -82,11 +82,13 @@ def split(graph_module: Any, args: Sequence[Any], static: Sequence[int]) -> Part
 
 
 def _exported(graph_module: Any, args: Sequence[Any], static: Sequence[int]) -> Any:
-    class Bound(torch().nn.Module):
+    base: type[Any] = torch().nn.Module
+
+    class Bound(base):
         """The graph with its parameters and buffers as buffers, called `argument3`."""
 
         def __init__(self) -> None:
-            super().__init__()
+            base.__init__(self)
             self.graph = graph_module
             for k in static:
                 self.register_buffer(f"argument{k}", args[k].detach())
@@ -185,8 +187,8 @@ def _module_of(fused: Any, ports: Ports) -> ModuleOp:
     nodes = list(fused.graph.nodes)
     placeholders = [n for n in nodes if n.op == "placeholder"]
     inputs = {n.name: n.name for n in placeholders if n.name not in ports.tensors}
-    results = next(n for n in nodes if n.op == "output").args[0]
-    results = results if isinstance(results, list | tuple) else [results]
+    found: Any = next(n for n in nodes if n.op == "output").args[0]
+    results = cast("Sequence[Any]", found if isinstance(found, list | tuple) else [found])
     outputs = {f"y{k}": node for k, node in enumerate(results)}
     attempt = Importer(fused.graph, Ports(inputs, outputs, ports.tensors, ports.parameters))
     attempt.run()
