@@ -8,7 +8,8 @@ The zoo is a Python file with `ZOO` (names) and `build(name)` -> (module, args, 
 has a process of its own, one thread, a limit of time and of memory. "ops" are the calls that
 torch.export captures, "graph" the operations that are imported; seconds are of the processor.
 "off by" is the greatest difference from eager torch as a part of the range of that output, over all
-outputs; the goal is 1e-3. A model that fails has a line of its own with the diagnostic.
+outputs; the goal is 1e-3. A model that fails has a line of its own with the diagnostic. Fresh
+models hold zeros and ones (heads, normalizations, statistics), which hide errors: see `--scramble`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def options() -> argparse.ArgumentParser:
     add("--target", default="mobile4k")
     add("--seconds", type=int, default=900, help="limit of processor time for each model")
     add("--gib", type=int, default=12, help="limit of memory for each model")
+    add("--scramble", action="store_true", help="give parameters that are constant other values")
     add("--programs", metavar="DIR", type=Path, help="also keep the .npu files there")
     add("--measure", metavar="MODEL", help=argparse.SUPPRESS)
     return parser
@@ -97,6 +99,8 @@ def apart(args: argparse.Namespace, name: str) -> common.Row:
     command += ["--target", args.target, "--seconds", str(args.seconds), "--gib", str(args.gib)]
     if args.programs:
         command += ["--programs", str(args.programs)]
+    if args.scramble:
+        command.append("--scramble")
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     found = subprocess.run(command, capture_output=True, text=True, env=os.environ | one_thread)
     row: common.Row = {"model": name, "target": args.target}
@@ -134,6 +138,8 @@ def measure(args: argparse.Namespace, name: str) -> common.Row:
 
     torch.set_num_threads(1)
     module, positional, named = built(args.zoo, name)
+    if args.scramble:
+        scramble(module)
     with torch.no_grad():
         wanted = tensors(module(*positional, **named))
     (exported, mode), capture_seconds = timed(lambda: capture.capture(module, positional, named))
@@ -173,6 +179,17 @@ def built(path: Path, name: str) -> Module:
     if importlib.util.find_spec("torchvision") and hasattr(zoo, "torchvision_shim"):
         zoo.torchvision_shim()
     return zoo.build(name)
+
+
+def scramble(module: Any) -> None:
+    """Adds numbers from [0, 0.1) to the parameters and buffers whose elements are all the same."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (*module.parameters(), *module.buffers()):
+        same = tensor.is_floating_point() and tensor.numel() > 1 and tensor.min() == tensor.max()
+        if same and tensor.isfinite().all():
+            tensor.data += 0.1 * torch.rand(tensor.shape, generator=generator)
 
 
 def compiled(ir: Any, target: str) -> bytes:
