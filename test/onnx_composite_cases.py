@@ -83,6 +83,7 @@ SAMPLES = [
             **more}, opset=opset, tolerance=1e-4, label=label)
       for label, opset, more in (
           ("plain", 10, {}),
+          ("max", 16, {"mode": "max"}),
           ("half pixel", 16, {"coordinate_transformation_mode": "half_pixel"}),
           ("output half pixel", 16, {"coordinate_transformation_mode": "output_half_pixel"}),
       )],

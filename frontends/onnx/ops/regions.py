@@ -35,18 +35,15 @@ Tap = tuple[SSAValue, SSAValue]
 """A whole position and its weight."""
 
 
-def _interpolated(
+def _weighted_pixels(
     b: Builder, image: Image, rows: Sequence[Tap], columns: Sequence[Tap]
-) -> SSAValue:
-    """The weighted pixels at each of the rows and columns."""
-    return total(
-        b,
-        [
-            weighted(b, pixels(b, image, y, x), common.mul(b, p, q))
-            for y, p in rows
-            for x, q in columns
-        ],
-    )
+) -> list[SSAValue]:
+    """The pixels at each of the rows and columns, times their weights."""
+    return [
+        weighted(b, pixels(b, image, y, x), common.mul(b, p, q))
+        for y, p in rows
+        for x, q in columns
+    ]
 
 
 def _halves(b: Builder, x: SSAValue) -> tuple[SSAValue, SSAValue, SSAValue]:
@@ -94,9 +91,13 @@ def roi_align(
     sampling_ratio: int,
     spatial_scale: float,
 ) -> SSAValue:
-    """Means of `sampling_ratio` squared samples in each of the parts of a region."""
-    if mode != "avg" or sampling_ratio < 1 or dtype_of(x) is not dtypes.f32:
-        raise NotExpressible("RoiAlign by maxima, or by as many samples as a region has pixels")
+    """Means of `sampling_ratio` squared samples in each of the parts of a region; or the greatest
+    of their weighted pixels.
+    """
+    if mode not in ("avg", "max"):
+        raise Misfit(f"the mode {mode}")
+    if sampling_ratio < 1 or dtype_of(x) is not dtypes.f32:
+        raise NotExpressible("RoiAlign by as many samples as a region has pixels")
     halved = coordinate_transformation_mode == "half_pixel"
     whole, count = image_of(b, x), shape_of(rois)[0]
     first = common.reshape(b, common.cast(b, batch_indices, dtypes.i32), (count, 1))
@@ -111,11 +112,20 @@ def roi_align(
     taps = [_within_image(b, v, n) for v, n in zip(lines, whole.sizes, strict=True)]
     rows = [_spread(b, tap, 2, shape_of(lines[1])[1]) for tap in taps[0]]
     columns = [_spread(b, tap, 1, shape_of(lines[0])[1]) for tap in taps[1]]
-    found = _interpolated(b, image, rows, columns)
+    pixels_of_all = _weighted_pixels(b, image, rows, columns)
+    found = total(b, pixels_of_all) if mode == "avg" else _greatest(b, pixels_of_all)
     ratio, channels = sampling_ratio, shape_of(x)[1]
     found = common.reshape(b, found, (count * output_height, ratio, output_width, ratio, channels))
-    mean = common.reduce(b, graph.ReduceMeanOp, found, (1, 3), 0)
-    return common.channels_first(b, common.reshape(b, mean, (count, *parts, channels)))
+    reduction = graph.ReduceMeanOp if mode == "avg" else graph.ReduceMaxOp
+    result = common.reduce(b, reduction, found, (1, 3), 0)
+    return common.channels_first(b, common.reshape(b, result, (count, *parts, channels)))
+
+
+def _greatest(b: Builder, parts: Sequence[SSAValue]) -> SSAValue:
+    result = parts[0]
+    for part in parts[1:]:
+        result = b.emit(graph.MaxOp(result, part))
+    return result
 
 
 def _samples(b: Builder, ends: tuple[SSAValue, SSAValue], count: int, halved: bool) -> SSAValue:
@@ -212,7 +222,7 @@ def _moved_taps(b: Builder, x: SSAValue, moves: SSAValue, found: Windows) -> SSA
         base = (tap + place - found.low[k]).astype(np.float32).reshape(1, taps * points)
         move = common.reshape(b, common.along(b, moves, 2, k, 1), (n, taps * points))
         lines.append(_with_zeros(b, common.add(b, move, b.constant(base)), extent))
-    return _interpolated(b, image, *lines)
+    return total(b, _weighted_pixels(b, image, *lines))
 
 
 def _with_zeros(b: Builder, x: SSAValue, size: int) -> list[Tap]:
