@@ -140,6 +140,19 @@ def test_an_entry_is_chosen_by_its_name(entries: RunTool):
         assert (found["y"] == outputs["y"]).all()
 
 
+def test_the_entry_that_the_inputs_fit_is_run(entries: RunTool):
+    (given,) = CACHE.inputs(1)
+    np.savez("row.npz", row=given["row"], at=given["at"])
+    run = entries("npu-run", "b.npu", "--input", "row.npz", "--output", "y.npz")
+    assert run.code == 0, run.err
+    ((outputs, _),) = CACHE.expected([given])
+    with np.load("y.npz") as found:
+        np.testing.assert_allclose(found["y"], outputs["y"], 1e-5, 1e-5)
+    np.save("other.npy", np.zeros(3, np.float32))
+    run = entries("npu-run", "b.npu", "--input", "other.npy")
+    assert run.code == 1 and "NPU0507" in run.err and "inputs that fit none" in run.err
+
+
 def test_an_entry_has_shapes_of_its_own(run_tool: RunTool):
     b = Builder()
     text.write("fixed.mlir", module_of(b.function({"y": b.argument("x", (4,))})))

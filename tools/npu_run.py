@@ -72,7 +72,7 @@ def _parser() -> common.Parser:
     add("--model", metavar="FILE", help="the model of a .npu, for --level and --compare")
     common.add_model_options(parser)
     add("--dump", metavar="FILE", help="write the tensors between layers at --level to this .npz")
-    add("--entry", metavar="NAME", help="the entry to run, of a program with several")
+    add("--entry", metavar="NAME", help="the entry to run (default: main, or the one that fits)")
     add(
         "--initial",
         action="append",
@@ -132,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
         _dump(args)
     if args.level != "npu":
         return _run_level(args)
-    return _simulate(args, _program(args).entry(args.entry))
+    return _simulate(args, _chosen(args, _program(args)))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -193,6 +193,19 @@ def _program(args: argparse.Namespace) -> Program:
         module = common.load_model(args, args.program, args.target)
         api.lower(module, options=api.Options(progress=progress))
         return api.assemble(module)
+
+
+def _chosen(args: argparse.Namespace, program: Program) -> Program:
+    """The entry that is named, or that the inputs of a single run fit."""
+    from npu_dialect.tools.inputs import load_inputs
+
+    if args.entry or len(program.entries) == 1 or not args.input:
+        return program.entry(args.entry)
+    try:
+        inputs = load_inputs(args.input)
+    except CompileError:  # a data set, or an error that is reported when inputs are read
+        return program.entry()
+    return program.entry(program.entry_for(inputs))
 
 
 def _no_inputs(found: str) -> CompileError:
