@@ -335,7 +335,8 @@ def _warn_of_torch(summary: Subgraph) -> None:
     sources = [*(problem.module for problem in places), *(row.source for row in hosted)]
     warn(
         Code.IN_TORCH,
-        "operators of a graph of Dynamo must be ones that import, and torch runs the others",
+        "operators of a graph of Dynamo must be ones that the NPU runs, and torch or the host runs "
+        "the others",
         found=f"{', '.join(names)}: {len(summary.in_torch) + len(hosted)} operators, "
         f"{summary.bytes_moved:,} bytes read and written by the host in each run",
         remedy=places[0].remedy if places else "",
