@@ -348,9 +348,10 @@ def _symbols(size: Any) -> set[Any]:
     return set() if isinstance(size, int) else set(size.node.expr.free_symbols)
 
 
-def _value_of(spec: Spec) -> SSAValue:
+def _value_of(spec: Spec) -> SSAValue | Complex:
     kind = TensorType(dtypes.element_type(spec.dtype), spec.shape)
-    return UnrealizedConversionCastOp.get([], [kind]).results[0]
+    made = UnrealizedConversionCastOp.get([], [kind]).results[0]
+    return Complex(made, made) if spec.is_complex else made
 
 
 def _attribute(module: Any, path: str) -> Any:

@@ -50,6 +50,13 @@ BINARY: dict[str, type[Any]] = {
     "mul.Tensor": graph.MulOp,
 }
 
+OF_TRUTH: dict[type[Any], type[Any]] = {
+    graph.MaxOp: graph.OrOp,
+    graph.MinOp: graph.AndOp,
+    graph.MulOp: graph.AndOp,
+}
+"""What these are of truth values."""
+
 COMPARISONS: dict[str, type[Any]] = {
     "eq": graph.EqOp,
     "ge": graph.GeOp,
@@ -66,6 +73,10 @@ LOGICAL: dict[str, type[Any]] = {
 }
 
 
+LINEAR = 20
+"""Where softplus is its argument, to the last place of f32."""
+
+
 def _register_unary(name: str, operation: type[Any]) -> None:
     def unary(b: Builder, self: SSAValue) -> SSAValue:
         return common.unary(b, operation, self)
@@ -75,7 +86,8 @@ def _register_unary(name: str, operation: type[Any]) -> None:
 
 def _register_binary(name: str, operation: type[Any]) -> None:
     def binary(b: Builder, self: Operand, other: Operand) -> SSAValue:
-        return b.emit(operation(operand(b, self, b.dtype), operand(b, other, b.dtype)))
+        own = OF_TRUTH[operation] if b.dtype is dtypes.bool_ else operation
+        return b.emit(own(operand(b, self, b.dtype), operand(b, other, b.dtype)))
 
     register(binary, name)
 
@@ -362,9 +374,12 @@ def relu6(b: Builder, self: SSAValue) -> SSAValue:
 
 @op("softplus")
 def softplus(b: Builder, self: SSAValue, beta: Number, threshold: Number) -> SSAValue:
-    """log(1 + exp(beta * x)) / beta; the threshold only avoids an overflow that is none here."""
-    inner = b.emit(graph.SoftplusOp(common.scaled(b, self, float(beta))))
-    return common.scaled(b, inner, 1 / float(beta))
+    """log(1 + exp(beta * x)) / beta, and x where beta * x is above the threshold."""
+    inner = common.scaled(b, self, float(beta))
+    y = common.scaled(b, b.emit(graph.SoftplusOp(inner)), 1 / float(beta))
+    if threshold >= LINEAR:
+        return y
+    return common.where(b, b.emit(graph.GtOp(inner, b.scalar(threshold, inner))), self, y)
 
 
 @op("mish")
