@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from math import prod
 from typing import Any, get_args
 
 import numpy as np
@@ -155,18 +156,31 @@ def _check(program: Program) -> None:
             raise ValueError(f"entry {name} has states that the program lacks")
         if not set(entry.states.values()) <= set(get_args(Access)):
             raise ValueError(f"entry {name} has an unknown access to a state")
+    sizes = {name: memory.size for name, memory in program.machine.memories.items()}
+    if program.dram_size > sizes["dram"]:
+        raise ValueError(f"{program.dram_size} bytes of dram, where there are {sizes['dram']}")
+    sizes["dram"] = program.dram_size
+    bound = (b for e in program.entries.values() for b in (*e.inputs, *e.outputs))
+    for each in (*bound, *program.states):
+        _check_binding(each, sizes)
     for state in program.states:
-        _check_state(state, program.dram_size)
+        _check_state(state)
 
 
-def _check_state(state: StateBinding, dram_size: int) -> None:
-    place, given = state.operand, state.initial
-    if place.space != "dram" or place.dtype != state.dtype:
-        raise ValueError(f"state {state.name} must lie in dram as {state.dtype}")
-    if wrong := out_of_bounds(place, {"dram": dram_size}):
-        raise ValueError(f"state {state.name} {wrong}")
-    if place.elements != int(np.prod(state.shape, dtype=np.int64)):
-        raise ValueError(f"state {state.name} must have a place for every element")
+def _check_binding(binding: Binding, sizes: Mapping[str, int]) -> None:
+    place, name = binding.operand, binding.name
+    if place.space not in sizes or place.dtype != binding.dtype:
+        raise ValueError(f"{name} must lie in a memory as {binding.dtype}")
+    if wrong := out_of_bounds(place, sizes):
+        raise ValueError(f"{name} {wrong}")
+    if place.elements != prod(binding.shape):
+        raise ValueError(f"{name} must have a place for every element")
+
+
+def _check_state(state: StateBinding) -> None:
+    given = state.initial
+    if state.operand.space != "dram":
+        raise ValueError(f"state {state.name} must lie in dram")
     if given is not None and (given.shape, given.dtype) != (state.shape, state.dtype.numpy):
         raise ValueError(f"state {state.name} must have an initial content of its own type")
 
@@ -182,10 +196,10 @@ def _program(sections: dict[str, memoryview]) -> Program:
         entries={name: _entry(name, manifest["entries"][name], sections) for name in order},
         kernels=tuple(_kernels(sections["kernels"])),
         constants=tuple(
-            Constant(label, address, _array(constants, *row))
+            Constant(_string(label), _sizes([address])[0], _array(constants, *row))
             for label, address, *row in manifest["constants"]
         ),
-        dram_size=manifest["dram_size"],
+        dram_size=_sizes([manifest["dram_size"]])[0],
         states=tuple(
             StateBinding(
                 **vars(_binding(row)),
@@ -237,15 +251,40 @@ def _array(section: memoryview, dtype: str, shape: Sequence[int], offset: int) -
     return np.frombuffer(section, storage, count, offset).reshape(shape)
 
 
+def _operand(space: str, address: int, dtype: str, dims: Any, strides: Any) -> Operand:
+    (start,), steps, extents = _integers([address]), _integers(strides), _sizes(dims)
+    if len(extents) != len(steps):
+        raise ValueError(f"{len(extents)} extents with {len(steps)} strides")
+    return Operand(_string(space), start, dtypes.BY_NAME[dtype], extents, steps)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} where there must be a text")
+    return value
+
+
+def _integers(values: Sequence[Any]) -> tuple[int, ...]:
+    if not all(type(v) is int for v in values):
+        raise ValueError(f"{values!r} where there must be integers")
+    return tuple(values)
+
+
+def _sizes(values: Sequence[Any]) -> tuple[int, ...]:
+    if any(v < 0 for v in _integers(values)):
+        raise ValueError(f"{values!r} where there must be no negative extents")
+    return tuple(values)
+
+
 def _binding(row: dict[str, Any]) -> Binding:
     space, address, dtype, dims, strides = row["operand"]
     given = row["quantization"]
     return Binding(
-        name=row["name"],
+        name=_string(row["name"]),
         dtype=dtypes.BY_NAME[row["dtype"]],
-        shape=tuple(row["shape"]),
-        operand=Operand(space, address, dtypes.BY_NAME[dtype], tuple(dims), tuple(strides)),
-        type=row["type"],
+        shape=_sizes(row["shape"]),
+        operand=_operand(space, address, dtype, dims, strides),
+        type=_string(row["type"]),
         quantization=Quantization(
             tuple(given["scales"]), tuple(given["zero_points"]), given["axis"]
         )

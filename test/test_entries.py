@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +22,7 @@ from npu_dialect.diagnostics import CompileError
 from npu_dialect.graph.entries import merge
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.npu.verifier import verify_program
+from npu_dialect.runtime import container
 from npu_dialect.runtime.program import Constant, Program
 from npu_dialect.runtime.simulator import Session
 
@@ -139,6 +143,39 @@ def test_a_program_with_entries_is_the_same_after_its_file_and_its_text(program:
     data = program.to_bytes()
     assert Program.from_bytes(data).to_bytes() == data
     assert Program.from_module(program.to_module()).to_bytes() == data
+
+
+def changed(manifest: Any, generator: random.Random) -> Any:
+    """A copy of JSON values in which one is another, or gone."""
+    copy = json.loads(json.dumps(manifest))
+    at = copy
+    while True:
+        key = generator.choice(list(at) if isinstance(at, dict) else range(len(at)))
+        if not isinstance(at[key], dict | list) or not at[key] or generator.random() < 0.1:
+            break
+        at = at[key]
+    if isinstance(at, dict) and generator.random() < 0.3:
+        del at[key]
+    else:
+        at[key] = generator.choice(
+            [None, -1, 0, 10**9, 2**40, "x", [], {}, 1.5, True, [1, 2], "spm"]
+        )
+    return copy
+
+
+def test_a_forged_manifest_is_refused_or_does_no_harm(program: Program):
+    sections = {n: bytes(s) for n, s in container.unpack(program.to_bytes(), "p").items()}
+    manifest, refused = json.loads(sections["manifest"]), 0
+    for seed in range(200):
+        forged = json.dumps(changed(manifest, random.Random(seed))).encode()
+        data = container.pack(sections | {"manifest": forged})
+        try:
+            session = Session(Program.from_bytes(data), tier="plain")
+            for name, given in steps():
+                session.run(given, entry=name)
+        except CompileError:
+            refused += 1
+    assert refused > 100
 
 
 def test_states_of_one_name_must_have_one_type():
