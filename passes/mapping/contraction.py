@@ -197,7 +197,7 @@ def _input_loads(p: Contraction, m: ContractionMapping, n: Trips) -> int:
     return n.outer * n.channels * n.spatial
 
 
-def _dram_cycles(target: Target, size: int, run: int) -> float:
+def dram_cycles(target: Target, size: int, run: int) -> float:
     """Cycles of one transfer of `size` bytes in runs of `run`."""
     return target.dma.startup + cost.port_cycles(target, "dram", "dma", size / run, run)
 
@@ -230,13 +230,13 @@ def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     depth, all_channels = (m.channels, p.oc) if p.depthwise else (m.reduction, p.ic * p.groups)
     x_run = depth * _bytes(p.x_type) if depth < all_channels or m.cols < p.ow else size.x
     out_run = m.channels * _bytes(p.out_type) if m.channels < p.oc * p.groups else size.out
-    x = 0.0 if p.x_resident else _dram_cycles(target, size.x, x_run)
-    w = 0.0 if p.w_resident else _dram_cycles(target, size.w + size.params, size.w)
-    out = 0.0 if p.out_resident else _dram_cycles(target, size.out, out_run)
+    x = 0.0 if p.x_resident else dram_cycles(target, size.x, x_run)
+    w = 0.0 if p.w_resident else dram_cycles(target, size.w + size.params, size.w)
+    out = 0.0 if p.out_resident else dram_cycles(target, size.out, out_run)
     residual = (
         0.0
         if p.residual_resident or not p.residual_type
-        else _dram_cycles(target, size.residual, out_run)
+        else dram_cycles(target, size.residual, out_run)
     )
     tiles = n.outer * n.channels * n.spatial
     moved = x * _input_loads(p, m, n) + w * _weight_loads(p, m, n) + (out + residual) * tiles

@@ -9,7 +9,7 @@ from itertools import product
 from math import prod
 
 from npu_dialect import cost
-from npu_dialect.passes.mapping.contraction import Estimate, input_extent
+from npu_dialect.passes.mapping.contraction import Estimate, dram_cycles, input_extent
 from npu_dialect.passes.mapping.tiles import (
     Buffer,
     candidates,
@@ -216,13 +216,19 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
         elements = rows * cols * channels
         tile = cost.vector(target, elements, ("alu",) * taps, x, out, p.value_type)
         compute += tile.cycles * n * k * count
-    width = target.memories["dram"].ports["dma"]
-    moved = ([] if p.x_resident else [x]) + ([] if p.out_resident else [out])
-    transfer = sum(target.dma.startup + b / width for b in moved)
+    is_part = m.channels < p.channels or m.cols < p.ow
+    moved = [] if p.x_resident else [(x, p.x_bytes)]
+    moved += [] if p.out_resident else [(out, p.out_bytes)]
+    transfer = sum(
+        dram_cycles(target, size, m.channels * itemsize if is_part else size)
+        for size, itemsize in moved
+    )
     exposed = transfer if m.slots > 1 else transfer * pooling_tiles(p, m)
     compute *= p.batch
-    rows = p.batch * trips(p.oh, m.rows)
-    waits = handover(compute, rows, p.takes_over + p.hands_over)
+    last, rows = trips(p.channels, m.channels), p.batch * trips(p.oh, m.rows)
+    waits = handover(compute, last * rows, 1) if p.takes_over else 0.0
+    if p.hands_over:  # the next layer waits for the last channels
+        waits += compute - compute / last + handover(compute / last, rows, 1)
     return Estimate(compute, transfer * pooling_tiles(p, m), exposed, waits)
 
 
