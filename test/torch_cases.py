@@ -49,6 +49,8 @@ X, Y, ROW, IMAGE = floats(2, 3, 4), floats(2, 3, 4), floats(4), floats(1, 4, 6, 
 POSITIVE = X.abs() + 0.1
 Z, J, B = ints(2, 3, 4), ints(2, 3, 4, low=1), floats(2, 3, 4) > 0
 C = X > 0.5
+INFINITE = IMAGE.clone()
+INFINITE[0, :, 1, 2], INFINITE[0, 1, 4, 4] = float("inf"), float("nan")
 SEQUENCE, VOLUME = floats(1, 4, 8), floats(1, 2, 5, 6, 4)
 W, V = Known(floats(4)), Known(floats(4).abs() + 0.5)
 
@@ -184,6 +186,13 @@ POOLING = [
       for size, align, scale in ((None, False, [2.0, 1.5]), ([9, 4], True, None))),
     *(call(name, IMAGE, [9, 4], False) for name in ("upsample_bilinear2d", "upsample_bicubic2d")),
     call("upsample_linear1d.vec", SEQUENCE, [13], False, None),
+    *(call(f"{name}.vec", SEQUENCE[..., :3], None, [scale])
+      for name in ("upsample_nearest1d", "_upsample_nearest_exact1d") for scale in (2.3, 1.3)),
+    *(call(f"{name}.vec", IMAGE[..., :3, :3], None, False, [scale] * 2)
+      for name in ("upsample_bilinear2d", "upsample_bicubic2d") for scale in (2.3, 1.3)),
+    call("_upsample_nearest_exact1d.vec", floats(1, 1, 30), None, [1.3]),
+    call("upsample_nearest2d.vec", INFINITE, [9, 7], None),
+    call("_upsample_nearest_exact2d.vec", INFINITE, [9, 7], None),
     *(call("grid_sampler_2d", floats(2, 3, 5, 4), floats(2, 3, 2, 2), mode, padding, align)
       for mode in (0, 1, 2) for padding in (0, 1, 2) for align in (False, True)),
     call("grid_sampler", IMAGE, floats(1, 3, 2, 2) / 2, 0, 0, False),

@@ -1,4 +1,4 @@
-"""Images of another size: along each axis a product with the matrix of weights, or repeats."""
+"""Images of another size: along each axis repeats, places, or a product with weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npu_dialect import graph
-from npu_dialect.frontends.torch.ops import common
+from npu_dialect.frontends.torch.ops import common, rows
 from npu_dialect.frontends.torch.ops.common import Builder, SSAValue, Windows, shape_of
 from npu_dialect.frontends.torch.registry import op, register
 
 Matrix = NDArray[np.float32]
+Places = NDArray[np.int64]
 Scale = float | None
 Ints = Sequence[int]
 
@@ -38,16 +39,17 @@ def _ratio(size: int, out: int, scale: Scale, align: bool) -> float:
     return 1 / scale if scale else size / out
 
 
-def nearest(size: int, out: int, scale: Scale, align: bool) -> Matrix:
-    """The element at or before each position."""
-    places = np.floor(np.arange(out) * np.float32(_ratio(size, out, scale, False))).astype(int)
-    return np.eye(size, dtype=np.float32)[np.minimum(places, size - 1)]
+def nearest(size: int, out: int, scale: Scale) -> Places:
+    """The element at or before each position, which is rounded as in f32."""
+    at = np.arange(out, dtype=np.float32) * np.float32(_ratio(size, out, scale, False))
+    return np.minimum(np.floor(at).astype(np.int64), size - 1)
 
 
-def nearest_exact(size: int, out: int, scale: Scale, align: bool) -> Matrix:
-    """The element at the middle of each position."""
-    middle = (np.arange(out) + 0.5) * _ratio(size, out, scale, False)
-    return np.eye(size, dtype=np.float32)[np.minimum(np.floor(middle).astype(int), size - 1)]
+def nearest_exact(size: int, out: int, scale: Scale) -> Places:
+    """The element at the middle of each position, which is rounded as in f32."""
+    ratio = float(np.float32(_ratio(size, out, scale, False)))
+    corner = ((np.arange(out) + 0.5) * ratio - 0.5).astype(np.float32)
+    return np.minimum(np.floor(corner + np.float32(0.5)).astype(np.int64), size - 1)
 
 
 def _positions(size: int, out: int, scale: Scale, align: bool) -> NDArray[np.float64]:
@@ -57,7 +59,9 @@ def _positions(size: int, out: int, scale: Scale, align: bool) -> NDArray[np.flo
 
 
 def linear(size: int, out: int, scale: Scale, align: bool) -> Matrix:
-    """Between two neighbours."""
+    """Between two neighbours; torch ignores a scale by which the size stays."""
+    if size == out:
+        return np.eye(size, dtype=np.float32)
     at = np.maximum(_positions(size, out, scale, align), 0)
     low = np.minimum(np.floor(at).astype(int), size - 1)
     part = (at - low)[:, None]
@@ -80,20 +84,42 @@ def cubic(size: int, out: int, scale: Scale, align: bool, a: float = -0.75) -> M
 
 
 Weights = Callable[[int, int, Scale, bool], Matrix]
+Choice = Callable[[int, int, Scale], Places]
 
 
-def _resize(
+def _weighted(
     b: Builder, x: SSAValue, weights: Weights, scales: Sequence[Scale], align: bool
 ) -> SSAValue:
-    """From the last axis on; whole repeats of elements are a broadcast."""
+    """From the last axis on, by matrices of weights: an infinity may make its neighbours NaN."""
     for k in reversed(range(len(scales))):
         size, out = shape_of(x)[2 + k], b.shape[2 + k]
-        if size == out:
-            continue
-        repeats = weights in (nearest, nearest_exact) and out % size == 0
-        x = (_repeat(b, x, 2 + k, out // size) if repeats
-             else along_axis(b, x, 2 + k, weights(size, out, scales[k], align)))  # fmt: skip
+        matrix = weights(size, out, scales[k], align)
+        if not np.array_equal(matrix, np.eye(size)):
+            x = along_axis(b, x, 2 + k, matrix)
     return x
+
+
+def _chosen(b: Builder, x: SSAValue, choice: Choice, scales: Sequence[Scale]) -> SSAValue:
+    """From the last axis on, elements by their places; whole repeats of them are a broadcast.
+
+    Some of torch's kernels (small images, channels last) ignore a scale by which the size stays or
+    doubles; here all sizes follow the scale, as in torch's decomposition.
+    """
+    for k in reversed(range(len(scales))):
+        size, out = shape_of(x)[2 + k], b.shape[2 + k]
+        places = choice(size, out, scales[k])
+        if np.array_equal(places, np.arange(size).repeat(out // size)):
+            x = _repeat(b, x, 2 + k, out // size) if out > size else x
+        else:
+            x = _taken(b, x, 2 + k, places)
+    return x
+
+
+def _taken(b: Builder, x: SSAValue, axis: int, places: Places) -> SSAValue:
+    """Elements along one axis, as rows of a matrix."""
+    order = [axis, *(k for k in range(len(shape_of(x))) if k != axis)]
+    found = rows.gather(b, common.transpose(b, x, order), b.constant(places), axis=0)
+    return common.transpose(b, found, [int(k) for k in np.argsort(order)])
 
 
 def _repeat(b: Builder, x: SSAValue, axis: int, factor: int) -> SSAValue:
@@ -103,20 +129,20 @@ def _repeat(b: Builder, x: SSAValue, axis: int, factor: int) -> SSAValue:
     return common.reshape(b, wide, (*before, size * factor, *after))
 
 
-def _register_nearest(name: str, weights: Weights) -> None:
+def _register_nearest(name: str, choice: Choice) -> None:
     def by_factors(
         b: Builder, input: SSAValue, output_size: object, scale_factors: Sequence[float] | None
     ) -> SSAValue:
         scales = scale_factors or [None] * (len(b.shape) - 2)
-        return _resize(b, input, weights, scales, False)
+        return _chosen(b, input, choice, scales)
 
     def image(
         b: Builder, self: SSAValue, output_size: object, scales_h: Scale, scales_w: Scale
     ) -> SSAValue:
-        return _resize(b, self, weights, (scales_h, scales_w), False)
+        return _chosen(b, self, choice, (scales_h, scales_w))
 
     def sequence(b: Builder, self: SSAValue, output_size: object, scales: Scale) -> SSAValue:
-        return _resize(b, self, weights, (scales,), False)
+        return _chosen(b, self, choice, (scales,))
 
     register(by_factors, f"{name}2d.vec", f"{name}1d.vec")
     register(image, f"{name}2d")
@@ -132,7 +158,7 @@ def _register_smooth(name: str, weights: Weights) -> None:
         scale_factors: Sequence[float] | None,
     ) -> SSAValue:
         scales = scale_factors or [None] * (len(b.shape) - 2)
-        return _resize(b, input, weights, scales, align_corners)
+        return _weighted(b, input, weights, scales, align_corners)
 
     def image(
         b: Builder,
@@ -142,7 +168,7 @@ def _register_smooth(name: str, weights: Weights) -> None:
         scales_h: Scale,
         scales_w: Scale,
     ) -> SSAValue:
-        return _resize(b, self, weights, (scales_h, scales_w), align_corners)
+        return _weighted(b, self, weights, (scales_h, scales_w), align_corners)
 
     register(by_factors, f"{name}.vec")
     if name != "upsample_linear1d":
