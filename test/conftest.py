@@ -10,8 +10,8 @@ from harness import ROOT, RunTool, ToolRun, run_in_process
 from hypothesis import settings
 
 # The suite's verdict depends on the commit alone; NPU_EXPLORE=1 draws other examples each time.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("explore", print_blob=True)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", print_blob=True, deadline=None)
 settings.load_profile("explore" if os.environ.get("NPU_EXPLORE") else "same")
 
 

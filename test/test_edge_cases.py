@@ -80,12 +80,12 @@ def test_a_scalar_is_an_input_and_an_output():
 
 
 @pytest.mark.parametrize("rank", [6, 7])
-def test_more_dimensions_than_an_instruction_has_are_left_to_the_host(rank: int):
+def test_more_dimensions_than_an_instruction_has_are_done_in_several_steps(rank: int):
     def build(s: Sample) -> list[SSAValue]:
         x = s.argument((2,) * rank, f32)
         return [x, s.add(graph.TransposeOp(x, range(rank - 1, -1, -1)))]
 
-    assert rules(compiled(build)) == {"copy-rank"}
+    assert all(p.engine != "host" for p in compiled(build).placements)
 
 
 def test_a_stride_beyond_eight_bits_runs_on_the_array():
