@@ -289,14 +289,23 @@ def _run(parts: Parts, sessions: Mapping[str, _Sessions], args: Sequence[Any]) -
             values[node] = node.target(*mapped[0], **mapped[1])
         else:
             results = list(torch().fx.node.map_arg(node.args[0], values.__getitem__))
+    results = _own(results, [*args, *parts.sources])
     for k, number in parts.changed.items():
         args[number].copy_(results[k])
-    return [_own(results[k], args) for k in parts.results]
+    return [results[k] for k in parts.results]
 
 
-def _own(result: Any, args: Sequence[Any]) -> Any:
-    """A result that is not an argument: copies are left out of graphs, and callers may write."""
-    return result.clone() if any(result is x for x in args) else result
+def _own(results: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    """Results in memory of their own: copies are left out of graphs, arguments are written to
+    afterwards, and callers may write to results.
+    """
+    taken = {_storage(x) for x in given} - {None}
+    return [x.clone() if _storage(x) in taken else x for x in results]
+
+
+def _storage(x: Any) -> int | None:
+    is_plain = isinstance(x, torch().Tensor) and x.layout is torch().strided
+    return x.untyped_storage().data_ptr() if is_plain else None
 
 
 def _tensor_of(array: Any) -> Any:

@@ -275,3 +275,69 @@ def test_a_call_with_gradients_warns_that_there_are_none() -> None:
 def test_an_unknown_option_is_refused() -> None:
     with torch.no_grad(), pytest.raises(Exception, match="must be among target, strict, tier"):
         compiled(nn.Linear(4, 3), speed=3)(image(2, 4))
+
+
+class SameContent(nn.Module):
+    """Two buffers that get the same new value, and an input that does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("a", torch.ones(3))
+        self.register_buffer("b", torch.zeros(3))
+
+    def forward(self, x: Any, y: Any) -> Any:
+        n = self.a + x
+        self.a.copy_(n)
+        self.b.copy_(n)
+        y.copy_(n)
+        return n * 2 + self.b
+
+
+def test_tensors_that_get_the_same_new_value_all_get_it() -> None:
+    module, eager = SameContent(), SameContent()
+    fast = compiled(module)
+    ys = torch.zeros(3), torch.zeros(3)
+    for k in range(3):
+        x = image(3, seed=k)
+        with torch.no_grad():
+            torch.testing.assert_close(fast(x, ys[0]), eager(x, ys[1]))
+        torch.testing.assert_close(ys[0], ys[1])
+        torch.testing.assert_close(module.state_dict(), eager.state_dict())
+
+
+def clone_then_add(x: Any, y: Any) -> Any:
+    before = x.clone()
+    x.add_(1)
+    return before, y + 1
+
+
+def view_then_add(x: Any, y: Any) -> Any:
+    before = x.clone().view(-1)
+    x.add_(1)
+    return before, y + 1
+
+
+def swap(x: Any, y: Any) -> Any:
+    before = x.clone()
+    x.copy_(y)
+    y.copy_(before)
+    return x + y
+
+
+@pytest.mark.parametrize("function", [clone_then_add, view_then_add, swap])
+def test_what_is_read_before_a_write_keeps_its_value(function: Any) -> None:
+    fast = torch.compile(function, backend=torch_backend.npu)
+    mine, theirs = ([image(2, 2), image(2, 2, seed=2)] for _ in range(2))
+    with torch.no_grad():
+        found, wanted = fast(*mine), function(*theirs)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_a_result_is_not_a_view_of_an_argument() -> None:
+    fast = torch.compile(lambda x: (x.clone().reshape(-1), x + 1), backend=torch_backend.npu)
+    x = image(2, 2)
+    before = x.clone()
+    found, _ = fast(x)
+    x.zero_()
+    torch.testing.assert_close(found, before.reshape(-1))

@@ -17,6 +17,7 @@ from npu_dialect.frontends.torch.passes import (  # noqa: E402
     remove_checks,
     remove_noops,
     scalar_operands,
+    separate_copies,
 )
 
 nn = torch.nn
@@ -182,3 +183,22 @@ def test_a_number_of_a_buffer_that_changes_is_none() -> None:
 
     with pytest.raises(CompileError, match="NPU0110"):
         npu.load(Grows(), "mobile4k", example_inputs=(X,))
+
+
+def test_what_is_copied_into_two_buffers_becomes_two_values() -> None:
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("a", torch.zeros(2, 4))
+            self.register_buffer("b", torch.zeros(2, 4))
+
+        def forward(self, x: Any) -> Any:
+            self.a.copy_(x)
+            self.b.copy_(x)
+            return x + 1
+
+    with package.quiet():
+        program = torch.export.export(Module().eval(), (X,))
+    separate = separate_copies.run(program)
+    assert calls(program.graph_module) == ["copy_", "copy_", "add"]
+    assert calls(separate.graph_module) == ["clone", "copy_", "clone", "copy_", "add"]

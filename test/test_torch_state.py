@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import npu_dialect as npu  # noqa: E402
-from npu_dialect.diagnostics import collect  # noqa: E402
+from npu_dialect.diagnostics import CompileError, collect  # noqa: E402
 from npu_dialect.runtime.program import Program  # noqa: E402
 from npu_dialect.runtime.simulator import Session  # noqa: E402
 
@@ -130,3 +130,81 @@ def test_an_input_that_is_written_to_is_named_and_the_results_are_right() -> Non
     )
     (found,) = npu.execute(graph, x.numpy()).values()
     np.testing.assert_array_equal(found, Writes()(x.clone()))
+
+
+class Pair(nn.Module):
+    """Two buffers that forward changes in the way of a subclass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("a", torch.tensor([1.0, 2.0, 3.0]))
+        self.register_buffer("b", torch.tensor([4.0, 5.0, 6.0]))
+
+
+class SameResult(Pair):
+    def forward(self, x: Any) -> Any:
+        n = self.a + x
+        self.a.copy_(n)
+        self.b.copy_(n)
+        return n * 2 + self.b
+
+
+class SameInput(Pair):
+    def forward(self, x: Any) -> Any:
+        self.a.copy_(x)
+        self.b.copy_(x)
+        return self.a + self.b + 1
+
+
+class SameAssigned(Pair):
+    def forward(self, x: Any) -> Any:
+        self.a = self.a + x
+        self.b = self.a
+        return self.b * 2
+
+
+class Swapped(Pair):
+    def forward(self, x: Any) -> Any:
+        old = self.a.clone()
+        self.a.copy_(self.b)
+        self.b.copy_(old)
+        return self.a + x
+
+
+class Learned(nn.Module):
+    """A parameter that forward changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Any) -> Any:
+        with torch.no_grad():
+            self.p.add_(x)
+        return self.p * 2
+
+
+@pytest.mark.parametrize("kind", [SameResult, SameInput, SameAssigned, Swapped, Learned])
+def test_every_tensor_that_forward_changes_is_a_state(kind: Any) -> None:
+    eager = kind().eval()
+    x = torch.randn(3, generator=DICE)
+    session = Session(npu.compile(kind().eval(), (x,), target="mobile4k"))
+    for _ in range(3):
+        x = torch.randn(3, generator=DICE)
+        with torch.no_grad():
+            wanted = eager(x)
+        (found,) = session.run({"x": x.numpy()}).outputs.values()
+        np.testing.assert_array_equal(found, wanted.numpy())
+    assert session.state.keys() == eager.state_dict().keys()
+    for name, tensor in eager.state_dict().items():
+        np.testing.assert_array_equal(session.state[name], tensor.numpy())
+
+
+def test_a_swap_of_attributes_is_refused_with_what_would_work() -> None:
+    class Exchanged(Pair):
+        def forward(self, x: Any) -> Any:
+            self.a, self.b = self.b, self.a
+            return self.a + x
+
+    with pytest.raises(CompileError, match=r"in place.*self\.a = .*try self\.a\.copy_"):
+        npu.load(Exchanged(), "mobile4k", example_inputs=(torch.ones(3),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,8 @@ def capture(
             except Exception as problem:
                 failures[mode] = problem
             else:
+                if strict:
+                    _refuse_assigned(module, args, kwargs)
                 _report(module, mode, failures)
                 _warn_of_attributes(module, warnings)
                 return program, mode
@@ -99,6 +102,29 @@ def _warn_of_attributes(module: Any, warnings: Sequence[str]) -> None:
             "tensors that forward keeps for the next call must be buffers, and others are lost",
             found=found[1],
             remedy="register_buffer in __init__: buffers that change are states of the program",
+            source=type(module).__name__,
+        )
+
+
+def _refuse_assigned(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """A strict capture loses the buffers that forward assigns: the module is run once to see them.
+
+    Raises CompileError (NPU0110).
+    """
+    try:
+        with torch().no_grad(), torch().random.fork_rng(devices=()):
+            trial, inputs, named = copy.deepcopy((module, args, dict(kwargs)))
+            before = dict(trial.named_buffers())
+            trial(*inputs, **named)
+    except Exception:  # what cannot be copied or run here was captured all the same
+        return
+    names = [name for name, x in trial.named_buffers() if before.get(name) is not x]
+    if names:
+        raise error(
+            Code.CAPTURE,
+            "buffers must be written in place where only a strict capture is possible",
+            found=", ".join(f"self.{name} = ..." for name in names),
+            remedy=f"self.{names[0]}.copy_(...); for a swap, of a clone()",
             source=type(module).__name__,
         )
 

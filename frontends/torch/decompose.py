@@ -13,6 +13,7 @@ from typing import Any
 
 from npu_dialect.frontends.torch import own_steps, user_lowerings
 from npu_dialect.frontends.torch.package import quiet, torch
+from npu_dialect.frontends.torch.passes import separate_copies
 from npu_dialect.frontends.torch.registry import TABLE
 
 CHECKED = frozenset(
@@ -28,7 +29,7 @@ def decompose(program: Any, given_back: Set[str] = frozenset()) -> Any:
     kept = (TABLE.keys() - given_back) | user_lowerings.TABLE.keys() | CHECKED
     table = {op: steps for op, steps in _steps().items() if str(op) not in kept}
     with quiet():
-        return program.run_decompositions(table)
+        return separate_copies.run(program).run_decompositions(table)
 
 
 def can_decompose(name: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from xdsl.dialects.builtin import ModuleOp
 
-from npu_dialect.frontends.torch import importer
+from npu_dialect.frontends.torch import importer, signature
 from npu_dialect.frontends.torch.builder import dtype_of
 from npu_dialect.frontends.torch.importer import Importer
 from npu_dialect.frontends.torch.package import quiet, torch
@@ -64,17 +64,17 @@ def split(graph_module: Any, args: Sequence[Any], static: Sequence[int]) -> Part
     """
     program = _exported(graph_module, args, static)
     attempt = importer.best_attempt(program, _ports)
-    signature = attempt.program.graph_signature
+    found = attempt.program.graph_signature
     module = attempt.program.graph_module
     kept = {why.node for why in attempt.problems}
     compiled = [Part(name, _module_of(fused, attempt.ports), _names(fused), _size(fused))
                 for name, fused in _fuse(module, kept, attempt.ports)]  # fmt: skip
-    changes = _changes(signature, [k for k in range(len(args)) if k not in static])
+    changes = _changes(found, [k for k in range(len(args)) if k not in static])
     return Parts(
         module,
         _sources(attempt, args),
         changes,
-        [k for k in range(len(signature.output_specs)) if k not in changes],
+        [k for k in range(len(found.output_specs)) if k not in changes],
         compiled,
         [importer.problem(why) for why in attempt.problems],
         [n for n in module.graph.nodes if n.op == "call_function" and not _is_item(n)],
@@ -109,7 +109,7 @@ def _ports(program: Any) -> Ports:
     found = program.graph_signature
     paths = {**found.inputs_to_parameters, **found.inputs_to_buffers,
              **found.inputs_to_lifted_tensor_constants}  # fmt: skip
-    changed = set(found.buffers_to_mutate.values())
+    changed = signature.written(program)
     stores = program.state_dict, program.constants
     tensors = {name: next(store[path] for store in stores if path in store)
                for name, path in paths.items() if path not in changed}  # fmt: skip
@@ -136,11 +136,11 @@ def _sources(attempt: Importer, args: Sequence[Any]) -> list[int | Any]:
     return found
 
 
-def _changes(signature: Any, free: Sequence[int]) -> dict[int, int]:
+def _changes(ports: Any, free: Sequence[int]) -> dict[int, int]:
     """By the number of a result, the number of the argument whose new value it is."""
-    inputs = list(signature.user_inputs)
+    inputs = list(ports.user_inputs)
     found: dict[int, int] = {}
-    for k, spec in enumerate(signature.output_specs):
+    for k, spec in enumerate(ports.output_specs):
         if "MUTATION" in spec.kind.name:
             is_bound = spec.target.startswith("argument")
             found[k] = int(spec.target[8:]) if is_bound else free[inputs.index(spec.target)]

@@ -12,7 +12,7 @@ from npu_dialect.frontends.torch.package import torch
 
 @dataclass(frozen=True)
 class State:
-    """A buffer that forward changes."""
+    """A buffer or parameter that forward changes."""
 
     name: str
     """Its path in the model."""
@@ -41,16 +41,17 @@ class Ports:
 
 
 def read(program: Any) -> Ports:
-    """The ports. Buffers that forward changes are states, with their values as initial contents.
+    """The ports. What forward changes is a state, with its value as initial content.
 
     A warning names inputs that forward changes: a program gives results only.
     """
     found = program.graph_signature
-    if found.user_inputs_to_mutate:
+    inputs = written(program, ("USER_INPUT_MUTATION",))
+    if inputs:
         warn(
             Code.APPROXIMATION,
             "a program does not change its inputs, and the module does",
-            found=", ".join(found.user_inputs_to_mutate.values()),
+            found=", ".join(inputs),
             remedy="x.clone() before the line that writes, or the new values as an output",
             source="forward",
         )
@@ -62,12 +63,25 @@ def read(program: Any) -> Ports:
     return Ports(_inputs(program, found), _outputs(program), tensors, paths, states)
 
 
+def written(
+    program: Any, kinds: Sequence[str] = ("BUFFER_MUTATION", "PARAMETER_MUTATION")
+) -> dict[str, Any]:
+    """By the path of a buffer or parameter that forward changes, the node that it becomes.
+
+    Other `kinds` are those of `torch.export.graph_signature.OutputKind`. The signature's own
+    dictionaries go by the names of results, which two buffers may share and passes may replace.
+    """
+    output = next(n for n in program.graph.nodes if n.op == "output")
+    pairs = zip(program.graph_signature.output_specs, output.args[0], strict=True)
+    return {spec.target: node for spec, node in pairs if spec.kind.name in kinds}
+
+
 def _states(program: Any, found: Any) -> tuple[State, ...]:
-    nodes = {node.name: node for node in program.graph.nodes}
-    placeholders = {path: name for name, path in found.inputs_to_buffers.items()}
+    held = {**found.inputs_to_parameters, **found.inputs_to_buffers}
+    placeholders = {path: name for name, path in held.items()}
     return tuple(
-        State(path, placeholders[path], nodes[result], _tensor(program, path))
-        for result, path in found.buffers_to_mutate.items()
+        State(path, placeholders[path], result, _tensor(program, path))
+        for path, result in written(program).items()
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from npu_dialect.frontends.torch import signature
 from npu_dialect.frontends.torch.package import torch
 from npu_dialect.frontends.torch.passes.scalar_operands import ITEMS
 
@@ -43,7 +44,7 @@ def _tensors(program: Any) -> dict[str, Any]:
     found = program.graph_signature
     paths = {**found.inputs_to_parameters, **found.inputs_to_buffers,
              **found.inputs_to_lifted_tensor_constants}  # fmt: skip
-    changed = set(found.buffers_to_mutate.values())
+    changed = signature.written(program)
     stores = program.state_dict, program.constants
     return {name: next(store[path] for store in stores if path in store)
             for name, path in paths.items() if path not in changed}  # fmt: skip
