@@ -51,6 +51,10 @@ Z, J, B = ints(2, 3, 4), ints(2, 3, 4, low=1), floats(2, 3, 4) > 0
 C = X > 0.5
 INFINITE = IMAGE.clone()
 INFINITE[0, :, 1, 2], INFINITE[0, 1, 4, 4] = float("inf"), float("nan")
+LONG = torch.randn(2100, generator=_dice)
+LONG[371], LONG[5], LONG[40] = float("nan"), float("inf"), -float("inf")
+EXTREME = torch.full((2100,), float("nan"))
+EXTREME[7], EXTREME[300], EXTREME[2000] = float("inf"), -float("inf"), 1
 SEQUENCE, VOLUME = floats(1, 4, 8), floats(1, 2, 5, 6, 4)
 W, V = Known(floats(4)), Known(floats(4).abs() + 0.5)
 
@@ -252,6 +256,9 @@ REDUCTION = [
     call("topk", ints(3, 9, low=-2, high=2), 4, outputs=(0,)),
     *(call("topk", torch.randperm(2600, generator=_dice).float(), 3, 0, largest, outputs=(0, 1))
       for largest in (True, False)),
+    *(call("topk", LONG, 5, -1, largest, outputs=(0, 1)) for largest in (True, False)),
+    *(call("topk", -LONG.abs(), 1, -1, largest, outputs=(0, 1)) for largest in (True, False)),
+    call("topk", EXTREME, 5, -1, False),
     call("kthvalue", X, 2, 1, outputs=(0, 1)), call("kthvalue", X, 1, 0, True, outputs=(0, 1)),
     *(call("cumprod", x, dim) for x, dim in ((X, 1), (Z, -1), (floats(), 0))),
     *(call("logcumsumexp", x, dim) for x, dim in ((X * 30, 2), (floats(), 0))),
