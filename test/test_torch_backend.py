@@ -341,3 +341,44 @@ def test_a_result_is_not_a_view_of_an_argument() -> None:
     found, _ = fast(x)
     x.zero_()
     torch.testing.assert_close(found, before.reshape(-1))
+
+
+def through_data(layer: Any) -> None:
+    layer.weight.data.mul_(2)
+
+
+def in_inference_mode(layer: Any) -> None:
+    with torch.inference_mode():
+        layer.weight.mul_(2)
+
+
+def through_numpy(layer: Any) -> None:
+    layer.weight.detach().numpy()[...] *= 2
+
+
+def rows_in_another_order(layer: Any) -> None:
+    layer.weight.data.copy_(layer.weight.data.flip(0).clone())
+
+
+WRITES = [through_data, in_inference_mode, through_numpy, rows_in_another_order]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_parameter_is_compiled_again_however_it_was_written(write: Any) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 3)
+    fast = compiled(layer)
+    check(fast, layer, image(2, 4))
+    write(layer)
+    check(fast, layer, image(2, 4))
+    check(fast, layer, image(2, 4))
+    assert len(torch_backend.subgraphs) == 2
+
+
+def test_parameters_made_in_inference_mode_are_compiled_again() -> None:
+    with torch.inference_mode():
+        layer = nn.Linear(4, 3)
+        fast = compiled(layer)
+        check(fast, layer, image(2, 4))
+        layer.weight.mul_(2)
+        check(fast, layer, image(2, 4))
