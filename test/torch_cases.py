@@ -174,6 +174,7 @@ POOLING = [
     call("avg_pool2d", IMAGE, [3, 3], [2, 2], [1, 1], True, False),
     call("avg_pool2d", IMAGE, [2, 2], [3, 3], [0, 0], True),
     call("adaptive_avg_pool1d", SEQUENCE, [3]), call("adaptive_avg_pool2d", IMAGE, [1, 1]),
+    call("adaptive_avg_pool2d", INFINITE, [4, 6]), call("adaptive_avg_pool2d", INFINITE, [5, 3]),
     call("adaptive_avg_pool2d", IMAGE, [3, 2]), call("_adaptive_avg_pool2d", IMAGE, [4, 5]),
     call("adaptive_max_pool2d", IMAGE, [3, 2], outputs=(0, 1)),
     call("adaptive_max_pool2d", IMAGE, [4, 5]), call("adaptive_max_pool1d", SEQUENCE, [4]),

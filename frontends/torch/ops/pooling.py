@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from npu_dialect.frontends.torch.ops.common import (
     shape_of,
 )
 from npu_dialect.frontends.torch.ops.contraction import spread
-from npu_dialect.frontends.torch.ops.resizing import along_axis
 from npu_dialect.frontends.torch.registry import op
 
 Ints = Sequence[int]
@@ -217,7 +217,7 @@ def _average(
 @op("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d")
 @op("adaptive_avg_pool3d", "_adaptive_avg_pool3d")
 def adaptive_avg_pool(b: Builder, self: SSAValue, output_size: Sequence[int | None]) -> SSAValue:
-    """Over everything, over equal windows, or along each axis by a matrix of parts."""
+    """Over everything, over equal windows, or over parts along one axis after the other."""
     rank = len(output_size)
     x = _batched(b, self, rank)
     size = shape_of(x)[2:]
@@ -231,16 +231,17 @@ def adaptive_avg_pool(b: Builder, self: SSAValue, output_size: Sequence[int | No
     else:
         y = x
         for k, n in enumerate(outs):
-            y = along_axis(b, y, 2 + k, _parts(size[k], n))
+            y = _parts(b, y, 2 + k, n, graph.ReduceMeanOp)
     return common.reshape(b, y, b.shape)
 
 
-def _parts(size: int, out: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """The means of `out` parts of `size` elements, which may overlap, as a matrix."""
-    matrix = np.zeros((out, size), np.float32)
-    for k, (start, end) in enumerate(_bounds(size, out)):
-        matrix[k, start:end] = 1 / (end - start)
-    return matrix
+def _parts(b: Builder, x: SSAValue, axis: int, count: int, operation: type[Any]) -> SSAValue:
+    """A reduction of each of `count` parts along one axis, which may overlap."""
+    if shape_of(x)[axis] == count:
+        return x
+    parts = [common.along(b, x, axis, start, end - start)
+             for start, end in _bounds(shape_of(x)[axis], count)]  # fmt: skip
+    return common.concat(b, [common.reduce(b, operation, part, (axis,), 1) for part in parts], axis)
 
 
 def _bounds(size: int, out: int) -> list[tuple[int, int]]:
@@ -277,8 +278,5 @@ def _adaptive_maximum(b: Builder, x: SSAValue, outs: Ints) -> list[SSAValue]:
     if b.wants(1):
         raise NotExpressible(f"the positions of maxima of {list(size)} in {list(outs)} parts")
     for axis, n in enumerate(outs, len(shape_of(x)) - rank):
-        parts = [common.along(b, x, axis, start, end - start)
-                 for start, end in _bounds(shape_of(x)[axis], n)]  # fmt: skip
-        tops = [common.reduce(b, graph.ReduceMaxOp, part, (axis,), 1) for part in parts]
-        x = common.concat(b, tops, axis)
+        x = _parts(b, x, axis, n, graph.ReduceMaxOp)
     return [x]
