@@ -51,6 +51,8 @@ Z, J, B = ints(2, 3, 4), ints(2, 3, 4, low=1), floats(2, 3, 4) > 0
 C = X > 0.5
 INFINITE = IMAGE.clone()
 INFINITE[0, :, 1, 2], INFINITE[0, 1, 4, 4] = float("inf"), float("nan")
+ENDLESS = floats(4, 3)
+ENDLESS[0], ENDLESS[1, 0], ENDLESS[3, 2] = -float("inf"), float("inf"), float("nan")
 LONG = torch.randn(2100, generator=_dice)
 LONG[371], LONG[5], LONG[40] = float("nan"), float("inf"), -float("inf")
 EXTREME = torch.full((2100,), float("nan"))
@@ -306,6 +308,10 @@ INDEXING = [
           (0, torch.tensor([0, 2, 2]), None, False, -1), (1, torch.tensor([0, 4]), None, False, 3),
           (2, torch.tensor([0, 1, 6, 6]), None, True, -1),
           (0, torch.tensor([0, 2]), floats(6), False, 2))),
+    *(call("_embedding_bag_forward_only", ENDLESS, Known(torch.arange(6) % 4),
+           torch.tensor([0, 1, 3, 3]), False, mode, False, weights, False, padding)
+      for mode, weights, padding in ((0, None, -1), (1, None, 3), (2, None, -1),
+                                     (0, POSITIVE.reshape(-1)[:6], 1))),
     call("one_hot", PLACES, 4), call("index_put", X, [Known(torch.tensor([1]))], floats(1, 3, 4)),
     call("index_put", X, [B], Known(torch.tensor(9.0))),
     call("index_put", X, [ints(5, low=0, high=2), None, ints(5, low=-4, high=4)], floats(5, 3),

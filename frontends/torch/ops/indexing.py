@@ -315,21 +315,36 @@ def _members(
 def _bags_of_members(
     b: Builder, found: SSAValue, member: SSAValue, weights: SSAValue | None, mode: int
 ) -> SSAValue:
+    """By bounds of run time; a bag of nothing is 0."""
     count, width = shape_of(found)
+    size = common.reduce(b, graph.ReduceSumOp, common.cast(b, member, dtypes.f32), (1,), 1)
     if mode == 2:
         chosen = common.reshape(b, member, (*shape_of(member), 1))
         rest = b.scalar(-np.inf, found)
         values = common.where(b, chosen, common.reshape(b, found, (1, count, width)), rest)
         most = common.reduce(b, graph.ReduceMaxOp, values, (1,), 0)
-        return common.where(b, b.emit(graph.EqOp(most, rest)), b.scalar(0, most), most)
-    parts = common.cast(b, member, dtypes.f32)
+        return common.where(b, common.truth(b, size), most, b.scalar(0, most))
     if weights is not None:
-        return common.product(b, common.mul(b, parts, weights), found)
-    total = common.product(b, parts, found)
+        found = common.mul(b, found, common.reshape(b, weights, (count, 1)))
+    total = _summed(b, found, member)
     if mode == 0:
         return total
-    size = common.reduce(b, graph.ReduceSumOp, parts, (1,), 1)
     return common.div(b, total, b.emit(graph.MaxOp(size, b.scalar(1, size))))
+
+
+def _summed(b: Builder, found: SSAValue, member: SSAValue) -> SSAValue:
+    """The sums of the rows of each bag, where a row is in one bag or in none."""
+    bags, count = shape_of(member)
+    zeros = b.constant(np.zeros((bags, shape_of(found)[1]), np.float32))
+    if not bags or not count:
+        return zeros
+    number = common.where(b, member, common.iota(b, bags, 2, 0), b.constant(np.array(-1, np.int32)))
+    bag = common.reduce(b, graph.ReduceMaxOp, number, (0,), 0)
+    none = b.scalar(0, bag)
+    is_in = common.reshape(b, b.emit(graph.GeOp(bag, none)), (count, 1))
+    rows_of_bags = common.where(b, is_in, found, b.scalar(0, found))
+    bag = b.emit(graph.MaxOp(bag, none))
+    return b.emit(graph.ScatterOp(zeros, bag, rows_of_bags, "add"))
 
 
 @op("one_hot")
