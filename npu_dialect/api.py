@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from npu_dialect import files, levels, pipeline, text, universe
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.graph.entries import merge
 from npu_dialect.graph.states import check as check_states
 from npu_dialect.graph.states import feed_back, states_of
@@ -62,11 +62,12 @@ def load(
     """
     if isinstance(source, Mapping):
         each = cast("Mapping[str, Any]", source)
+        _check_entries(each, shapes, example_inputs)
         given = cast("Mapping[str, Any]", example_inputs or {})
         parts = {n: _import(s, _shapes_of(shapes, n), given.get(n)) for n, s in each.items()}
         module = merge(parts)
     else:
-        module = _import(source, cast("Shapes | None", shapes), example_inputs)
+        module = _import(source, _shapes_of(shapes), example_inputs)
     if states:
         _feed_back(module, states)
     if overrides is not None:
@@ -78,17 +79,55 @@ def load(
     return module
 
 
-def _shapes_of(shapes: AnyShapes | None, entry: str) -> Shapes | None:
-    """The shapes of the inputs of an entry, where they are given by entry or for all."""
-    if shapes is None or not any(isinstance(each, Mapping) for each in shapes.values()):
-        return cast("Shapes | None", shapes)
-    return cast("Mapping[str, Shapes]", shapes).get(entry)
+def _check_entries(sources: Mapping[str, Any], shapes: AnyShapes | None, examples: Any) -> None:
+    """Raise CompileError (NPU0004) unless there are entries, and what is given by entry is so."""
+    names = ", ".join(map(str, sources)) or "none"
+    keys: list[Any] = list(sources)
+    if not keys or not all(isinstance(name, str) and name for name in keys):
+        rule = "entries must be models by name, one or more"
+        raise error(Code.OPTION, rule, found=names, remedy='{"main": model}', source="load")
+    remedy = f'{{"{next(iter(sources))}": (x,)}}'
+    if examples is not None and not isinstance(examples, Mapping):
+        rule = f"the example inputs of several entries must be given by entry ({names})"
+        raise error(Code.OPTION, rule, found=type(examples).__name__, remedy=remedy,
+                    source="example_inputs")  # fmt: skip
+    by_entry = [n for n, each in (shapes or {}).items() if isinstance(each, Mapping)]
+    by_example = cast("Mapping[str, Any]", examples or {})
+    for what, given in (("example_inputs", by_example), ("shapes", by_entry)):
+        unknown = [str(name) for name in given if name not in sources]
+        if unknown:
+            rule = f"what is given by entry must be for one of {names}"
+            raise error(Code.OPTION, rule, found=", ".join(unknown), remedy=remedy, source=what)
+
+
+def _shapes_of(shapes: AnyShapes | None, entry: str | None = None) -> Shapes | None:
+    """The shapes of the inputs of an entry: those that are its own, and those for all.
+
+    Raises CompileError (NPU0004) for shapes by entry where there is one model without a name.
+    """
+    given = cast("Mapping[str, Any]", shapes or {})
+    by_entry = {n: cast("Shapes", each) for n, each in given.items() if isinstance(each, Mapping)}
+    if entry is None and by_entry:
+        rule = "shapes by entry must go with models by entry"
+        found = ", ".join(by_entry)
+        raise error(Code.OPTION, rule, found=found, remedy='{"main": model}', source="shapes")
+    common = {n: each for n, each in given.items() if n not in by_entry}
+    own = by_entry.get(entry or "", {})
+    return {**common, **own} or None
 
 
 def _import(source: Any, shapes: Shapes | None, example_inputs: Any) -> ModuleOp:
-    if _is_torch_module(source):
-        return _capture(source, example_inputs)
-    return _load(source, shapes)
+    if not _is_torch_module(source):
+        return _load(source, shapes)
+    if shapes:
+        raise error(
+            Code.SHAPE_BINDING,
+            "the shapes of an nn.Module must be those of its example inputs",
+            found=f"shapes of {', '.join(shapes)}",
+            remedy="example inputs of these shapes",
+            source="shapes",
+        )
+    return _capture(source, example_inputs)
 
 
 def _feed_back(module: ModuleOp, names: Mapping[str, str]) -> None:
@@ -262,6 +301,9 @@ def compile(  # the name that users look for
         target = target or inputs_or_target
     else:
         example_inputs = inputs_or_target
+    others = {"buckets": buckets, "pad": pad} if dynamic_shapes is None else {
+        "states": states, "shapes": shapes}  # fmt: skip
+    _check_absent(others, dynamic_shapes)
     if dynamic_shapes is not None:
         return _buckets(
             source, example_inputs, target, overrides, options, dynamic_shapes, buckets or {}, pad
@@ -276,6 +318,20 @@ def compile(  # the name that users look for
     )
     lower(module, options=options)
     return assemble(module)
+
+
+def _check_absent(others: Mapping[str, Any], dynamic_shapes: Any) -> None:
+    """Refuse options that mean nothing with `dynamic_shapes`, or without."""
+    for name, value in others.items():
+        if value:
+            without = dynamic_shapes is None
+            raise error(
+                Code.OPTION,
+                f"{name} must come {'with' if without else 'without'} dynamic_shapes",
+                found=f"{name}={value}",
+                remedy='dynamic_shapes={"x": {0: "batch"}}' if without else f"no {name}",
+                source=name,
+            )
 
 
 def simulate(
@@ -447,6 +503,8 @@ def _buckets(
 
 def _load(source: Any, shapes: Shapes | None) -> ModuleOp:
     if isinstance(source, ModuleOp):
+        if shapes:
+            raise _fixed_shapes("a module", "shapes")
         return source
     if isinstance(source, str | Path):
         return _load_file(Path(source), shapes)
@@ -474,12 +532,7 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
 
             return onnx.load(path, shapes)
         case ".mlir" if shapes:
-            raise error(
-                Code.SHAPE_BINDING,
-                "shapes must be bound when a model is imported",
-                found="a .mlir file, whose shapes are fixed",
-                source=str(path),
-            )
+            raise _fixed_shapes("a .mlir file", str(path))
         case ".mlir":
             return text.read(path)
         case ".pt2":
@@ -494,3 +547,12 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
                 found=f"the suffix {suffix!r}",
                 source=str(path),
             )
+
+
+def _fixed_shapes(what: str, source: str) -> CompileError:
+    return error(
+        Code.SHAPE_BINDING,
+        "shapes must be bound when a model is imported",
+        found=f"{what}, whose shapes are fixed",
+        source=source,
+    )

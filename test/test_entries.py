@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from npu_dialect.npu.verifier import verify_program
 from npu_dialect.runtime import container
 from npu_dialect.runtime.program import Constant, Program
 from npu_dialect.runtime.simulator import Session
+from npu_dialect.tools import npu_compile
 
 ROWS, WIDTH = 12, 16
 WEIGHTS = floats(np.random.default_rng(5), WIDTH, WIDTH)
@@ -245,6 +247,54 @@ def test_the_levels_take_the_entry_that_the_inputs_fit(growing: onnx.ModelProto)
         assert same(npu.execute(module, {"x": x})["y"], expected)
     with pytest.raises(CompileError, match="NPU0507.*inputs that fit none"):
         npu.execute(module, {"x": x[:3]})
+
+
+def test_shapes_for_an_entry_that_is_none_are_refused(growing: onnx.ModelProto):
+    shapes = {"one": {"x": (1, WIDTH)}, "more": {"x": (8, WIDTH)}}
+    with pytest.raises(CompileError, match="NPU0004.*shapes.*one of one, many; found more"):
+        npu.load({"one": growing, "many": growing}, shapes=shapes)
+    with pytest.raises(CompileError, match="NPU0004.*shapes by entry.*found one, more"):
+        npu.load(growing, shapes=shapes)
+    with pytest.raises(CompileError, match=r"NPU0105.*shapes are fixed"):
+        npu.load(module_of(prefill()), shapes={"rows": (4, WIDTH)})
+
+
+def test_shapes_may_be_for_all_entries_and_for_one(growing: onnx.ModelProto):
+    shapes: Any = {"x": (8, WIDTH), "one": {"x": (1, WIDTH)}}
+    module = npu.load({"one": growing, "many": growing}, shapes=shapes)
+    found = {name: levels.inputs_of(module, name)[0].shape for name in ("one", "many")}
+    assert found == {"one": (1, WIDTH), "many": (8, WIDTH)}
+
+
+def colon(growing: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with an input called `input:0`."""
+    growing.graph.input[0].name = growing.graph.node[0].input[0] = "input:0"
+    return growing
+
+
+def test_an_input_with_a_colon_in_its_name_has_its_shape(growing: onnx.ModelProto, tmp_path: Path):
+    onnx.save(colon(growing), tmp_path / "m.onnx")
+    models = [f"--entry={name}={tmp_path / 'm.onnx'}" for name in ("one", "many")]
+    shapes = ["--shape=input:0=8,16", "--shape=one:input:0=1,16"]
+    made = tmp_path / "m.npu"
+    assert npu_compile.main([*models, *shapes, "-o", str(made)]) == 0
+    entries = Program.load(made).entries
+    assert {n: e.inputs[0].shape for n, e in entries.items()} == {"one": (1, 16), "many": (8, 16)}
+
+
+def test_a_shape_for_an_entry_that_is_none_is_refused_on_the_command_line(
+    growing: onnx.ModelProto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    onnx.save(growing, tmp_path / "m.onnx")
+    options = [f"--entry=one={tmp_path / 'm.onnx'}", "--shape=many:x=1,16", "-o", "m.npu"]
+    assert npu_compile.main(options) == 1
+    assert "NPU0105" in (text := capsys.readouterr().err) and "many:x" in text
+
+
+@pytest.mark.parametrize("sources", [{}, {1: None}])
+def test_entries_must_have_names(sources: Any):
+    with pytest.raises(CompileError, match="NPU0004.*entries must be models by name"):
+        npu.load(sources)
 
 
 # What entries must leave alone

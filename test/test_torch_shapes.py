@@ -170,3 +170,32 @@ def test_the_tool_binds_the_sizes_of_a_file(tmp_path: Path) -> None:
 def test_a_shape_that_does_not_fit_is_refused(shapes: Any, words: str) -> None:
     with pytest.raises(CompileError, match=rf"NPU0105.*{words}"):
         npu.load(symbolic(), "mobile4k", shapes=shapes)
+
+
+def test_example_inputs_of_several_entries_must_be_by_entry() -> None:
+    layer = nn.Linear(4, 3).eval()
+    both = {"a": layer, "b": layer}
+    for given in ((rows(2),), {"input": rows(2)}):
+        with pytest.raises(CompileError, match=r'NPU0004.*example_inputs.*try .*{"a": \(x,\)}'):
+            npu.compile(both, given)
+    made = npu.compile(both, {"a": (rows(1)[:, :4],), "b": (rows(2)[:, :4],)}, target="mobile4k")
+    assert {n: e.inputs[0].shape[0] for n, e in made.entries.items()} == {"a": 1, "b": 2}
+
+
+UNUSED: dict[str, Any] = {
+    "buckets": {"buckets": {"batch": [1]}},
+    "pad": {"pad": ["batch"]},
+    "states": {"states": {"a": "b"}, "dynamic_shapes": {"x": {0: "batch"}}},
+    "shapes": {"shapes": {"x": (2, 4)}, "dynamic_shapes": {"x": {0: "batch"}}},
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_options_that_would_be_ignored_are_refused(name: str) -> None:
+    with pytest.raises(CompileError, match=f"NPU0004.*{name} must come with"):
+        npu.compile(Rows(), (rows(2),), **UNUSED[name])
+
+
+def test_shapes_of_a_module_are_those_of_its_example_inputs() -> None:
+    with pytest.raises(CompileError, match="NPU0105.*its example inputs"):
+        npu.load(Rows(), "mobile4k", example_inputs=(rows(2),), shapes={"x": (1, 4)})

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
@@ -124,18 +124,27 @@ def load_model(args: argparse.Namespace, model: Any, target: str | None) -> Any:
     """The module of a model, or of one for each entry, with the options of `add_model_options`."""
     from npu_dialect import api
 
-    shapes: Any = parse_shapes(args.shape)
-    if isinstance(model, dict):
-        shapes = {entry: _shapes_of(shapes, entry) for entry in cast("dict[str, str]", model)}
+    names = cast("dict[str, str]", model) if isinstance(model, dict) else ()
+    shapes = _by_entry(parse_shapes(args.shape), names)
     states = parse_pairs(args.state, "--state", "IN=OUT")
     return api.load(model, target, shapes=shapes, overrides=args.overrides, states=states)
 
 
-def _shapes_of(shapes: dict[str, tuple[int, ...]], entry: str) -> dict[str, tuple[int, ...]]:
-    """Those of an entry, named ENTRY:INPUT, and those of no entry in particular."""
-    prefix = f"{entry}:"
-    own = {n.removeprefix(prefix): s for n, s in shapes.items() if n.startswith(prefix)}
-    return {n: s for n, s in shapes.items() if ":" not in n} | own
+def _by_entry(shapes: dict[str, tuple[int, ...]], entries: Collection[str]) -> Any:
+    """By entry where there are entries: those named ENTRY:INPUT, and those of no entry in
+    particular. Names of inputs may have colons, too.
+    """
+    if not entries:
+        return shapes
+    own: dict[str, dict[str, tuple[int, ...]]] = {entry: {} for entry in entries}
+    common: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        entry, _, rest = name.partition(":")
+        if rest and entry in own:
+            own[entry][rest] = shape
+        else:
+            common[name] = shape
+    return {entry: common | own[entry] for entry in entries}
 
 
 def parse_pairs(options: Sequence[str], option: str, form: str) -> dict[str, str]:
