@@ -96,6 +96,7 @@ Q, K, V = (floats(2, n, 32, seed=k) for k, n in enumerate((5, 6, 6)))
 K5, V5 = floats(2, 5, 32, seed=2), floats(2, 5, 32, seed=3)
 PAST = [floats(2, 4, 3, 8, seed=5), floats(2, 4, 3, 8, seed=6)]
 MASK = np.array([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], np.int32)
+HOLES = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 0]], np.int32)
 ALL = floats(32, 96, low=-0.3, high=0.3)
 TURNS = [floats(10, 4), floats(10, 4)]
 TURNS_16 = [floats(10, 8), floats(10, 8)]
@@ -125,6 +126,7 @@ ATTENTION = [
     multi_head("terms", [Q, K, V, None, None, floats(2, 4, 5, 6)]),
     multi_head("one term", [Q, K, V, None, None, floats(1, 1, 5, 6)]),
     multi_head("causal", [Q, K5, V5], unidirectional=1),
+    multi_head("causal mask", [Q, K5, V5, None, HOLES], unidirectional=1),
     multi_head("past", [Q, K5, V5, None, None, None, *PAST], outputs=3),
     multi_head("causal past", [Q, K5, V5, None, None, None, *PAST], unidirectional=1, outputs=3),
     multi_head("heads apart", [Q, floats(2, 4, 6, 8), floats(2, 4, 6, 8, seed=9)]),
@@ -133,6 +135,15 @@ ATTENTION = [
     self_attention("lengths", [ALL, floats(96), i32(3, 5)]),
     self_attention("mask of queries", [ALL, floats(96), bools(2, 5, 5).astype(np.int32)]),
     self_attention("causal", [ALL, floats(96)], unidirectional=1),
+    self_attention("causal mask", [ALL, floats(96), HOLES], unidirectional=1),
+    self_attention("causal mask and terms", [ALL, floats(96), HOLES, None, floats(1, 4, 5, 5)],
+                   unidirectional=1, mask_filter_value=-100.0),
+    self_attention("causal mask of queries", [ALL, floats(96), bools(2, 5, 5).astype(np.int32)],
+                   unidirectional=1),
+    self_attention("causal lengths", [ALL, floats(96), i32(0, 3)], unidirectional=1,
+                   mask_filter_value=float(np.finfo(np.float32).min)),
+    self_attention("causal, another number", [ALL, floats(96)], unidirectional=1,
+                   mask_filter_value=-0.5),
     self_attention("past", [ALL, floats(96), None, floats(2, 2, 4, 3, 8)], outputs=2),
     self_attention("terms", [ALL, floats(96), None, None, floats(2, 4, 5, 5)]),
     self_attention("sizes", [ALL[:, :80].copy(), floats(80)], qkv_hidden_sizes=[32, 32, 16]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -95,6 +96,17 @@ def test_an_attribute_of_a_microsoft_operator_that_nobody_handles() -> None:
         "QuickGelu", [floats(4)], {"beta": 1.0}, domain="com.microsoft", result="float32"
     )
     refused(model, "NPU0108", "QuickGelu has the attributes ['alpha']", "'beta'")
+
+
+def test_a_rotation_without_its_tables() -> None:
+    query, part = floats(1, 5, 32), floats(1, 5, 16)
+    lengths = [np.array([4], np.int32), np.array(5, np.int32)]
+    model = node_model(
+        "GroupQueryAttention", [query, part, part, None, None, *lengths],
+        {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1}, (6,), 3, domain="com.microsoft",
+        result="float32",
+    )  # fmt: skip
+    refused(model, "NPU0106", "GroupQueryAttention", "without the inputs cos_cache and sin_cache")
 
 
 def test_unbound_dimensions_are_listed_with_the_way_to_bind_them() -> None:

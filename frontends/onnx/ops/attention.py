@@ -27,6 +27,9 @@ from npu_dialect.frontends.onnx.registry import MICROSOFT, op
 HIDDEN = -10000.0
 """What onnxruntime adds to the score of a masked key, if no other number is stated."""
 
+UNSEEN = float(np.finfo(np.float32).min)
+"""What it adds to that of a key after the query, whatever else masks it."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -75,11 +78,23 @@ def together(b: Builder, x: SSAValue) -> SSAValue:
 # Masks
 
 
-def causal(b: Builder, steps: int, keys: int, hidden: float) -> SSAValue:
-    """Queries are the last of the keys; none sees a later one."""
-    b.reserve(steps, keys, itemsize=4)
-    later = np.triu(np.ones((steps, keys), np.bool_), keys - steps + 1)
-    return b.constant(np.where(later, np.float32(hidden), np.float32(0)))
+def hidden_keys(
+    b: Builder, mask: SSAValue | None, sizes: tuple[int, int, int], hidden: float, is_causal: bool
+) -> list[SSAValue]:
+    """The term of masked keys, and of later ones: queries are the last of the keys; none if there
+    is neither. `sizes` are those of batch, steps and keys.
+
+    A later key has UNSEEN alone, masked or not: so a query whose earlier keys are all masked weighs
+    these, never a later one.
+    """
+    batch, steps, keys = sizes
+    term = None if mask is None else key_mask(b, mask, batch, keys, hidden)
+    if is_causal:
+        b.reserve(steps, keys, itemsize=4)
+        later = b.constant(np.triu(np.ones((steps, keys), np.bool_), keys - steps + 1))
+        unseen, none = (b.constant(np.array(value, np.float32)) for value in (UNSEEN, 0))
+        term = common.where(b, later, unseen, none if term is None else term)
+    return [] if term is None else [term]
 
 
 def hiding(b: Builder, seen: SSAValue, hidden: float) -> SSAValue:
@@ -177,10 +192,7 @@ def attended(
         k, v = common.concat(b, [old[0], k], 2), common.concat(b, [old[1], v], 2)
     steps, keys = shape_of(q)[2], shape_of(k)[2]
     terms = [] if bias is None else [bias]
-    if how.is_causal:
-        terms.append(causal(b, steps, keys, how.hidden))
-    if mask is not None:
-        terms.append(key_mask(b, mask, shape_of(q)[0], keys, how.hidden))
+    terms += hidden_keys(b, mask, (shape_of(q)[0], steps, keys), how.hidden, how.is_causal)
     result = [together(b, attend(b, q, k, v, Scores(how.scale, 0.0, tuple(terms))))]
     if b.wants(1):
         both = [common.reshape(b, part, (1, *shape_of(part))) for part in (k, v)]
@@ -215,12 +227,9 @@ def multi_head_attention(
         given = _biased(b, given, bias)
     q, k, v = (x if len(shape_of(x)) == 4 else apart(b, x, num_heads) for x in given)
     k, v = _with_past(b, past_key, k), _with_past(b, past_value, v)
-    keys = shape_of(k)[2]
+    sizes = shape_of(q)[0], shape_of(q)[2], shape_of(k)[2]
     terms = [] if attention_bias is None else [attention_bias]
-    if unidirectional:
-        terms.append(causal(b, shape_of(q)[2], keys, mask_filter_value))
-    if key_padding_mask is not None:
-        terms.append(key_mask(b, key_padding_mask, shape_of(q)[0], keys, mask_filter_value))
+    terms += hidden_keys(b, key_padding_mask, sizes, mask_filter_value, bool(unidirectional))
     return [together(b, attend(b, q, k, v, Scores(scale, 0.0, tuple(terms)))), k, v]
 
 

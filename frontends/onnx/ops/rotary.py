@@ -9,6 +9,7 @@ import numpy as np
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.attention import (
+    UNSEEN,
     Scores,
     apart,
     attend,
@@ -25,8 +26,6 @@ from npu_dialect.frontends.onnx.ops.common import (
 )
 from npu_dialect.frontends.onnx.ops.selection import tensor_scatter
 from npu_dialect.frontends.onnx.registry import MICROSOFT, op
-
-UNSEEN = float(np.finfo(np.float32).min)
 
 
 @op("RotaryEmbedding", domain=MICROSOFT)
@@ -133,7 +132,9 @@ def group_query_attention(
     if length == steps:
         first = b.constant(np.zeros((batch, 1), np.int32))
     places = common.add(b, first, common.reshape(b, _iota(b, steps), (1, steps)))
-    if do_rotary and cos_cache is not None and sin_cache is not None:
+    if do_rotary:
+        if cos_cache is None or sin_cache is None:
+            raise Misfit("a rotation without the inputs cos_cache and sin_cache")
         at = places if position_ids is None else position_ids
         tables = (cos_cache, sin_cache)
         q, k = (rotated(b, x, at, tables, bool(rotary_interleaved)) for x in (q, k))
