@@ -498,7 +498,15 @@ def _buckets(
         lower(module, options=options)
         return assemble(module)
 
-    return Buckets(make, family.output_shapes, family.dims, buckets, pad)
+    return Buckets(
+        make,
+        family.output_shapes,
+        family.dims,
+        buckets,
+        pad,
+        ranges=family.ranges,
+        inputs=family.inputs,
+    )
 
 
 def _load(source: Any, shapes: Shapes | None) -> ModuleOp:

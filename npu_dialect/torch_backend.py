@@ -19,6 +19,7 @@ import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect import api
@@ -26,7 +27,7 @@ from npu_dialect.diagnostics import Code, CompileError, error, warn
 from npu_dialect.frontends.torch.package import torch
 from npu_dialect.frontends.torch.problems import Problem, Refused
 from npu_dialect.pipeline import Options
-from npu_dialect.runtime.simulator import Session
+from npu_dialect.runtime.simulator import TIERS, Session
 
 if TYPE_CHECKING:
     from npu_dialect.frontends.torch.partition import Parts
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 
 DEFAULT_TARGET = "mobile4k"
 
-OPTIONS = ("target", "strict", "tier")
+EXPECTED = {
+    "target": "a name or the path of a target file",
+    "strict": "True or False",
+    "tier": f"one of {', '.join(TIERS)}",
+}
+
+OPTIONS = tuple(EXPECTED)
 
 KEPT_REPORTS = 64
 
@@ -145,6 +152,12 @@ def _settings(options: Mapping[str, Any], others: Mapping[str, Any]) -> Settings
             source="torch.compile",
         )
     settings = Settings(**options)
+    kinds = {"target": (str, Path), "strict": (bool,), "tier": (str,)}
+    for name, kind in kinds.items():
+        value = getattr(settings, name)
+        if not isinstance(value, kind) or (name == "tier" and value not in TIERS):
+            rule = f"{name} must be {EXPECTED[name]}"
+            raise error(Code.OPTION, rule, found=repr(value), source="torch.compile")
     api.find_target(settings.target)
     return settings
 

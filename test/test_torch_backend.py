@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from npu_dialect import torch_backend  # noqa: E402
-from npu_dialect.diagnostics import collect  # noqa: E402
+from npu_dialect.diagnostics import CompileError, collect  # noqa: E402
 from npu_dialect.frontends.torch import partition  # noqa: E402
 
 nn = torch.nn
@@ -382,3 +382,13 @@ def test_parameters_made_in_inference_mode_are_compiled_again() -> None:
         check(fast, layer, image(2, 4))
         layer.weight.mul_(2)
         check(fast, layer, image(2, 4))
+
+
+WRONG: list[dict[str, Any]] = [{"target": 5}, {"target": None}, {"strict": "no"}, {"tier": "quick"}]
+
+
+@pytest.mark.parametrize("options", WRONG, ids=str)
+def test_options_of_another_kind_are_refused(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(CompileError, match=f"NPU0004.*{name} must be"):
+        torch_backend.npu(None, (), options=options)

@@ -199,3 +199,99 @@ def test_options_that_would_be_ignored_are_refused(name: str) -> None:
 def test_shapes_of_a_module_are_those_of_its_example_inputs() -> None:
     with pytest.raises(CompileError, match="NPU0105.*its example inputs"):
         npu.load(Rows(), "mobile4k", example_inputs=(rows(2),), shapes={"x": (1, 4)})
+
+
+def test_sizes_outside_the_bounds_of_a_dim_are_refused() -> None:
+    batch = torch.export.Dim("batch", min=2, max=4)
+    model = npu.compile(Rows().eval(), (rows(2),), target="mobile4k",
+                        dynamic_shapes={"x": {0: batch}})  # fmt: skip
+    check(model, Rows(), rows(4))
+    for size in (1, 5):
+        with pytest.raises(CompileError, match=f"NPU0502.*from 2 to 4; found {size}"):
+            model.run({"x": rows(size).numpy()})
+    with pytest.raises(CompileError, match="NPU0004.*from 2 to 4, the sizes of the Dim"):
+        npu.compile(Rows(), (rows(2),), dynamic_shapes={"x": {0: batch}}, buckets={"batch": [1]})
+
+
+def test_a_dimension_that_is_stated_as_fixed_is_not_free() -> None:
+    free = {"x": {0: torch.export.Dim.AUTO, 1: torch.export.Dim.STATIC}}
+    model = npu.compile(Rows(), (rows(2),), target="mobile4k", dynamic_shapes=free)
+    assert model.names == ["x.0"]
+
+
+MISTAKEN: dict[str, tuple[Any, str]] = {
+    "a number": ({"x": 0}, "0 for x"),
+    "a name": ({"x": "batch"}, "'batch' for x"),
+    "a name alone": ("batch", "'batch'"),
+    "a number alone": (5, "5"),
+    "an axis that is a name": ({"x": {"a": "b"}}, r"dimensions \['a'\] of x"),
+    "another size": ({"x": {0: 3}}, "3 for dimension 0 of x, whose size is 2"),
+    "a dimension that depends on another": (
+        {"x": {0: 2 * torch.export.Dim("b")}},
+        r"2\*b, which depends on b",
+    ),
+    "too many inputs": (({0: "a"}, {0: "b"}), "2 inputs, and there are x"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKEN)
+def test_mistakes_in_dynamic_shapes_are_named(kind: str) -> None:
+    stated, found = MISTAKEN[kind]
+    with pytest.raises(CompileError, match=f"NPU0004.*must name dimensions.*found {found}"):
+        npu.compile(Rows(), (rows(2),), dynamic_shapes=stated)
+
+
+def test_example_inputs_must_be_arguments_of_forward() -> None:
+    for given in ((rows(2), rows(2)), {"z": rows(2)}):
+        with pytest.raises(CompileError, match=r"NPU0004.*arguments of forward\(x"):
+            npu.compile(Rows(), given, dynamic_shapes={"x": {0: "batch"}})
+    with pytest.raises(CompileError, match="NPU0004.*an example input of size 0"):
+        npu.compile(Rows(), (rows(0),), dynamic_shapes={"x": {0: "batch"}})
+
+
+@pytest.mark.parametrize("buckets", [{"batch": 4}, {"batch": ["a"]}, {"batch": "a"}, [1], 4])
+def test_buckets_must_be_lists_of_sizes(buckets: Any) -> None:
+    with pytest.raises(CompileError, match="NPU0004.*lists of sizes by name"):
+        compiled(Rows(), rows(2), buckets=buckets)
+
+
+def test_names_to_pad_are_a_list() -> None:
+    with pytest.raises(CompileError, match=r'NPU0004.*pad must be a list.*try pad=\["batch"\]'):
+        compiled(Rows(), rows(2), buckets={"batch": [4]}, pad="batch")
+
+
+def test_inputs_in_order_are_those_of_forward() -> None:
+    class Difference(nn.Module):
+        def forward(self, x: Any, y: Any) -> Any:
+            return x - y
+
+    x, y = rows(2), rows(2)
+    free = {"y": {0: "batch"}, "x": {0: "batch"}}
+    model = npu.compile(Difference(), (x, y), target="mobile4k", dynamic_shapes=free)
+    for given in ([x.numpy(), y.numpy()], (x.numpy(), y.numpy())):
+        (found,) = model.run(given).outputs.values()
+        np.testing.assert_array_equal(found, (x - y).numpy())
+    with pytest.raises(CompileError, match="NPU0501.*exactly x, y; found 1 arrays"):
+        model.run([x.numpy()])
+
+
+def test_an_input_with_too_few_dimensions_is_named() -> None:
+    free = {"x": {1: "width"}}
+    model = npu.compile(
+        nn.ReLU(), (rows(2),), target="mobile4k", dynamic_shapes={"input": free["x"]}
+    )
+    with pytest.raises(CompileError, match=r"NPU0502.*a dimension 1, width; found \[4\]"):
+        model.run(np.ones(4, np.float32))
+
+
+def test_a_size_that_inputs_share_is_bound_once() -> None:
+    class Sum(nn.Module):
+        def forward(self, x: Any, y: Any) -> Any:
+            return x + y
+
+    size = torch.export.Dim("n")
+    free = {"x": {0: size}, "y": {0: size}}
+    with package.quiet():
+        program = torch.export.export(Sum(), (rows(2), rows(2)), dynamic_shapes=free)
+    with pytest.raises(CompileError, match=r"NPU0105.*y: the shape must be 3 where.*\[5, 4\]"):
+        npu.load(program, "mobile4k", shapes={"x": (3, 4), "y": (5, 4)})

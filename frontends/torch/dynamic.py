@@ -7,6 +7,7 @@ every size. Here the module is captured again for each size, with example inputs
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -19,6 +20,9 @@ from npu_dialect.frontends.torch.package import torch
 Dims = Mapping[str, Mapping[int, str]]
 """By input, the names of the dimensions whose sizes are free."""
 
+Ranges = Mapping[str, tuple[int, int]]
+"""By name, the least and the greatest size."""
+
 
 class Family:
     """A module, and example inputs whose free dimensions can have any size."""
@@ -28,8 +32,12 @@ class Family:
         self.module = module
         self.args = tuple(args)
         self.kwargs = dict(kwargs)
-        self.dims = _dims(module, self.args, self.kwargs, dynamic_shapes)
-        """By input of the program, the names of the dimensions whose sizes are free."""
+        given = _arguments(module, self.args, self.kwargs)
+        self.dims, self.ranges = _stated(given, dynamic_shapes)
+        """By input of the program, the names of the dimensions whose sizes are free; and of names,
+        the sizes that `torch.export.Dim` permits."""
+        self.inputs = _ports(given)
+        """The names of all inputs of the program in order; empty where some are in containers."""
         self._shapes: dict[tuple[tuple[str, int], ...], list[tuple[int, ...]]] = {}
 
     def load(self, sizes: Mapping[str, int]) -> ModuleOp:
@@ -64,10 +72,23 @@ class Family:
 
 
 def _arguments(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The example inputs by the name that they have as inputs of the program, in order."""
+    """The example inputs by the name that they have as inputs of the program, in order.
+
+    Raises CompileError (NPU0004) for inputs that forward does not take.
+    """
     signature = inspect.signature(module.forward)
+    try:
+        bound = signature.bind(*args, **kwargs).arguments
+    except TypeError as problem:
+        raise error(
+            Code.OPTION,
+            f"example inputs must be arguments of forward{signature}",
+            found=f"{len(args)} by position, by name {', '.join(kwargs) or 'none'}: {problem}",
+            remedy="compile(module, (x,), dynamic_shapes=...)",
+            source=type(module).__name__,
+        ) from problem
     found: dict[str, Any] = {}
-    for name, value in signature.bind(*args, **kwargs).arguments.items():
+    for name, value in bound.items():
         kind = signature.parameters[name].kind
         if kind == inspect.Parameter.VAR_POSITIONAL:
             found.update({f"{name}_{k}": x for k, x in enumerate(value)})
@@ -78,34 +99,77 @@ def _arguments(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> d
     return found
 
 
-def _dims(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], stated: Any) -> Dims:
+def _ports(inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    tensor = torch().Tensor
+    if any(isinstance(x, tuple | list | Mapping) for x in inputs.values()):
+        return ()
+    return tuple(name for name, x in inputs.items() if isinstance(x, tensor))
+
+
+def _stated(inputs: Mapping[str, Any], stated: Any) -> tuple[Dims, Ranges]:
     """What `dynamic_shapes` of `torch.export` states, for inputs that are tensors."""
-    inputs = _arguments(module, args, kwargs)
-    by_name = cast("Mapping[str, Any]", stated)
-    if not isinstance(stated, Mapping):
-        by_name = dict(zip(inputs, stated, strict=False))
     found: dict[str, dict[int, str]] = {}
-    for name, dims in by_name.items():
+    ranges: dict[str, tuple[int, int]] = {}
+    for name, dims in _by_input(inputs, stated).items():
         if dims is None:
             continue
-        if name not in inputs or not isinstance(inputs[name], torch().Tensor):
-            raise _wrong(f"{name}, and the inputs that are tensors are {', '.join(inputs)}")
-        axes = (
-            list(cast("Mapping[int, Any]", dims)) if isinstance(dims, Mapping) else range(len(dims))
-        )
-        named = {axis: _name(dims[axis], name, axis) for axis in axes if dims[axis] is not None}
-        if any(not 0 <= axis < inputs[name].dim() for axis in named):
-            raise _wrong(f"dimensions {sorted(named)} of {name}, which has {inputs[name].dim()}")
-        found[name] = named
+        found[name] = {}
+        for axis, dim in _by_axis(name, dims, inputs).items():
+            if _is_fixed(dim, inputs[name].shape[axis], f"dimension {axis} of {name}"):
+                continue
+            symbol = found[name][axis] = _name(dim, name, axis)
+            if inputs[name].shape[axis] == 0:
+                raise _wrong(f"an example input of size 0, dimension {axis} of {name}")
+            low, high = ranges.get(symbol, (0, sys.maxsize))
+            least, most = getattr(dim, "min", None), getattr(dim, "max", None)
+            ranges[symbol] = (max(low, least) if isinstance(least, int) else low,
+                              min(high, most) if isinstance(most, int) else high)  # fmt: skip
     if not any(found.values()):
         raise _wrong("no dimension")
-    return found
+    return found, ranges
+
+
+def _by_input(inputs: Mapping[str, Any], stated: Any) -> Mapping[str, Any]:
+    if isinstance(stated, Mapping):
+        return cast("Mapping[str, Any]", stated)
+    if not isinstance(stated, tuple | list):
+        raise _wrong(repr(stated))
+    each = cast("Sequence[Any]", stated)
+    if len(each) > len(inputs):
+        raise _wrong(f"{len(each)} inputs, and there are {', '.join(inputs)}")
+    return dict(zip(inputs, each, strict=False))
+
+
+def _by_axis(name: str, dims: Any, inputs: Mapping[str, Any]) -> dict[int, Any]:
+    """What is stated of the dimensions of an input, without those of which nothing is."""
+    if name not in inputs or not isinstance(inputs[name], torch().Tensor):
+        tensors = [n for n, x in inputs.items() if isinstance(x, torch().Tensor)]
+        raise _wrong(f"{name}, and the inputs that are tensors are {', '.join(tensors) or 'none'}")
+    if not isinstance(dims, Mapping | tuple | list):
+        raise _wrong(f"{dims!r} for {name}")
+    given = cast("Any", dims)
+    named = dict(given) if isinstance(dims, Mapping) else dict(enumerate(given))
+    rank = inputs[name].dim()
+    if any(not isinstance(axis, int) or not 0 <= axis < rank for axis in named):
+        raise _wrong(f"dimensions {list(named)} of {name}, which has {rank}")
+    return {axis: dim for axis, dim in named.items() if dim is not None}
+
+
+def _is_fixed(dim: Any, size: int, source: str) -> bool:
+    """Whether a dimension keeps the size of its example: a number, or Dim.STATIC."""
+    if isinstance(dim, int):
+        if dim != size:
+            raise _wrong(f"{dim} for {source}, whose size is {size}")
+        return True
+    return getattr(getattr(dim, "type", None), "name", "") == "STATIC"
 
 
 def _name(dim: Any, source: str, axis: int) -> str:
     """A name, that of a `torch.export.Dim`, or `x.0` for Dim.AUTO and the like."""
     if isinstance(dim, str):
         return dim
+    if hasattr(dim, "root"):
+        raise _wrong(f"{dim.__name__}, which depends on {dim.root.__name__}, for {source}")
     name = getattr(dim, "__name__", "")
     return name or f"{source}.{axis}"
 

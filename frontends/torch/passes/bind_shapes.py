@@ -37,6 +37,7 @@ def run(program: Any, shapes: Shapes) -> Any:
             )
     for name, shape in shapes.items():
         _check(program, name, inputs[name].meta["val"].shape, shape)
+    _check_shared({name: inputs[name].meta["val"].shape for name in shapes}, shapes)
     free = {name: node.meta["val"].shape for name, node in inputs.items()
             if name not in shapes and not _is_fixed(node)}  # fmt: skip
     if free:
@@ -99,6 +100,22 @@ def _check(program: Any, name: str, declared: Sequence[Any], shape: Sequence[int
             if str(d) == str(symbol) and not bounds.lower <= size <= bounds.upper:
                 rule = f"from {_number(bounds.lower)} to {_number(bounds.upper)} where it is {d}"
                 raise _misfit(name, rule, shape)
+
+
+def _check_shared(declared: Mapping[str, Sequence[Any]], shapes: Shapes) -> None:
+    """A size that stands in several places has one value."""
+    pairs = [(name, d, size)
+             for name in shapes
+             for d, size in zip(declared[name], shapes[name], strict=True)
+             if _symbols(d)]  # fmt: skip
+    known: dict[Any, int] = {}
+    for _, d, size in pairs:
+        if d.node.expr.is_symbol:
+            known.setdefault(d.node.expr, size)
+    for name, d, size in pairs:
+        wanted = d.node.expr.subs(known)
+        if not wanted.free_symbols and int(wanted) != size:
+            raise _misfit(name, f"{wanted} where it is {d}, as in another place", shapes[name])
 
 
 def _misfit(name: str, rule: str, shape: Sequence[int]) -> CompileError:
