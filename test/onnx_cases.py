@@ -158,6 +158,7 @@ SELECTION = [
     Case("OneHot", [ints(2, 3, low=0, high=3, dtype=np.int64), i64(4), f32(0, 1)], {"axis": 0},
          constants=(1, 2), label="axis"),
     Case("CumSum", [X, scalar(1, np.int64)], constants=(1,)),
+    Case("CumSum", [f32(1, np.inf, 2, -np.inf, 3), i64(0)], constants=(1,), label="infinite"),
     *[Case("CumSum", [ints(3, size, dtype=kind), scalar(1, np.int64)], attributes, (1,),
            label=f"{kind.__name__} {size} {attributes}")
       for kind in (np.int32, np.int64) for size in (1, 5, 8)

@@ -273,6 +273,7 @@ REDUCTION = [
       for right in (False, True)),
     call("searchsorted.Tensor", floats(2, 3, 7).sort()[0], X, side="right"),
     call("searchsorted.Tensor", Known(torch.tensor([-3, 0, 2, 2])), Z),
+    call("cumsum", INFINITE, 3), call("cumsum", INFINITE, 1), call("cumsum", B, 2),
     call("cumsum", X, 1), call("cumsum", Z, -1), call("cumsum", ROW, 0),
 ]  # fmt: skip
 

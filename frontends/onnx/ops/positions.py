@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
     SSAValue,
-    dtype_of,
     shape_of,
 )
 from npu_dialect.frontends.onnx.registry import op
@@ -39,20 +36,9 @@ def one_hot(
 def cumulative_sum(
     b: Builder, x: SSAValue, axis: SSAValue, *, exclusive: int, reverse: int
 ) -> SSAValue:
-    """Of floats a product with a triangle of ones."""
-    rank = len(shape_of(x))
-    place = common.normalize_axis(b.ints(axis, "axis")[0], rank)
-    if dtype_of(x) is not dtypes.f32:
-        return _running(b, graph.AddOp, x, place, exclusive, reverse)
-    size = shape_of(x)[place]
-    b.reserve(size, size)
-    triangle = np.triu(np.ones((size, size), np.float32), 1 if exclusive else 0)
-    order = [k for k in range(rank) if k != place] + [place]
-    last = common.transpose(b, x, order)
-    rows = last if rank > 1 else common.reshape(b, last, (1, size))
-    total = b.emit(graph.MatmulOp(rows, b.constant(triangle.T if reverse else triangle)))
-    total = common.reshape(b, total, shape_of(last))
-    return common.transpose(b, total, [int(k) for k in np.argsort(order)])
+    """The sum of all elements up to each."""
+    place = common.normalize_axis(b.ints(axis, "axis")[0], len(shape_of(x)))
+    return _running(b, graph.AddOp, x, place, exclusive, reverse)
 
 
 @op("CumProd", since=26)

@@ -14,12 +14,10 @@ from npu_dialect.frontends.torch.ops.common import (
     Builder,
     Number,
     SSAValue,
-    dtype_of,
     shape_of,
     wrapped,
 )
 from npu_dialect.frontends.torch.ops.distance import norm_over
-from npu_dialect.frontends.torch.ops.resizing import along_axis
 from npu_dialect.frontends.torch.registry import op
 
 Dims = int | Sequence[int] | None
@@ -204,18 +202,11 @@ def vector_norm(b: Builder, self: SSAValue, ord: Number, dim: Dims, keepdim: boo
 
 @op("cumsum")
 def cumulative_sum(b: Builder, self: SSAValue, dim: int) -> SSAValue:
-    """A product with a triangle of ones; integers are exact below 2 ** 24."""
-    shape = shape_of(self)
-    if not shape:
+    """Sums of 1, 2, 4, ... elements: an infinity or NaN counts from its position on."""
+    if not shape_of(self):
         return self
-    axis = common.normalize_axis(dim, len(shape))
-    whole = dtype_of(self) is not dtypes.f32
-    if whole and dtype_of(self) is not dtypes.bool_:
-        return running_sums(b, common.cast(b, self, b.dtype), axis)
-    x = common.cast(b, self, dtypes.f32)
-    x = common.reshape(b, x, (1, *shape))
-    ones = np.tril(np.ones((shape[axis], shape[axis]), np.float32))
-    return common.reshape(b, along_axis(b, x, axis + 1, ones), shape)
+    axis = common.normalize_axis(dim, len(shape_of(self)))
+    return running_sums(b, common.cast(b, self, b.dtype), axis)
 
 
 def running_sums(b: Builder, x: SSAValue, axis: int) -> SSAValue:
