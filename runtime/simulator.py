@@ -22,7 +22,7 @@ from npu_dialect.ports import Inputs, bind
 from npu_dialect.runtime import profile, tiers
 from npu_dialect.runtime.execution import Execution
 from npu_dialect.runtime.executor import Executor, Observer, Settings, Step
-from npu_dialect.runtime.program import Binding, Constant, Program
+from npu_dialect.runtime.program import MAIN, Binding, Constant, Program
 from npu_dialect.runtime.run import Run
 from npu_dialect.runtime.states import States
 from npu_dialect.runtime.tiers import TIERS
@@ -105,6 +105,7 @@ class Session:
         self.reset()
         self._clean = True
         self._executors: dict[str, Executor] = {}
+        self._latest: str | None = None
         if len(program.entries) == 1:
             self.executor()
 
@@ -119,17 +120,22 @@ class Session:
     @property
     def order(self) -> Sequence[int]:
         """The order in which instructions are executed, by their places in `Program.executed`."""
-        return self.executor().order
+        return self.executor(self._latest).order
 
     @property
     def execution(self) -> Execution:
-        """The tier that was chosen, and what it leaves to the plain one."""
-        return self.executor().execution
+        """The tier that was chosen, and what it leaves to the plain one: in the entry of the latest
+        run; before, in the only one or `main`. Raises CompileError (NPU0507) before the first run
+        where there is none, as `executor(entry)` then has it.
+        """
+        return self.executor(self._latest).execution
 
     @property
     def tier(self) -> str:
-        """compiled, torch or plain."""
-        return self.execution.tier
+        """compiled, torch or plain: that of `execution`, or the one chosen for all entries."""
+        entries = self.program.entries
+        is_known = self._latest or len(entries) == 1 or MAIN in entries
+        return self.execution.tier if is_known else self._settings.tier
 
     @property
     def native(self) -> int:
@@ -159,9 +165,11 @@ class Session:
         keep what the run leaves; a run that fails may leave them half updated. Raises CompileError
         (NPU0501 to NPU0503, NPU0505, NPU0507).
         """
-        executor = self.executor(entry or self.program.entry_for(inputs))
+        name = self.program.entry_name(entry or self.program.entry_for(inputs))
+        executor = self.executor(name)
         program = executor.program
         arrays = bind(program.inputs, inputs)
+        self._latest = name
         if not self._clean:
             self._write_constants(self._at_risk)
         self._clean = False

@@ -10,17 +10,17 @@ through 1.2 to 1.6 times as many samples in any tier, and lose nothing where a r
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sized
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from npu_dialect.diagnostics import Code, error
-from npu_dialect.ports import Array, Inputs
+from npu_dialect.ports import Array, Inputs, fits
 from npu_dialect.runtime import tiers
-from npu_dialect.runtime.program import Program
+from npu_dialect.runtime.program import MAIN, Program
 from npu_dialect.runtime.run import Run
 from npu_dialect.runtime.simulator import Session
 
@@ -41,7 +41,8 @@ def map_inputs(
     sequence: bool = False,
     state: Mapping[str, Array] | None = None,
 ) -> Generator[Run]:
-    """The runs of an entry of a program on many inputs, in their order.
+    """The runs of an entry of a program (default: the only one, `main`, or for each sample the one
+    that it fits) on many inputs, in their order.
 
     Samples are independent: the program's states start from their initial content, or from `state`,
     for each. With `sequence` they are the steps of one stream, each from the states that the one
@@ -56,7 +57,7 @@ def map_inputs(
     Raises what `Session` and `Session.run` raise, when its turn comes; then nothing more runs.
     """
     if tier == "auto" and isinstance(samples, Sized):
-        tier = tiers.for_runs(program.entry(entry), len(samples))
+        tier = _tier(program, samples, entry)
     options: dict[str, Any] = {"tier": tier, "strict": strict, "threads": threads, "seed": seed}
     make = partial(_session, program, state or {}, options)
     first = make()
@@ -68,6 +69,19 @@ def map_inputs(
             yield first.run(sample, entry=entry)
     else:
         yield from _in_threads(first, make, samples, count, entry)
+
+
+def _tier(program: Program, samples: Sized, entry: str | None) -> str:
+    """What `auto` means for so many runs, of an entry or of those that the samples fit."""
+    if entry is not None or len(program.entries) == 1 or MAIN in program.entries:
+        return tiers.for_runs(program.entry(entry), len(samples))
+    if not isinstance(samples, Sequence):
+        return "auto"
+    each = cast("Sequence[Inputs]", samples)
+    ports = {name: program.entry(name).inputs for name in program.entries}
+    counts = Counter(n for sample in each for n in ports if fits(ports[n], sample))
+    found = [tiers.for_runs(program.entry(name), count) for name, count in counts.items()]
+    return "plain" if set(found) <= {"plain"} else "auto"
 
 
 def _session(program: Program, state: Mapping[str, Array], options: Mapping[str, Any]) -> Session:

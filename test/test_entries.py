@@ -237,6 +237,34 @@ def test_a_run_takes_the_entry_that_its_inputs_fit(growing: onnx.ModelProto):
         session.run({"x": floats(np.random.default_rng(0), 3, WIDTH)})
 
 
+def of_two_shapes(growing: onnx.ModelProto) -> Program:
+    shapes = {f"rows{n}": {"x": (n, WIDTH)} for n in (1, 8)}
+    return npu.compile(dict.fromkeys(shapes, growing), "mobile4k", shapes=shapes, options=QUIET)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_of_many_samples_takes_the_entry_that_it_fits(growing: onnx.ModelProto, jobs: int):
+    made = of_two_shapes(growing)
+    samples = [floats(np.random.default_rng(k), n, WIDTH) for k, n in enumerate((8, 1, 8))]
+    for given in (samples, iter(samples), tuple({"x": x} for x in samples)):
+        runs = list(npu.simulate_all(made, given, jobs=jobs))
+        for x, run in zip(samples, runs, strict=True):
+            np.testing.assert_allclose(run.outputs["y"], x @ WEIGHTS, 1e-5, 1e-5)
+    with pytest.raises(CompileError, match="NPU0507.*inputs that fit none"):
+        list(npu.simulate_all(made, [*samples, samples[0][:3]], jobs=jobs))
+
+
+def test_a_session_tells_how_the_entry_of_its_latest_run_is_executed(growing: onnx.ModelProto):
+    session = Session(of_two_shapes(growing), tier="plain")
+    assert session.tier == "plain"
+    with pytest.raises(CompileError, match="NPU0507.*rows1, rows8; found none"):
+        _ = session.execution
+    for n in (8, 1):
+        run = session.run(floats(np.random.default_rng(n), n, WIDTH))
+        assert session.execution is run.execution is session.executor(f"rows{n}").execution
+        assert session.tier == "plain"
+
+
 def test_the_levels_take_the_entry_that_the_inputs_fit(growing: onnx.ModelProto):
     shapes = {f"rows{n}": {"x": (n, WIDTH)} for n in (1, 8)}
     module = npu.load(dict.fromkeys(shapes, growing), "mobile4k", shapes=shapes)

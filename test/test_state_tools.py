@@ -153,6 +153,17 @@ def test_the_entry_that_the_inputs_fit_is_run(entries: RunTool):
     assert run.code == 1 and "NPU0507" in run.err and "inputs that fit none" in run.err
 
 
+def test_a_data_set_is_run_by_the_entry_that_it_fits(entries: RunTool):
+    given = CACHE.inputs(3)
+    np.savez("rows.npz", **{n: np.stack([each[n] for each in given]) for n in ("row", "at")})
+    options = ["--input", "rows.npz", "--sequence", "--output", "y.npz"]
+    run = entries("npu-run", "b.npu", *options)
+    assert run.code == 0, run.err
+    wanted = [outputs["y"] for outputs, _ in CACHE.expected(given)]
+    with np.load("y.npz") as found:
+        np.testing.assert_allclose(found["y"], np.stack(wanted), 1e-5, 1e-5)
+
+
 def test_an_entry_has_shapes_of_its_own(run_tool: RunTool):
     b = Builder()
     text.write("fixed.mlir", module_of(b.function({"y": b.argument("x", (4,))})))

@@ -196,16 +196,28 @@ def _program(args: argparse.Namespace) -> Program:
 
 
 def _chosen(args: argparse.Namespace, program: Program) -> Program:
-    """The entry that is named, or that the inputs of a single run fit."""
+    """The entry that is named, or the one that the inputs fit: a single run's, or a data set's."""
     from npu_dialect.tools.inputs import load_inputs
 
     if args.entry or len(program.entries) == 1 or not args.input:
         return program.entry(args.entry)
+    fitting = [n for n in program.entries if _is_data_set(args.input, program.entry(n).inputs)]
+    if len(fitting) == 1 and "main" not in program.entries:
+        return program.entry(fitting[0])
     try:
         inputs = load_inputs(args.input)
     except CompileError:  # a data set, or an error that is reported when inputs are read
         return program.entry()
     return program.entry(program.entry_for(inputs))
+
+
+def _is_data_set(options: Sequence[str], ports: Sequence[Port]) -> bool:
+    from npu_dialect.tools.datasets import load_data_set
+
+    try:
+        return load_data_set(options, ports) is not None
+    except CompileError:
+        return False
 
 
 def _no_inputs(found: str) -> CompileError:
