@@ -21,6 +21,7 @@ from xdsl.dialects.builtin import ModuleOp
 from npu_dialect.frontends.torch import importer, signature
 from npu_dialect.frontends.torch.builder import dtype_of
 from npu_dialect.frontends.torch.importer import Importer
+from npu_dialect.frontends.torch.nodes import is_item
 from npu_dialect.frontends.torch.package import quiet, torch
 from npu_dialect.frontends.torch.problems import Problem
 from npu_dialect.frontends.torch.signature import Ports
@@ -77,7 +78,7 @@ def split(graph_module: Any, args: Sequence[Any], static: Sequence[int]) -> Part
         [k for k in range(len(found.output_specs)) if k not in changes],
         compiled,
         [importer.problem(why) for why in attempt.problems],
-        [n for n in module.graph.nodes if n.op == "call_function" and not _is_item(n)],
+        [n for n in module.graph.nodes if n.op == "call_function" and not is_item(n)],
     )
 
 
@@ -147,10 +148,6 @@ def _changes(ports: Any, free: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def _is_item(node: Any) -> bool:
-    return getattr(node.target, "__name__", "") == "getitem"
-
-
 def _fuse(module: Any, kept: set[Any], ports: Ports) -> list[tuple[str, Any]]:
     """Replace what is not kept by submodules, in place; they and their names."""
     from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
@@ -201,4 +198,4 @@ def _names(fused: Any) -> list[str]:
 
 
 def _size(fused: Any) -> int:
-    return sum(1 for n in fused.graph.nodes if n.op == "call_function" and not _is_item(n))
+    return sum(1 for n in fused.graph.nodes if n.op == "call_function" and not is_item(n))

@@ -24,6 +24,7 @@ from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.torch import hosted, locations, registry, user_lowerings
 from npu_dialect.frontends.torch.builder import Builder, Spec, array_of, dtype_of
 from npu_dialect.frontends.torch.decompose import can_decompose
+from npu_dialect.frontends.torch.nodes import is_item, symbols
 from npu_dialect.frontends.torch.ops import common
 from npu_dialect.frontends.torch.ops.complex_numbers import Complex, called
 from npu_dialect.frontends.torch.package import torch
@@ -176,7 +177,7 @@ class Walk:
             return
         if name in self.higher:
             self.values[node] = self._higher(node, self.higher[name])
-        elif getattr(node.target, "__name__", "") == "getitem":
+        elif is_item(node):
             self.put(node, self._item(*node.args))
         elif self._is_known(node):
             self.known[node] = self._computed(node)
@@ -305,7 +306,7 @@ def wanted(node: Any) -> list[str]:
     """For each result of a node its number, "" for one that nothing uses."""
     if not isinstance(node.meta.get("val"), list | tuple):
         return ["0"]
-    used = {u.args[1] for u in node.users if getattr(u.target, "__name__", "") == "getitem"}
+    used = {u.args[1] for u in node.users if is_item(u)}
     return [str(k) if k in used else "" for k in range(len(node.meta["val"]))]
 
 
@@ -326,7 +327,7 @@ def _spec(value: Any, node: Any) -> Spec | None:
         raise Unsupported(node, f"a tensor of layout {value.layout}", "dtype")
     shape = [_static(size) for size in value.shape]
     if None in shape:
-        free = ", ".join(sorted({str(s) for size in value.shape for s in _symbols(size)}))
+        free = ", ".join(sorted({str(s) for size in value.shape for s in symbols(size)}))
         found = f"the shape {list(value.shape)}, with {free} unbound"
         raise Unsupported(node, found, _cause_of_symbols(value.shape))
     return Spec(tuple(size for size in shape if size is not None), dtype, value.is_complex())
@@ -334,18 +335,14 @@ def _spec(value: Any, node: Any) -> Spec | None:
 
 def _cause_of_symbols(shape: Any) -> str:
     """Sizes that values decide are called u0, u1, ... by torch; the others are those of inputs."""
-    names = {str(s) for size in shape for s in _symbols(size)}
+    names = {str(s) for size in shape for s in symbols(size)}
     return "data-dependent-shape" if any(n.startswith("u") for n in names) else "symbolic-shape"
 
 
 def _static(size: Any) -> int | None:
     if isinstance(size, int):
         return size
-    return None if _symbols(size) else int(size)
-
-
-def _symbols(size: Any) -> set[Any]:
-    return set() if isinstance(size, int) else set(size.node.expr.free_symbols)
+    return None if symbols(size) else int(size)
 
 
 def _value_of(spec: Spec) -> SSAValue | Complex:

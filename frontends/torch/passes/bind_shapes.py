@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.frontends.torch.nodes import symbols
 from npu_dialect.frontends.torch.package import torch
 
 Shapes = Mapping[str, Sequence[int]]
@@ -59,7 +60,7 @@ def unbound(program: Any, free: Mapping[str, Sequence[Any]]) -> CompileError:
 
 
 def _ranges(program: Any, free: Mapping[str, Sequence[Any]]) -> str:
-    used = {str(s) for shape in free.values() for d in shape for s in _symbols(d)}
+    used = {str(s) for shape in free.values() for d in shape for s in symbols(d)}
     bounds = [f"{symbol} from {_number(found.lower)} to {_number(found.upper)}"
               for symbol, found in program.range_constraints.items()
               if str(symbol) in used]  # fmt: skip
@@ -81,17 +82,13 @@ def _written(shape: Sequence[Any]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def _symbols(size: Any) -> set[Any]:
-    return set() if isinstance(size, int) else set(size.node.expr.free_symbols)
-
-
 def _is_fixed(node: Any) -> bool:
-    return not any(_symbols(size) for size in node.meta["val"].shape)
+    return not any(symbols(size) for size in node.meta["val"].shape)
 
 
 def _check(program: Any, name: str, declared: Sequence[Any], shape: Sequence[int]) -> None:
     fits = len(declared) == len(shape) and all(
-        _symbols(d) or int(d) == size for d, size in zip(declared, shape, strict=True)
+        symbols(d) or int(d) == size for d, size in zip(declared, shape, strict=True)
     )
     if not fits:
         raise _misfit(name, f"that of the program, {_written(declared)}", shape)
@@ -107,7 +104,7 @@ def _check_shared(declared: Mapping[str, Sequence[Any]], shapes: Shapes) -> None
     pairs = [(name, d, size)
              for name in shapes
              for d, size in zip(declared[name], shapes[name], strict=True)
-             if _symbols(d)]  # fmt: skip
+             if symbols(d)]  # fmt: skip
     known: dict[Any, int] = {}
     for _, d, size in pairs:
         if d.node.expr.is_symbol:

@@ -16,6 +16,7 @@ import copy
 from typing import Any
 
 from npu_dialect.frontends.torch import signature
+from npu_dialect.frontends.torch.nodes import is_item
 from npu_dialect.frontends.torch.package import torch
 from npu_dialect.frontends.torch.passes.scalar_operands import ITEMS
 
@@ -56,7 +57,7 @@ def _value(node: Any, known: dict[str, Any]) -> Any:
         return known[node.name]
     operator = node.target
     writes = getattr(getattr(operator, "_schema", None), "is_mutable", True)
-    if node.op != "call_function" or (writes and not _is_getitem(node)):
+    if node.op != "call_function" or (writes and not is_item(node)):
         return None
     operands = {n: _value(n, known) for n in node.all_input_nodes}
     is_written = any(_writes(user) for n in operands for user in n.users)
@@ -65,10 +66,6 @@ def _value(node: Any, known: dict[str, Any]) -> Any:
     arguments = torch().fx.node.map_arg((node.args, node.kwargs), operands.__getitem__)
     known[node.name] = operator(*arguments[0], **arguments[1])
     return known[node.name]
-
-
-def _is_getitem(node: Any) -> bool:
-    return getattr(node.target, "__name__", "") == "getitem"
 
 
 def _writes(node: Any) -> bool:
