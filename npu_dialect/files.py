@@ -131,3 +131,8 @@ def _mode(target: Path) -> int:
 
 def _reason(problem: Exception) -> str:
     return (getattr(problem, "strerror", None) or str(problem)).lower()
+
+
+def target_names() -> list[str]:
+    """The targets that come with the compiler."""
+    return sorted(p.stem for p in (Path(__file__).parent / "targets").glob("*.toml"))

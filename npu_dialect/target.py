@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from npu_dialect import dtypes
+from npu_dialect.files import target_names as target_names
 
 ENGINES = ("dma", "mxu", "vpu", "host", "io")
 """The in-order engines of one core, in the order of their codes. A program names them as (core,
@@ -260,11 +261,6 @@ def _path(name: str | Path) -> Path:
     if path.suffix != ".toml":
         path = Path(__file__).parent / "targets" / f"{name}.toml"
     return path.resolve()
-
-
-def target_names() -> list[str]:
-    """The targets that come with the compiler."""
-    return sorted(p.stem for p in (Path(__file__).parent / "targets").glob("*.toml"))
 
 
 @lru_cache

@@ -39,8 +39,6 @@ from npu_dialect.target import Target, load_target
 
 MOST = 3000
 """Values up to which a program is packed; beyond, pairs of them are too many."""
-ROUNDS = 1
-"""What no longer waits for a place starts earlier, which changes when values live."""
 EFFORT = 0.3
 """Of the search for offsets, in units of `allocation.allocate`."""
 
@@ -61,15 +59,13 @@ def _pack(program: ProgramOp, target: Target) -> None:
     if len(instructions) != len(program.body.block.ops) or len(instructions) > 2 * MOST:
         return  # a repeat advances all addresses by the same steps, new ones would not
     kernels = [kernel.data for kernel in program.kernels]
-    for _ in range(ROUNDS):
-        if not _move_all(instructions, kernels, target):
-            return
+    _move_all(instructions, kernels, target)
 
 
 def _move_all(
     instructions: Sequence[Instruction], kernels: Sequence[Kernel], target: Target
-) -> bool:
-    """Moves what should move; returns whether anything did."""
+) -> None:
+    """Moves what should move."""
     times = Times.of(Tasks.of(instructions, target, kernels))
     values = Values(Webs(target.memories["spm"].size, times))
     for number, instruction in enumerate(instructions):
@@ -79,7 +75,6 @@ def _move_all(
         moves = [0 if write is None else steps.get(values.webs.root(write), 0) for write in found]
         if any(moves):
             move_operands(instruction, moves)
-    return any(steps.values())
 
 
 class Values:

@@ -1,6 +1,7 @@
 """npu-opt: reads IR and models, runs passes, and answers bad input in one line."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from harness import ROOT, RunTool
 
+import npu_dialect as npu
 from npu_dialect import pipeline, text
 from npu_dialect.tools import common
 
@@ -180,6 +182,12 @@ def test_help_imports_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_help_lists_every_target_and_kind_of_model(run_tool: RunTool):
+    text = run_tool("npu-compile", "--help").out
+    words = set(re.findall(r"[\w.]+", text))
+    assert words >= {*npu.target_names(), ".onnx", ".pt2", ".mlir"}
 
 
 @pytest.mark.parametrize("tool", ["npu-opt", "npu-compile", "npu-run"])

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
-from npu_dialect.files import unwritable
+from npu_dialect.files import target_names, unwritable
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -52,7 +52,7 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         "--target",
         metavar="NAME",
         default=default_target,
-        help=f"the machine: edge256, mobile4k, or the path of a target file{default}",
+        help=f"the machine: {', '.join(target_names())}, or the path of a target file{default}",
     )
     parser.add_argument(
         "--shape",

@@ -1,4 +1,4 @@
-"""Compile a model to a program for the NPU: .onnx or .mlir to .npu."""
+"""Compile a model to a program for the NPU: .onnx, .pt2 or .mlir to .npu."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   npu-compile model.onnx                                   to model.npu, for edge256
   npu-compile model.onnx --target mobile4k -o fast.npu     for another machine
+  npu-compile model.pt2                                    what torch.export.save wrote
   npu-compile model.onnx --shape x=1,3,224,224             binding symbolic dimensions
   npu-compile rnn.onnx --state h=h_next                    the state stays on the device
   npu-compile --entry prefill=p.onnx --entry decode=d.onnx --state past=present -o llm.npu
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-compile", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("model", nargs="?", help="an .onnx model, or .mlir at any level")
+    add("model", nargs="?", help="an .onnx or .pt2 model, or .mlir at any level")
     add(
         "--entry",
         metavar="NAME=FILE",

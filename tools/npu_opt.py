@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-opt", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("input", nargs="?", default="-", help=".mlir or .onnx; - is standard input (default)")
+    add("input", nargs="?", default="-", help=".mlir, .onnx or .pt2; - is standard input (default)")
     add("-p", "--passes", default="", metavar="PIPELINE", help="what to run: pass-a,pass-b{x=1}")
     add("--lower-to", choices=("graph", "tile", "npu"), help="run the default pipelines, then -p")
     add("-o", "--output", metavar="FILE", default="-", help="default: standard output")
