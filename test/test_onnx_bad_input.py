@@ -235,6 +235,16 @@ def test_an_absurd_result(op_type: str) -> None:
     refused(model_of([node], {}, ["y"], constants), "at most 16 GiB")
 
 
+def test_blocks_of_an_absurd_size() -> None:
+    table = np.zeros((6, 16), np.uint8)
+    model = node_model(
+        "GatherBlockQuantized", [table, i64(1, 3), floats(6, 1)],
+        {"bits": 4, "block_size": 1 << 60, "quantize_axis": 1}, (0, 2), domain="com.microsoft",
+        result="float32",
+    )  # fmt: skip
+    refused(model, "at most 1 GiB")
+
+
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "", ".", "none.bin"])
 def test_external_data_outside_of_the_folder(location: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"

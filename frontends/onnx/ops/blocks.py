@@ -140,6 +140,7 @@ def matmul_n_bits(
     if bits not in (2, 4, 8) or block_size < 1:
         raise Misfit(f"blocks of {block_size} numbers of {bits} bits")
     blocks = -(-K // block_size)
+    b.reserve(N, blocks * block_size, itemsize=4)
     stored = _unpacked(b.known(weights, "the weights").reshape(N * blocks, -1), bits)
     real = _real(
         stored.reshape(N, blocks, -1)[..., :block_size],
@@ -193,7 +194,10 @@ def gather_block_quantized(
         raise NotExpressible(f"numbers of {bits} bits in {dtype_of(table)}")
     stored = _unpacked(b.known(table, "the table"), bits)
     count, width = stored.shape
+    if block_size < 1:
+        raise Misfit(f"blocks of {block_size} numbers")
     blocks = -(-width // block_size)
+    b.reserve(count, blocks * block_size, itemsize=4)
     full = np.pad(stored, ((0, 0), (0, blocks * block_size - width)))
     known = None if zeros is None else b.known(zeros, "the zero points")
     real = _real(
