@@ -171,6 +171,21 @@ class Swapped(Pair):
         return self.a + x
 
 
+class Converted(Pair):
+    def forward(self, x: Any) -> Any:
+        self.a.copy_((x * 4).int())
+        self.b.copy_(x.max())
+        return self.a / 8 + self.b
+
+
+class Viewed(Pair):
+    def forward(self, x: Any) -> Any:
+        self.a[0:2].copy_(x[1:])
+        self.b.view(-1).copy_(x)
+        self.a.copy_(self.a * 2)
+        return self.a + self.b
+
+
 class Learned(nn.Module):
     """A parameter that forward changes."""
 
@@ -184,7 +199,9 @@ class Learned(nn.Module):
         return self.p * 2
 
 
-@pytest.mark.parametrize("kind", [SameResult, SameInput, SameAssigned, Swapped, Learned])
+@pytest.mark.parametrize(
+    "kind", [SameResult, SameInput, SameAssigned, Swapped, Converted, Viewed, Learned]
+)
 def test_every_tensor_that_forward_changes_is_a_state(kind: Any) -> None:
     eager = kind().eval()
     x = torch.randn(3, generator=DICE)

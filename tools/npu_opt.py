@@ -1,4 +1,4 @@
-"""Run passes on IR: read .mlir or .onnx, write .mlir."""
+"""Run passes on IR: read .mlir, .onnx or .pt2, write .mlir."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _parts(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """The texts to treat, with the line each starts at; none for a file that is not text."""
     from npu_dialect import files
 
-    if args.input.endswith(".onnx"):
+    if args.input.endswith((".onnx", ".pt2")):
         yield "", 0
         return
     if args.input.endswith(".npu"):
@@ -128,7 +128,7 @@ def _process(
 def _load(args: argparse.Namespace, source: str, line: int) -> ModuleOp:
     from npu_dialect import text
 
-    if args.input.endswith(".onnx"):
+    if args.input.endswith((".onnx", ".pt2")):
         return common.load_model(args, args.input, None)
     if args.input == "-":
         return text.parse(source, "<stdin>", line=line)
