@@ -34,9 +34,9 @@ PIPELINED = 8
 """Tiles of a layer from which on a neighbour on another engine hardly waits for the first one."""
 
 WAITED = 0.02
-"""What a cycle counts for which a neighbour waits: it may have other work, or be short itself. Of 0,
-0.02, 0.05, 0.1, 0.25, 0.5 and 1 the one that made none of twelve programs much worse: with 1, layers
-of small recurrent networks and transformers were cut until they took 40 to 90 % more cycles.
+"""What a cycle counts for which a neighbour waits: it may have other work, or be short itself. Of
+0, 0.02, 0.05, 0.1, 0.25, 0.5 and 1 the one that made none of twelve programs much worse: with 1,
+layers of small recurrent networks and transformers were cut until they took 40 to 90 % more cycles.
 """
 
 
