@@ -12,6 +12,7 @@ from harness import RunTool
 from stateful import CACHE, COUNTER, Builder, module_of
 
 from npu_dialect import dtypes, graph, text
+from npu_dialect.graph.entries import merge
 from npu_dialect.runtime.program import Program
 
 X = np.arange(4, dtype=np.int32)
@@ -153,9 +154,28 @@ def test_the_entry_that_the_inputs_fit_is_run(entries: RunTool):
     assert run.code == 1 and "NPU0507" in run.err and "inputs that fit none" in run.err
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--level", "graph", "--output", "y.npz"],
+        ["--compare"],
+        ["--dump", "t.npz", "--level", "tile"],
+    ],
+    ids=["level", "compare", "dump"],
+)
+def test_every_level_takes_the_entry_that_the_inputs_fit(run_tool: RunTool, options: list[str]):
+    modules = {"count": COUNTER.module(), "cache": CACHE.module()}
+    text.write("both.mlir", merge(modules))
+    (given,) = CACHE.inputs(1)
+    np.savez("row.npz", row=given["row"], at=given["at"])
+    run = run_tool("npu-run", "both.mlir", "--target", "mobile4k", "--input", "row.npz", *options)
+    assert run.code == 0, run.err
+
+
 def test_a_data_set_is_run_by_the_entry_that_it_fits(entries: RunTool):
     given = CACHE.inputs(3)
-    np.savez("rows.npz", **{n: np.stack([each[n] for each in given]) for n in ("row", "at")})
+    row, at = (np.stack([each[n] for each in given]) for n in ("row", "at"))
+    np.savez("rows.npz", row=row, at=at)
     options = ["--input", "rows.npz", "--sequence", "--output", "y.npz"]
     run = entries("npu-run", "b.npu", *options)
     assert run.code == 0, run.err

@@ -12,6 +12,8 @@ from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.tools import common
 
 if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
     from npu_dialect.api import Level
     from npu_dialect.ports import Array, Inputs, Port
     from npu_dialect.runtime.program import Program
@@ -340,16 +342,17 @@ def _dump(args: argparse.Namespace) -> None:
     from npu_dialect.runtime import simulator
 
     if args.level == "npu" and _is_program(args.program):
-        program = _program(args).entry(args.entry)
+        program = _chosen(args, _program(args))
         given = list(bind(program.inputs, _inputs(args, program.inputs)))
         run = simulator.simulate(program, given, state=_initial(args), tensors=True)
         tensors = dict(run.tensors)
     else:
         module = common.load_model(args, _model(args), _target(args))
-        ports = levels.inputs_of(module, args.entry)
+        entry = _entry(args, module)
+        ports = levels.inputs_of(module, entry)
         inputs = bind(ports, _inputs(args, ports))
         api.lower(module, args.level)
-        tensors = taps.level(args.level, module, inputs, entry=args.entry, state=_initial(args))
+        tensors = taps.level(args.level, module, inputs, entry=entry, state=_initial(args))
     files.write_npz(args.dump, tensors)
 
 
@@ -357,15 +360,26 @@ def _run_level(args: argparse.Namespace) -> int:
     from npu_dialect import api, levels
 
     module = common.load_model(args, _model(args), _target(args))
-    inputs = _inputs(args, levels.inputs_of(module, args.entry))
+    entry = _entry(args, module)
+    inputs = _inputs(args, levels.inputs_of(module, entry))
     state = _initial(args)
-    _check_states(state, [port.name for port in levels.states(module, args.entry)])
+    _check_states(state, [port.name for port in levels.states(module, entry)])
     with common.progress("npu-run") as progress:
         level: Level = args.level
         api.lower(module, level, options=api.Options(progress=progress))
-        outputs = api.execute(module, inputs, entry=args.entry, state=state, seed=args.seed)
+        outputs = api.execute(module, inputs, entry=entry, state=state, seed=args.seed)
     _finish(args, outputs, state, None)
     return 0
+
+
+def _entry(args: argparse.Namespace, module: ModuleOp) -> str | None:
+    """The entry of a model that is named, or that the inputs fit."""
+    from npu_dialect import levels
+    from npu_dialect.tools.inputs import load_inputs
+
+    if args.entry or not args.input or len(levels.entries(module)) == 1:
+        return args.entry
+    return levels.entry_for(module, load_inputs(args.input))
 
 
 def _model(args: argparse.Namespace) -> str:
@@ -387,7 +401,8 @@ def _compare(args: argparse.Namespace) -> int:
 
     program = _program(args) if _is_program(args.program) else None
     module = common.load_model(args, _model(args), _target(args))
-    inputs = _inputs(args, levels.inputs_of(module, args.entry))
+    entry = _entry(args, module)
+    inputs = _inputs(args, levels.inputs_of(module, entry))
     with common.progress("npu-run --compare") as progress:
         result = compare.compare(
             module,
@@ -395,7 +410,7 @@ def _compare(args: argparse.Namespace) -> int:
             model=_model(args),
             program=program,
             seed=args.seed,
-            entry=args.entry,
+            entry=entry,
             state=_initial(args),
             progress=progress,
         )
