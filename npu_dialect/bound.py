@@ -52,12 +52,9 @@ _ROUNDING = 1e-6
 """Cycles by which a sum of floats may be too great."""
 
 
-@dataclass(frozen=True)
-class LayerBound:
-    """Cycles of one layer by resource; none takes less time, alone on the machine."""
+class _ByResource:
+    """Cycles by resource, of which the greatest decides."""
 
-    name: str
-    """As the layer is called in reports."""
     resources: Mapping[str, float]
 
     @property
@@ -72,8 +69,20 @@ class LayerBound:
 
 
 @dataclass(frozen=True)
-class Bound:
-    """Cycles of a program by resource, and of its layers in program order."""
+class LayerBound(_ByResource):
+    """Cycles of one layer by resource; none takes less time, alone on the machine."""
+
+    name: str
+    """As the layer is called in reports."""
+    resources: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Bound(_ByResource):
+    """Cycles of a program by resource, and of its layers in program order.
+
+    No makespan is shorter than the greatest.
+    """
 
     resources: Mapping[str, float]
     layers: tuple[LayerBound, ...] = ()
@@ -81,16 +90,6 @@ class Bound:
     """Compulsory bytes of dram: weights, inputs, initial state and outputs, each once."""
     host: tuple[str, ...] = ()
     """Layers of the host, whose time the bound leaves out."""
-
-    @property
-    def cycles(self) -> int:
-        """The greatest of the resources: no makespan is shorter."""
-        return _whole(max(self.resources.values()))
-
-    @property
-    def binds(self) -> str:
-        """The resource that is the greatest."""
-        return max(RESOURCES, key=self.resources.__getitem__)
 
     def to_text(self) -> str:
         """One line that `of_text` reads."""

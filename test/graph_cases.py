@@ -156,9 +156,17 @@ def _recurrent(gates: int, states: int = 1) -> tuple[TensorType[Attribute], ...]
 
 
 def _single_cases() -> list[Case]:
+    return [
+        *_elementwise_cases(),
+        *_contraction_cases(),
+        *_row_cases(),
+        *_movement_cases(),
+        *_conversion_cases(),
+    ]
+
+
+def _elementwise_cases() -> list[Case]:
     g = graph
-    recipe = g.requant_fixed([1 << 30], [35], "half_up")
-    channel = t(f32, 4)
     return [
         Case("Relu-i32", (I32,), g.ReluOp),
         Case("Relu-quant", (t(Q8, 4),), g.ReluOp),
@@ -172,6 +180,12 @@ def _single_cases() -> list[Case]:
         Case("Where", (t(i1, 3), F, t(f32, 1)), g.WhereOp),
         Case("Cast", (F,), lambda x: g.CastOp(x, dtypes.i8)),
         Case("Cast-f16", (I32,), lambda x: g.CastOp(x, dtypes.f16)),
+    ]
+
+
+def _contraction_cases() -> list[Case]:
+    g = graph
+    return [
         Case(
             "Conv2D",
             (IMAGE, t(f32, 3, 3, 4, 2), t(f32, 2)),
@@ -185,6 +199,13 @@ def _single_cases() -> list[Case]:
         ),
         Case("Matmul", (t(f32, 2, 4, 5), t(f32, 5, 3), t(f32, 3)), g.MatmulOp),
         Case("Matmul-quant", (t(QU8, 4, 5), t(QM, 5, 3)), g.MatmulOp),
+    ]
+
+
+def _row_cases() -> list[Case]:
+    g = graph
+    channel = t(f32, 4)
+    return [
         Case("ReduceSum-quant", (QIMAGE,), lambda x: g.ReduceSumOp(x, (1, 2))),
         Case("ReduceMax-quant", (QIMAGE,), lambda x: g.ReduceMaxOp(x, (3,))),
         Case("Softmax", (F,), lambda x: g.SoftmaxOp(x, 1)),
@@ -199,6 +220,12 @@ def _single_cases() -> list[Case]:
         ),
         Case("GRU", _recurrent(3), _with(g.GRUOp, linear_before_reset=True)),
         Case("RNN", _recurrent(1), _with(g.RNNOp, activations=[Activation("elu", 0.1)])),
+    ]
+
+
+def _movement_cases() -> list[Case]:
+    g = graph
+    return [
         Case("Reshape", (F,), lambda x: g.ReshapeOp(x, (3, 2))),
         Case("Transpose", (IMAGE,), lambda x: g.TransposeOp(x, (0, 3, 1, 2))),
         Case("Transpose-quant", (t(QM, 5, 3),), lambda x: g.TransposeOp(x, (1, 0))),
@@ -214,6 +241,13 @@ def _single_cases() -> list[Case]:
         Case(
             "Scatter-add", (F, t(i64, 4), t(f32, 4, 3)), lambda x, i, u: g.ScatterOp(x, i, u, "add")
         ),
+    ]
+
+
+def _conversion_cases() -> list[Case]:
+    g = graph
+    recipe = g.requant_fixed([1 << 30], [35], "half_up")
+    return [
         Case("Quantize", (F,), lambda x: g.QuantizeOp(x, Q8)),
         Case("Quantize-axis", (t(f32, 5, 3),), lambda x: g.QuantizeOp(x, QM)),
         Case("Dequantize", (t(Q8, 4),), g.DequantizeOp),

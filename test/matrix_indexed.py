@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from instruction_matrix import LAYOUTS, WRITABLE, Build, Rows, Sheet, generates
 
@@ -33,16 +35,21 @@ def _indices(sheet: Sheet, dtype: DType, rows: int, count: int, space: str = "sp
     return sheet.given(dtype, (count,), "padded", space, index)
 
 
-@generates(DmaGatherOp)
-def gathers() -> Rows:
+def _moves_of_rows(move: Callable[..., Build]) -> Rows:
+    """All types, shapes, spaces and layouts of `move`, one of the two below."""
     for number, dtype in enumerate(dtypes.ALL):
         index = (i32, i64)[number % 2]
         for k, name in enumerate(SHAPES):
-            yield dtype.name, name, _gather(dtype, name, index, SPACES[k % 4])
+            yield dtype.name, name, move(dtype, name, index, SPACES[k % 4])
         for k, layout in enumerate(LAYOUTS):
             to = WRITABLE[k % len(WRITABLE)]
-            build = _gather(dtype, "rows", index, SPACES[k % 4], layout, to)
+            build = move(dtype, "rows", index, SPACES[k % 4], layout, to)
             yield dtype.name, f"{layout} to {to}", build
+
+
+@generates(DmaGatherOp)
+def gathers() -> Rows:
+    yield from _moves_of_rows(_gather)
 
 
 def _gather(
@@ -67,14 +74,7 @@ def _gather(
 
 @generates(DmaScatterOp)
 def dma_scatters() -> Rows:
-    for number, dtype in enumerate(dtypes.ALL):
-        index = (i32, i64)[number % 2]
-        for k, name in enumerate(SHAPES):
-            yield dtype.name, name, _dma_scatter(dtype, name, index, SPACES[k % 4])
-        for k, layout in enumerate(LAYOUTS):
-            to = WRITABLE[k % len(WRITABLE)]
-            build = _dma_scatter(dtype, "rows", index, SPACES[k % 4], layout, to)
-            yield dtype.name, f"{layout} to {to}", build
+    yield from _moves_of_rows(_dma_scatter)
 
 
 def _dma_scatter(
