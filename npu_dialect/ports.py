@@ -41,6 +41,20 @@ def bind(ports: Sequence[Port], inputs: Inputs) -> list[Array]:
     return [np.asarray(arrays[port.name], order="C") for port in ports]
 
 
+def zeros(
+    shape: Sequence[int], dtype: DType, zero_points: Sequence[int] = (), axis: int | None = None
+) -> Array:
+    """A tensor that means zero everywhere, in storage values. `zero_points` are those of its
+    quantization, one or along `axis`; none without one.
+    """
+    array = np.zeros(shape, dtype.numpy)
+    if len(zero_points):
+        points = np.asarray(zero_points)
+        points = points.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        array += points.astype(array.dtype)
+    return array
+
+
 def fits(ports: Sequence[Port], inputs: Inputs) -> bool:
     """Whether arrays are given for exactly these ports, in their types and shapes."""
     try:

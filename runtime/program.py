@@ -27,7 +27,7 @@ from npu_dialect.npu import encoding
 from npu_dialect.npu.base import Instruction, Values, Wait
 from npu_dialect.npu.disassemble import disassemble
 from npu_dialect.npu.structure import RepeatOp
-from npu_dialect.ports import Inputs, Port, fits
+from npu_dialect.ports import Inputs, Port, fits, zeros
 from npu_dialect.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
@@ -67,12 +67,10 @@ class StateBinding(Binding):
         """The content before the first run."""
         if self.initial is not None:
             return self.initial
-        array = np.zeros(self.shape, self.dtype.numpy)
-        if self.quantization is not None:
-            zeros, axis = np.array(self.quantization.zero_points), self.quantization.axis
-            zeros = zeros.reshape([-1 if k == axis else 1 for k in range(len(self.shape))])
-            array += zeros.astype(array.dtype)
-        return array
+        if self.quantization is None:
+            return zeros(self.shape, self.dtype)
+        points, axis = self.quantization.zero_points, self.quantization.axis
+        return zeros(self.shape, self.dtype, points, axis)
 
 
 Access = Literal["read", "write", "update"]

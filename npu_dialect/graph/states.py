@@ -36,7 +36,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute
 from xdsl.utils.hints import isa
 
-from npu_dialect import dtypes
+from npu_dialect import dtypes, ports
 from npu_dialect.blob import BlobAttr
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.graph.base import Array
@@ -160,12 +160,9 @@ def initial_of(function: FuncOp, state: State, type_: TensorType[Attribute]) -> 
 def zeros(type_: TensorType[Attribute]) -> Array:
     """An array of the type in which every element means zero."""
     element, shape = type_.element_type, type_.get_shape()
-    array = np.zeros(shape, dtypes.of(element).numpy)
-    if isinstance(element, QuantType):
-        points = np.asarray(element.zero_points)
-        points = points.reshape([-1 if k == element.axis else 1 for k in range(len(shape))])
-        array += points.astype(array.dtype)
-    return array
+    if not isinstance(element, QuantType):
+        return ports.zeros(shape, dtypes.of(element))
+    return ports.zeros(shape, dtypes.of(element), element.zero_points.tolist(), element.axis)
 
 
 # --- level tile -----------------------------------------------------------------------------------
