@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
+
+import numpy as np
 
 from npu_dialect.machine import Operand
 from npu_dialect.target import Target
@@ -151,6 +154,22 @@ def _rows_by_indices(
 # --- the array ----------------------------------------
 
 
+def parts(extent: int, part: float) -> int:
+    """How many parts of a size cover an extent; of a numpy array, for each of its numbers."""
+    count = -(-extent // part)
+    return int(count) if isinstance(count, float) else count
+
+
+def _least(a: Any, b: Any) -> Any:
+    """The smaller one; of numpy arrays, of each pair."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
+
+
+def _is_any(number: Any) -> bool:
+    """Whether a number is not 0; of a numpy array, whether any of its numbers is not."""
+    return number != 0 if isinstance(number, int) else bool(np.any(number))
+
+
 @dataclass(frozen=True)
 class ArrayWork:
     """What one array instruction does, in the numbers its cost depends on.
@@ -194,8 +213,8 @@ def _dot_product(target: Target, work: ArrayWork) -> int:
     channels.
     """
     p, o, i = target.array.macs[work.dtype]
-    blocks = ceil(work.positions / p) * ceil(work.out_channels / o)
-    return blocks * ceil(work.in_channels / i) * work.taps
+    blocks = parts(work.positions, p) * parts(work.out_channels, o)
+    return blocks * parts(work.in_channels, i) * work.taps
 
 
 def _weight_stationary(target: Target, work: ArrayWork) -> int:
@@ -204,7 +223,7 @@ def _weight_stationary(target: Target, work: ArrayWork) -> int:
     """
     _, c, r = target.array.macs[work.dtype]
     k = work.taps * work.in_channels
-    return ceil(k / r) * ceil(work.out_channels / c) * (work.positions + 2 * r + c - 2) - 1
+    return parts(k, r) * parts(work.out_channels, c) * (work.positions + 2 * r + c - 2) - 1
 
 
 def _output_stationary(target: Target, work: ArrayWork) -> int:
@@ -213,7 +232,7 @@ def _output_stationary(target: Target, work: ArrayWork) -> int:
     """
     r, c, _ = target.array.macs[work.dtype]
     k = work.taps * work.in_channels
-    return ceil(work.positions / r) * ceil(work.out_channels / c) * (k + r + c - 2) - 1
+    return parts(work.positions, r) * parts(work.out_channels, c) * (k + r + c - 2) - 1
 
 
 ARRAY_KINDS = {
@@ -228,7 +247,7 @@ def mac_cycles(target: Target, work: ArrayWork) -> tuple[int, int, int]:
     """(fill, multiply-accumulates, drain) of an instruction in cycles."""
     array = target.array
     if work.depthwise:
-        return array.fill, ceil(work.macs / array.depthwise_macs[work.dtype]), array.drain
+        return array.fill, parts(work.macs, array.depthwise_macs[work.dtype]), array.drain
     kind = ARRAY_KINDS[array.kind]
     cycles = kind.cycles(target, work)
     return (0, cycles, 0) if kind.is_whole else (array.fill, cycles, array.drain)
@@ -241,30 +260,43 @@ def operand_traffic(target: Target, work: ArrayWork) -> int:
     block; the cheaper of the two orders is taken. An operand that fits its buffer is read once.
     """
     array = target.array
-    weight_blocks = ceil(work.weight_bytes / array.weight_buffer)
-    input_blocks = ceil(work.input_bytes / array.input_buffer)
+    weight_blocks = parts(work.weight_bytes, array.weight_buffer)
+    input_blocks = parts(work.input_bytes, array.input_buffer)
     if work.depthwise:
         return work.input_bytes + work.weight_bytes
-    return min(
+    return _least(
         work.weight_bytes + work.input_bytes * weight_blocks,
         work.input_bytes + work.weight_bytes * input_blocks,
     )
+
+
+def array_stages(target: Target, work: ArrayWork) -> dict[str, int]:
+    """Cycles of each of the stages that overlap. The numbers of `work` may be numpy arrays, and
+    then so are the cycles.
+    """
+    read = operand_traffic(target, work) + work.side_bytes
+    port = target.memories["spm"].ports["mxu"]
+    stages = {
+        "array": mac_cycles(target, work)[1],
+        "spm": parts(read + work.output_bytes, port),
+    }
+    if work.kernel_costs or _is_any(work.output_bytes):
+        outputs = work.positions * work.out_channels
+        stages["output"] = parts(outputs, target.array.output_elements)
+    if _is_any(work.partial_reads) or _is_any(work.partial_writes):
+        port = target.memories["acc"].ports["mxu"]
+        stages["acc"] = parts(work.partial_reads + work.partial_writes, port)
+    return stages
 
 
 def array(target: Target, work: ArrayWork) -> Cost:
     """One array instruction: multiply-accumulates, scratchpad port and output stage overlap; the
     slowest decides.
     """
-    fill, macs, drain = mac_cycles(target, work)
-    stages = {"array": macs}
+    stages = array_stages(target, work)
+    fill, _, drain = mac_cycles(target, work)
     read = operand_traffic(target, work) + work.side_bytes
-    stages["spm"] = ceil((read + work.output_bytes) / target.memories["spm"].ports["mxu"])
     outputs = work.positions * work.out_channels
-    if work.kernel_costs or work.output_bytes:
-        stages["output"] = ceil(outputs / target.array.output_elements)
-    if work.partial_reads or work.partial_writes:
-        port = target.memories["acc"].ports["mxu"]
-        stages["acc"] = ceil((work.partial_reads + work.partial_writes) / port)
     bound, busy = max(stages.items(), key=lambda item: item[1])
     return Cost(
         cycles=busy + fill,
