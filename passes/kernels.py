@@ -362,6 +362,12 @@ def _requantize(e: _Emitter, op: graph.RequantizeOp) -> Ref:
     return e.step("requantize.fixed", x, *factors, immediates=(recipe.rounding, *ends))
 
 
+def _rescale(e: _Emitter, op: graph.RescaleOp) -> Ref:
+    factors = (e.read(op.multiplier), e.i32(op.shift.value.data))
+    immediates = (op.rounding.data, *op.ends)
+    return e.step("requantize.fixed", e.read(op.x), *factors, immediates=immediates)
+
+
 def _is_one(multiplier: Array, shift: Array) -> bool:
     return bool((multiplier == 1).all()) and not shift.any()
 
@@ -425,6 +431,7 @@ EMITTERS: Mapping[type[Operation], Emit] = {
     graph.QuantizeOp: _quantize,
     graph.DequantizeOp: _dequantize,
     graph.RequantizeOp: _requantize,
+    graph.RescaleOp: _rescale,
     graph.LookupOp: _lookup,
 }
 """How each elementwise operation becomes micro-operations."""

@@ -144,6 +144,10 @@ def rebuild(op: Operation, operands: Sequence[SSAValue | Operation]) -> Operatio
             return type(op)(values[0], shape_of(op.result), location=op.location)
         if isinstance(op, graph.CastOp):
             return graph.CastOp(values[0], dtype_of(op.result), location=op.location)
+        if isinstance(op, graph.RescaleOp):
+            element, rounding = op.type.element_type, op.rounding.data
+            shift = op.shift.value.data
+            return graph.RescaleOp(*values, shift, element, rounding, location=op.location)
         assert isinstance(op, InferredOp), op.name
         result = type(op).infer([type_of(v) for v in values], op.properties)
     except ValueError:

@@ -258,6 +258,12 @@ def _conversion_cases() -> list[Case]:
             (t(Q8, 5, 2),),
             lambda x: g.RequantizeOp(x, g.requant_f32([0.1, 3e-7]), i32),
         ),
+        Case(
+            "Rescale",
+            (t(i32, 2, 4), t(i32, 2, 1)),
+            lambda x, m: g.RescaleOp(x, m, 31, Q8, "half_even"),
+        ),
+        Case("Rescale-quant", (t(Q8, 4), t(i32)), lambda x, m: g.RescaleOp(x, m, 0, i32)),
         Case("Lookup", (t(Q8, 4), t(i8, 256)), lambda x, y: g.LookupOp(x, y, Q8B)),
         Case("Constant", (), lambda: g.ConstantOp(np.array([[1.5, np.nan]], np.float32))),
         Case("Constant-quant", (), lambda: g.ConstantOp(np.array([1, -2], np.int8), t(Q8, 2))),

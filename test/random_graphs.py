@@ -13,6 +13,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.functional.indexing import SCATTERS
+from npu_dialect.graph.attributes import ROUNDINGS
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.passes.kernels import EMITTERS
@@ -166,6 +167,17 @@ def _quantize(s: Graph, x: SSAValue) -> Operation | None:
     if dtype_of(x) is dtypes.i32:
         return graph.RequantizeOp(x, recipe(s.rng, shape_of(x)[-1]), quant(s.rng, dtypes.u8))
     return None
+
+
+def _rescale(s: Graph, x: SSAValue) -> Operation | None:
+    """By numbers of run time: x itself where it is i32, else others that broadcast."""
+    if quant_of(x) is None and dtype_of(x) is not dtypes.i32:
+        return None
+    shape = tuple(d if s.chance(0.5) else 1 for d in shape_of(x))
+    factor = s.constant(numbers(s.rng, shape, i32)) if quant_of(x) or s.chance(0.5) else x
+    target = i32 if s.chance(0.5) else quant(s.rng, dtypes.i8)
+    rounding = ROUNDINGS[s.below(len(ROUNDINGS))]
+    return graph.RescaleOp(x, factor, s.below(62), target, rounding)
 
 
 def _lookup(s: Graph, x: SSAValue) -> Operation:
@@ -341,7 +353,7 @@ def _scatter(s: Graph, x: SSAValue) -> Operation:
 
 
 MAKERS: tuple[Maker, ...] = (
-    *[_plain] * 6, *[_quantize] * 3, _cast, _lookup,
+    *[_plain] * 6, *[_quantize] * 3, _cast, _lookup, _rescale,
     _reshape, _reshape, _transpose, _transpose, _concat, _slice, _slice, _pad, _broadcast,
     _reduce, _reduce, _softmax, _norm, *[_conv] * 4, _pool, _pool, _matmul, _matmul,
     _gather, _scatter,

@@ -13,6 +13,7 @@ from xdsl.dialects.builtin import i32
 from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import dtypes, graph
+from npu_dialect.graph.attributes import ROUNDINGS
 from npu_dialect.graph.base import GraphOp, dtype_of, shape_of
 from npu_dialect.kernel import Kernel
 from npu_dialect.passes.kernels import EMITTERS, KernelError, build_kernel, micro_ops
@@ -81,6 +82,15 @@ def requantize(s: Sample, x: SSAValue) -> Operation | None:
     return graph.RequantizeOp(x, recipe(s.rng, SHAPE[-1]), target)
 
 
+def rescale(s: Sample, x: SSAValue) -> Operation | None:
+    if not is_quant(x) and dtype_of(x) is not dtypes.i32:
+        return None
+    factor = s.constant(numbers(s.rng, SHAPE[-1:], i32))
+    target = i32 if s.rng.random() < 0.3 else quant(s.rng, dtypes.i8)
+    rounding = ROUNDINGS[int(s.rng.integers(4))]
+    return graph.RescaleOp(x, factor, int(s.rng.integers(62)), target, rounding)
+
+
 def lookup(s: Sample, x: SSAValue) -> Operation | None:
     if dtype_of(x).itemsize != 1:
         return None
@@ -101,6 +111,7 @@ MAKERS: dict[type[Operation], Callable[[Sample, SSAValue], Operation | None]] = 
     graph.QuantizeOp: quantize,
     graph.DequantizeOp: lambda s, x: graph.DequantizeOp(x),
     graph.RequantizeOp: requantize,
+    graph.RescaleOp: rescale,
     graph.LookupOp: lookup,
     graph.LeakyReluOp: leaky_relu,
     graph.EluOp: lambda s, x: graph.EluOp(x, float(s.rng.uniform(0.1, 2))),

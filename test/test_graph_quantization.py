@@ -163,3 +163,26 @@ def test_the_table_must_have_256_entries():
 def test_the_result_must_have_the_storage_type_of_the_table():
     with pytest.raises(ValueError, match="must have the storage type of the table"):
         graph.LookupOp(*values([t(Q8, 1), t(i8, 256)]), type=QU8)
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+def test_rescale_multiplies_by_numbers_of_run_time_and_rounds_once(rounding: str) -> None:
+    """Against exact fractions, at the ends of the range too."""
+    x = np.array([[0, 5, -5, 7, 2**31 - 1, -(2**31)]], np.int32)
+    by = np.array([[3], [-1], [2**31 - 1], [-(2**31)]], np.int32)
+    made = graph.RescaleOp(value(t(i32, 1, 6)), value(t(i32, 4, 1)), 33, i32, rounding)
+    (found,) = made.evaluate(x, by)
+    exact = [[Fraction(int(a) * int(b[0]), 2**33) for a in x[0]] for b in by]
+    assert found.tolist() == [[ROUND[rounding](v) for v in row] for row in exact]
+
+
+def test_rescale_takes_and_gives_quantized_values() -> None:
+    made = graph.RescaleOp(value(t(QU8, 2)), value(t(i32, 1)), 1, Q8)
+    (found,) = made.evaluate(np.array([200, 3], np.uint8), np.array([1], np.int32))
+    zero, out = QU8.zero_point, Q8.zero_point
+    assert found.tolist() == [min(max(round((v - zero) / 2) + out, -128), 127) for v in (200, 3)]
+
+
+def test_rescale_checks_the_shift() -> None:
+    with pytest.raises(ValueError, match="the shift must be 0 to 62; found 63"):
+        graph.RescaleOp(value(t(i32, 2)), value(t(i32, 1)), 63, i32)

@@ -71,6 +71,7 @@ from npu_dialect.graph.quantization import (
     LookupOp,
     QuantizeOp,
     RequantizeOp,
+    RescaleOp,
 )
 from npu_dialect.graph.recurrent import (
     GRUOp,
@@ -207,6 +208,7 @@ __all__ = [
     "ReluOp",
     "RequantAttr",
     "RequantizeOp",
+    "RescaleOp",
     "ReshapeOp",
     "RoundOp",
     "RsqrtOp",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import LocationAttr, TensorType, f32
+import numpy as np
+from xdsl.dialects.builtin import LocationAttr, StringAttr, TensorType, f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def
 
 from npu_dialect import dtypes, numerics
-from npu_dialect.graph.attributes import RequantAttr
+from npu_dialect.graph import shapes
+from npu_dialect.graph.attributes import (
+    ROUNDINGS,
+    Integer,
+    RequantAttr,
+    integer,
+    string,
+)
 from npu_dialect.graph.base import (
     ANY,
     FLOAT,
@@ -19,6 +27,7 @@ from npu_dialect.graph.base import (
     Types,
     Value,
     dtype_of,
+    integer_of,
     quant_of,
     require_element,
     require_per_tensor,
@@ -158,6 +167,73 @@ class RequantizeOp(DeclaredOp):
         return (restore(found.reshape(operands[0].shape), self.result),)
 
 
+MOST_SHIFT = 62
+"""The greatest right shift of a 64-bit product."""
+
+
+@irdl_op_definition
+class RescaleOp(DeclaredOp):
+    """saturate((x - zero point of x) * multiplier / 2**shift + zero point of the result).
+
+    The multiplier is i32, of run time, and broadcasts with x as in numpy. The product is exact in
+    64 bits, and the quotient rounded as `rounding` says (`numerics.requantize_fixed`). x is i32
+    (zero point 0) or quantized; the result is quantized, or i32 (zero point 0). The scales of the
+    types take no part.
+
+    `%2 = graph.rescale %0, %1 {shift = 30, rounding = "half_even"}
+    : (tensor<2x4xi32>, tensor<2x1xi32>) -> tensor<2x4x!quant.uniform<i8:f32, 0.05:-3>>`
+    """
+
+    name = "graph.rescale"
+
+    x = operand_def(TensorType)
+    multiplier = operand_def(TensorType)
+    shift = prop_def(Integer)
+    rounding = prop_def(StringAttr)
+
+    def __init__(
+        self,
+        x: Value,
+        multiplier: Value,
+        shift: int,
+        type: Attribute,
+        rounding: str = "half_even",
+        location: LocationAttr | None = None,
+    ) -> None:
+        operands = [SSAValue.get(x), SSAValue.get(multiplier)]
+        result = tensor_type(shapes.broadcast(*map(shape_of, operands)), type)
+        properties = {"shift": integer(shift), "rounding": string(rounding)}
+        self._init(operands, properties, result, location)
+
+    @classmethod
+    def check(cls, types: Types, properties: Properties, result: Tensor) -> None:
+        for what, found in (("the operand", types[0]), ("the result", result)):
+            require_element(what, found, ("i32", "quant"))
+            require_per_tensor(what, found)
+        require_element("the multiplier", types[1], ("i32",))
+        require_shape(result, shapes.broadcast(*(t.get_shape() for t in types)))
+        shift, rounding = integer_of(properties["shift"]), properties["rounding"]
+        if not 0 <= shift <= MOST_SHIFT:
+            raise ValueError(f"the shift must be 0 to {MOST_SHIFT}; found {shift}")
+        if not isinstance(rounding, StringAttr) or rounding.data not in ROUNDINGS:
+            raise ValueError(f"the rounding must be {' or '.join(ROUNDINGS)}; found {rounding}")
+
+    @property
+    def ends(self) -> tuple[int, int, int, int]:
+        """Zero point of the operand, zero point, least and greatest value of the result."""
+        source, target = quant_of(self.x), quant_of(self.result)
+        zero_in = source.zero_point if source else 0
+        if target is None:
+            return zero_in, 0, dtypes.i32.low, dtypes.i32.high
+        return zero_in, target.zero_point, target.low, target.high
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        x, multiplier = np.broadcast_arrays(*operands)
+        shift, rounding = self.shift.value.data, self.rounding.data
+        found = numerics.requantize_fixed(x, multiplier, shift, rounding, *self.ends)
+        return (restore(found.reshape(shape_of(self.result)), self.result),)
+
+
 @irdl_op_definition
 class LookupOp(DeclaredOp):
     """table[i], where i is a stored value of 8 bits: as it is for u8, plus 128 for i8.
@@ -194,4 +270,4 @@ class LookupOp(DeclaredOp):
         return (restore(numerics.lookup(*operands), self.result),)
 
 
-OPS = [QuantizeOp, DequantizeOp, RequantizeOp, LookupOp]
+OPS = [QuantizeOp, DequantizeOp, RequantizeOp, RescaleOp, LookupOp]
