@@ -64,6 +64,8 @@ class Contraction:
     w_resident: bool = False
     residual_resident: bool = False
     out_resident: bool = False
+    constants_resident: bool = False
+    """Whether parameters and table are in the scratchpad."""
     takes_over: bool = False
     """Whether another engine makes an input in the scratchpad."""
     hands_over: bool = False
@@ -170,9 +172,9 @@ def buffers(p: Contraction, m: ContractionMapping) -> list[Buffer]:
         found.append(Buffer("x", size.x, m.slots if x_loads > 1 else 1))
     if not p.w_resident:
         found.append(Buffer("weights", size.w, m.slots if w_loads > 1 else 1))
-    if p.param_rows:
+    if p.param_rows and not p.constants_resident:
         found.append(Buffer("params", size.params, m.slots if w_loads > 1 else 1))
-    if p.table_bytes:
+    if p.table_bytes and not p.constants_resident:
         found.append(Buffer("table", p.table_bytes, 1))
     if p.residual_type and not p.residual_resident:
         found.append(Buffer("residual", size.residual, m.slots if many else 1))

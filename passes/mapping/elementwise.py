@@ -46,6 +46,8 @@ class Elementwise:
     table_bytes: int = 0
     kernel_costs: tuple[str, ...] = ()
     value_type: str = "i32"
+    constants_resident: bool = False
+    """Whether parameters and table are in the scratchpad."""
     takes_over: bool = False
     """Whether an input in the scratchpad is the result of another layer."""
     hands_over: bool = False
@@ -80,9 +82,9 @@ def buffers(p: Elementwise, m: ElementwiseMapping) -> list[Buffer]:
         for i, s in enumerate(p.inputs)
         if not s.resident
     ]
-    if p.param_rows:
+    if p.param_rows and not p.constants_resident:
         found.append(Buffer("params", p.param_rows * p.output.dims[-1] * 4, 1))
-    if p.table_bytes:
+    if p.table_bytes and not p.constants_resident:
         found.append(Buffer("table", p.table_bytes, 1))
     if not p.output.resident:
         size = prod(tile_dims(p.output.dims, m, p.whole)) * p.output.itemsize
@@ -161,6 +163,8 @@ class Pooling:
     value_type: str = "i32"
     x_resident: bool = False
     out_resident: bool = False
+    constants_resident: bool = False
+    """Whether parameters and table are in the scratchpad."""
     takes_over: bool = False
     """Whether an input in the scratchpad is the result of another layer."""
     hands_over: bool = False
@@ -197,9 +201,9 @@ def pooling_buffers(p: Pooling, m: PoolingMapping) -> list[Buffer]:
     found: list[Buffer] = []
     if not p.x_resident:
         found.append(Buffer("x", x, depth))
-    if p.param_rows:
+    if p.param_rows and not p.constants_resident:
         found.append(Buffer("params", p.param_rows * p.channels * 4, 1))
-    if p.table_bytes:
+    if p.table_bytes and not p.constants_resident:
         found.append(Buffer("table", p.table_bytes, 1))
     if not p.out_resident:
         found.append(Buffer("out", out, depth, loaded=False))
