@@ -46,6 +46,10 @@ EXAMPLES = {
     ],
     "tile.reshape": [f'%0 = tile.reshape %x : {X} to memref<48x4xi8, "spm">'],
     "tile.broadcast": [f'%0 = tile.broadcast %x : {X} to memref<2x6x8x4xi8, "spm">'],
+    "tile.strided": [
+        f'%0 = tile.strided %x {{strides = [1, 4]}} : {X} to memref<4x48xi8, "spm">',
+        f'%0 = tile.strided %x {{offset = 191, strides = [-2, 0]}} : {X} to memref<3x2xi8, "spm">',
+    ],
     "tile.copy": [f"%0 = tile.copy %x to %x2 : {X} to {X}"],
     "tile.wait": [f"%0 = tile.copy %x to %x2 : {X} to {X}\ntile.wait %0, %0"],
     "tile.fill": [
@@ -207,6 +211,14 @@ def squeeze(code: str) -> str:
         (
             f'%0 = tile.broadcast %x : {X} to memref<12x8x4xi8, "spm">',
             "a broadcast must keep every dimension or repeat one of size 1",
+        ),
+        (
+            f'%0 = tile.strided %x {{strides = [1]}} : {X} to memref<4x48xi8, "spm">',
+            "there must be one stride per dimension (2), found 1",
+        ),
+        (
+            f'%0 = tile.strided %x {{offset = 9, strides = [4]}} : {X} to memref<47xi8, "spm">',
+            "the elements must lie in the source's [0, 192), found [9, 193]",
         ),
         (f"%0 = tile.copy %x to %y : {X} to {Y}", "a copy must keep the shape"),
         (

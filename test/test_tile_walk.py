@@ -20,6 +20,7 @@ from npu_dialect.tile import (
     DepthwiseConv2DOp,
     ReshapeOp,
     Span,
+    StridedOp,
     TransposeOp,
     ViewOp,
 )
@@ -93,6 +94,25 @@ def test_views_compose():
     build.insert(CopyOp(part, build.insert(AllocOp.of(part))))
     (copy,) = copies(func)
     assert (copy.source.byte_offset, copy.source.dims, copy.source.strides) == (2, (2, 4), (0, 1))
+
+
+def test_strides_show_a_dense_buffer_in_any_order():
+    func = function([((4, 8), dtypes.i16)])
+    build = body(func)
+    odd = build.insert(StridedOp(func.args[0], (4, 4), (2, 8), 1))
+    build.insert(CopyOp(odd, build.insert(AllocOp.of(odd))))
+    (copy,) = copies(func)
+    assert (copy.source.byte_offset, copy.source.dims, copy.source.strides) == (2, (4, 4), (4, 16))
+
+
+def test_strides_are_those_of_a_dense_buffer():
+    func = function([((4, 8), dtypes.i8)])
+    build = body(func)
+    part = build.insert(ViewOp(func.args[0], [Span(4), Span(4)]))
+    odd = build.insert(StridedOp(part, (4, 4), (1, 4)))
+    build.insert(CopyOp(odd, build.insert(AllocOp.of(odd))))
+    with pytest.raises(CompileError, match="the source must be a whole buffer that lies densely"):
+        copies(func)
 
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)

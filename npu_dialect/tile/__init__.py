@@ -27,6 +27,7 @@ from npu_dialect.tile.structure import (
     EndOp,
     ForOp,
     ReshapeOp,
+    StridedOp,
     TransposeOp,
     ViewOp,
 )
@@ -40,6 +41,7 @@ OPS: list[type[Operation]] = [
     TransposeOp,
     ReshapeOp,
     BroadcastOp,
+    StridedOp,
     CopyOp,
     WaitOp,
     FillOp,
@@ -79,6 +81,7 @@ __all__ = [
     "ReshapeOp",
     "ScatterOp",
     "Span",
+    "StridedOp",
     "Tile",
     "TokenType",
     "TransposeOp",

@@ -358,3 +358,60 @@ class BroadcastOp(ViewLikeOp):
                 f"found {list(source)} and {list(result)}"
             )
         self.check_result(result)
+
+
+@irdl_op_definition
+class StridedOp(ViewLikeOp):
+    """Elements of a dense buffer by strides: element (i, j, ...) of the result is element
+    `offset + i * strides[0] + j * strides[1] + ...` of the source, counted in its row-major order.
+
+    It shows what any chain of views can (transposed, sliced, repeated, reversed), also where the
+    shapes in between could not be addressed.
+
+    ```
+    %y = tile.strided %x {offset = 2, strides = [1, 8]}
+        : memref<4x8xi8, "spm"> to memref<6x4xi8, "spm">
+    ```
+    """
+
+    name = "tile.strided"
+
+    offset = prop_def(IntegerAttr, default_value=int_attr(0))
+    strides = prop_def(ints_constraint())
+
+    def __init__(
+        self,
+        source: Value,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        offset: int = 0,
+        *,
+        location: LocationAttr | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[source],
+            result_types=[memref(shape, dtype_of(source), space_of(source))],
+            properties={"offset": int_attr(offset), "strides": ints(strides)},
+        )
+        self.place(location)
+
+    @property
+    def first(self) -> int:
+        """The number of the source's element that is the result's first."""
+        return cast(IntegerAttr[Any], self.offset).value.data
+
+    def verify_(self) -> None:
+        shape, strides = shape_of(self.result), values_of(self.strides)
+        if len(strides) != len(shape):
+            raise VerifyException(
+                f"there must be one stride per dimension ({len(shape)}), found {len(strides)}"
+            )
+        self.check_result(shape)
+        reach = [(d - 1) * s for d, s in zip(shape, strides, strict=True)]
+        low = self.first + sum(r for r in reach if r < 0)
+        high = self.first + sum(r for r in reach if r > 0)
+        elements = prod(shape_of(self.source))
+        if 0 not in shape and not 0 <= low <= high < elements:
+            raise VerifyException(
+                f"the elements must lie in the source's [0, {elements}), found [{low}, {high}]"
+            )

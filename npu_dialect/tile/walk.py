@@ -44,6 +44,7 @@ from npu_dialect.tile.descriptor import (
     Descriptor,
     broadcast,
     dense,
+    dense_strides,
     reshaped,
     transposed,
 )
@@ -69,6 +70,7 @@ from npu_dialect.tile.structure import (
     EndOp,
     ForOp,
     ReshapeOp,
+    StridedOp,
     TransposeOp,
     ViewOp,
 )
@@ -248,6 +250,28 @@ class _Walker:
             except ValueError as problem:
                 rule = "merged dimensions must lie densely, and clamped ones must divide"
                 raise broken(op, rule, problem) from problem
+
+        return run
+
+    def strided(self, op: StridedOp) -> Step:
+        get, place = self.getter(op.source), self.define(op.result)
+        shape, strides, first = shape_of(op.result), values_of(op.strides), op.first
+        whole = shape_of(op.source)
+
+        def run() -> None:
+            source = get()
+            size = source.dtype.itemsize
+            if source.dims != whole or source.strides != dense_strides(whole, size):
+                raise broken(op, "the source must be a whole buffer that lies densely", source)
+            self.values[place] = Descriptor(
+                source.buffer,
+                source.space,
+                source.byte_offset + first * size,
+                source.dtype,
+                shape,
+                tuple(s * size for s in strides),
+                (0,) * len(shape),
+            )
 
         return run
 
@@ -491,6 +515,7 @@ _PREPARE: dict[type[Operation], Callable[[_Walker, Any], Step | None]] = {
     TransposeOp: _Walker.transpose,
     BroadcastOp: _Walker.broadcast,
     ReshapeOp: _Walker.reshape,
+    StridedOp: _Walker.strided,
     AllocOp: _Walker.alloc,
     CopyOp: _Walker.copy,
     WaitOp: _Walker.wait,

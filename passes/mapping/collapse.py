@@ -23,10 +23,16 @@ def align(dims: Sequence[int], rank: int) -> Dims:
     return (1,) * (rank - len(dims)) + tuple(dims)
 
 
-def collapse(dims: Sequence[int], operands: Sequence[Sequence[int]], keep_last: bool) -> Collapsed:
+def collapse(
+    dims: Sequence[int],
+    operands: Sequence[Sequence[int]],
+    keep_last: bool,
+    apart: frozenset[int] = frozenset(),
+) -> Collapsed:
     """Merges neighbouring dimensions that every operand has whole, or that every operand has as 1.
 
-    `keep_last` keeps the last dimension apart, for what is given per channel.
+    `keep_last` keeps the last dimension apart, for what is given per channel; `apart` are
+    dimensions that do not lie right inside the one before.
     """
     rank = max(1, len(dims))
     whole = align(dims, rank)
@@ -34,6 +40,7 @@ def collapse(dims: Sequence[int], operands: Sequence[Sequence[int]], keep_last: 
     kept: list[int] = []
     merged: list[list[int]] = [[] for _ in rows]
     last_pattern: tuple[bool, ...] | None = None
+    at = 0
     for axis in range(rank):
         d = whole[axis]
         is_last = axis == rank - 1
@@ -41,6 +48,7 @@ def collapse(dims: Sequence[int], operands: Sequence[Sequence[int]], keep_last: 
             continue
         pattern = tuple(row[axis] == d for row in rows)
         separate = last_pattern is None or pattern != last_pattern or (keep_last and is_last)
+        separate = separate or any(a in apart for a in range(at + 1, axis + 1))
         if separate:
             kept.append(d)
             for out, row in zip(merged, rows, strict=True):
@@ -49,5 +57,5 @@ def collapse(dims: Sequence[int], operands: Sequence[Sequence[int]], keep_last: 
             kept[-1] *= d
             for out, row in zip(merged, rows, strict=True):
                 out[-1] *= row[axis]
-        last_pattern = pattern
+        last_pattern, at = pattern, axis
     return Collapsed(tuple(kept), tuple(tuple(m) for m in merged))

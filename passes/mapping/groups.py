@@ -20,10 +20,23 @@ from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.kernel import Kernel, widened
 from npu_dialect.passes.kernels import KernelPlan, build_kernel
-from npu_dialect.passes.mapping.collapse import Collapsed, collapse
+from npu_dialect.passes.mapping.collapse import Collapsed, align, collapse
 from npu_dialect.passes.mapping.contraction import Contraction
 from npu_dialect.passes.mapping.elementwise import Elementwise, Pooling, Stream
 from npu_dialect.passes.mapping.scatter import Scatter
+from npu_dialect.passes.mapping.views import (
+    VIEW,
+    Copy,
+    NoViewError,
+    apart,
+    border,
+    copies,
+    place_of,
+    refined,
+    refined_extents,
+    root,
+    storage,
+)
 
 Resident = Callable[[SSAValue], bool]
 
@@ -36,13 +49,6 @@ REDUCTIONS = {
     "graph.reduce_prod": "prod",
 }
 SCATTER = "graph.scatter"
-
-
-def root(value: SSAValue) -> SSAValue:
-    """The tensor whose memory `value` is: reshapes are other views of their operand."""
-    while isinstance(value, OpResult) and value.op.name == "graph.reshape":
-        value = value.op.operands[0]
-    return value
 
 
 def is_constant(value: SSAValue) -> bool:
@@ -172,16 +178,45 @@ class Matrices:
 
 
 def matrices(group: Group) -> Matrices:
-    """The loops of a matmul group; batches of activations against one weight matrix become rows."""
+    """The loops of a matmul group; batches of activations against one weight matrix become rows.
+
+    Batches and rows are split as far as the places of the operands ask for it. Raises NoViewError
+    where no split is enough.
+    """
     assert group.anchor is not None
     a, b = (shape_of(v) for v in group.anchor.operands[:2])
     if prod(b[:-2]) == 1:
-        return Matrices((), (), (), prod(a[:-1]), a[-1], b[-1])
+        return _addressed(group, Matrices((), (), (), prod(a[:-1]), a[-1], b[-1]))
     rank = max(len(a), len(b)) - 2
     x_batch = (1,) * (rank - len(a) + 2) + a[:-2]
     w_batch = (1,) * (rank - len(b) + 2) + b[:-2]
     batch = tuple(max(x, w) for x, w in zip(x_batch, w_batch, strict=True))
-    return Matrices(batch, x_batch, w_batch, a[-2], a[-1], b[-1])
+    return _addressed(group, Matrices(batch, x_batch, w_batch, a[-2], a[-1], b[-1]))
+
+
+LEAST_ROWS = 16
+"""Rows of a product that are left together where its operands lie such that rows must be split."""
+
+
+def _addressed(group: Group, p: Matrices) -> Matrices:
+    """The product with batches and rows split so that every operand has strides."""
+    assert group.anchor is not None
+    x, w = (group.outer(v) for v in group.anchor.operands[:2])
+    outputs = [group.result, *group.tensors]
+    read = [x] if is_constant(w) else [x, w]
+    if all(place_of(v).is_whole for v in (*outputs, *read)):
+        return p
+    loops = (*p.batch, p.m, p.k, p.n)
+    of_x, of_w = (*p.x_batch, p.m, p.k, 1), (*p.w_batch, 1, p.k, p.n)
+    operands = [(place_of(v), (*p.batch, p.m, 1, p.n)) for v in outputs]
+    operands += [(place_of(v), dims) for v, dims in zip(read, (of_x, of_w), strict=False)]
+    fine = refined(loops, operands)
+    if fine is None or fine[-2:] != (p.k, p.n):
+        raise NoViewError("columns or the dimension of the sum that have no single stride")
+    if fine[-3] != p.m and fine[-3] < LEAST_ROWS:
+        raise NoViewError(f"parts of {fine[-3]} rows for the array")
+    x_dims, w_dims = (refined_extents(loops, fine, dims) for dims in (of_x, of_w))
+    return Matrices(fine[:-3], x_dims[:-3], w_dims[:-3], fine[-3], p.k, p.n)
 
 
 def contraction(group: Group, resident: Resident, out_resident: bool) -> Contraction:
@@ -199,9 +234,10 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
         "param_rows": group.param_rows,
         "table_bytes": group.table_bytes,
         "kernel_costs": group.plan.kernel.costs(),
-        "x_resident": resident(root(x)),
-        "w_resident": not is_constant(w) and resident(root(w)),
-        "residual_resident": bool(group.tensors) and resident(root(group.tensors[0])),
+        "constant_weights": is_constant(w),
+        "x_resident": resident(storage(x)),
+        "w_resident": not is_constant(w) and resident(storage(w)),
+        "residual_resident": bool(group.tensors) and resident(storage(group.tensors[0])),
         "out_resident": out_resident,
     }
     if anchor.name == "graph.matmul":
@@ -231,9 +267,10 @@ def _convolution(group: Group, x: SSAValue, w: SSAValue, common: dict[str, Any])
     depthwise = is_depthwise(group)
     groups = 1 if depthwise else channels // per_group
     strides, dilations = group.setting("strides"), group.setting("dilations")
+    top, left = group.setting("pads")[:2]
     return Contraction(
         oh=oh, ow=ow, oc=outputs // groups, ic=per_group, ih=ih, iw=iw, kh=kh, kw=kw,
-        strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]),
+        strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]), pads=(top, left),
         groups=groups, batch=n, depthwise=depthwise, **common,
     )  # fmt: skip
 
@@ -252,26 +289,59 @@ class Streams:
 def streams(group: Group) -> Streams:
     """The tensors of a vector group (no pooling) with as few dimensions as possible; the output is
     the last operand.
+
+    Raises NoViewError where there are none that all of them can be addressed along.
     """
     keep_last = group.param_rows > 0
     out = shape_of(group.result)
     if group.anchor is None:
         inputs = tuple(group.tensors)
-        return Streams(collapse(out, [*map(shape_of, inputs), out], keep_last), inputs, ())
+        pairs = [(v, shape_of(v)) for v in (*inputs, group.result)]
+        return Streams(common(out, pairs, keep_last), inputs, ())
     source = group.outer(group.anchor.operands[0])
     dims = shape_of(group.anchor.operands[0])
     reduced = shape_of(group.anchor.results[0])
-    shape = collapse(dims, [dims, reduced], keep_last)
+    shape = common(dims, [(source, dims), (group.result, reduced)], keep_last)
     pairs = zip(shape.dims, shape.operands[1], strict=True)
     whole = tuple(a for a, (d, r) in enumerate(pairs) if r != d)
     return Streams(shape, (source,), whole)
+
+
+MOST_DIMS = 5
+"""Dimensions of an operand of the machine."""
+
+
+def common(
+    dims: tuple[int, ...], operands: Sequence[tuple[SSAValue, tuple[int, ...]]], keep_last: bool
+) -> Collapsed:
+    """As few dimensions as address all operands, which come with their extents: `dims`, or 1 where
+    they repeat.
+
+    Raises NoViewError where there are none, or too many.
+    """
+    places = [place_of(v) for v, _ in operands]
+    if all(place.is_whole for place in places):
+        return collapse(dims, [shape for _, shape in operands], keep_last)
+    full = align(dims, max(1, len(dims)))
+    shapes = [align(shape, len(full)) for _, shape in operands]
+    fine = refined(full, list(zip(places, shapes, strict=True)))
+    if fine is None:
+        raise NoViewError("operands whose parts do not divide along with each other")
+    if keep_last and fine[-1] != full[-1]:
+        raise NoViewError("channels with parameters that have no single stride")
+    extents = [refined_extents(full, fine, shape) for shape in shapes]
+    breaks = apart(fine, list(zip(places, extents, strict=True)))
+    found = collapse(fine, extents, keep_last, breaks)
+    if len(found.dims) > MOST_DIMS:
+        raise NoViewError(f"{len(found.dims)} dimensions, {MOST_DIMS} at most")
+    return found
 
 
 def elementwise(group: Group, resident: Resident, out_resident: bool) -> Elementwise:
     """The mapper's problem for elementwise chains and reductions."""
     found = streams(group)
     inputs = tuple(
-        Stream(dims, dtype_of(v).itemsize, not is_constant(v) and resident(root(v)))
+        Stream(dims, dtype_of(v).itemsize, not is_constant(v) and resident(storage(v)))
         for v, dims in zip(found.inputs, found.shape.operands, strict=False)
     )
     out_type = dtype_of(group.result)
@@ -302,7 +372,7 @@ def pooling(group: Group, resident: Resident, out_resident: bool) -> Pooling:
         param_rows=group.param_rows, table_bytes=group.table_bytes,
         kernel_costs=group.plan.kernel.costs(),
         value_type=_value_type([dtype_of(x), dtype_of(group.result)]),
-        x_resident=resident(root(x)), out_resident=out_resident,
+        x_resident=resident(storage(x)), out_resident=out_resident,
     )  # fmt: skip
 
 
@@ -321,8 +391,8 @@ def scatter(group: Group, resident: Resident, out_resident: bool) -> Scatter:
         itemsize=dtype_of(x).itemsize,
         index_bytes=dtype_of(indices).itemsize,
         value_type=widened(dtype_of(x)),
-        indices_resident=not is_constant(indices) and resident(root(indices)),
-        updates_resident=not is_constant(updates) and resident(root(updates)),
+        indices_resident=not is_constant(indices) and resident(storage(indices)),
+        updates_resident=not is_constant(updates) and resident(storage(updates)),
         out_resident=out_resident,
     )
 
@@ -330,3 +400,76 @@ def scatter(group: Group, resident: Resident, out_resident: bool) -> Scatter:
 def _value_type(types: Sequence[DType]) -> str:
     kinds = {widened(t) for t in types}
     return next(k for k in ("i64", "f32", "i32") if k in kinds)
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def obstacle(group: Group) -> str | None:
+    """Why a group cannot address its tensors where they lie; None where it can."""
+    try:
+        _address(group)
+    except NoViewError as problem:
+        return str(problem)
+    return None
+
+
+def _address(group: Group) -> None:
+    """Raises NoViewError where a group cannot address its tensors."""
+    anchor = group.anchor
+    if group.kind == "move":
+        _check_move(group)
+    elif group.kind in ("host", "io") or (anchor is not None and anchor.name == SCATTER):
+        _need_whole(group, f"{group.kind if anchor is None else anchor.name} takes whole tensors")
+    elif anchor is not None and anchor.name == "graph.matmul":
+        matrices(group)
+    elif anchor is not None and (anchor.name == "graph.conv2d" or anchor.name in POOLS):
+        _need_strides(group, anchor)
+    else:
+        streams(group)
+
+
+def _check_move(group: Group) -> None:
+    if group.body[0].name == "graph.gather":
+        for inner in group.body[0].operands:
+            if place_of(group.outer(inner)).strides(shape_of(inner)) is None:
+                raise NoViewError("rows that have no single stride")
+        if place_of(group.result).strides(shape_of(group.result)) is None:
+            raise NoViewError("rows that have no single stride")
+        return
+    for copy in copies(group.op):
+        copied_dims(copy)
+    if group.body[0].name == "graph.pad" and VIEW not in group.op.attributes:
+        for place, sizes in border(group.op):
+            if place.strides(sizes) is None:
+                raise NoViewError("a border that has no single stride")
+
+
+def copied_dims(copy: Copy) -> tuple[int, ...]:
+    """The fewest dimensions along which both sides of a copy have strides.
+
+    Raises NoViewError where there are none, or too many.
+    """
+    both = [(place, (copy.count,)) for place in (copy.source, copy.destination)]
+    fine = refined((copy.count,), both)
+    if fine is None:
+        raise NoViewError("a copy between parts that do not divide along with each other")
+    breaks = apart(fine, [(place, fine) for place, _ in both])
+    found = collapse(fine, [fine, fine], keep_last=False, apart=breaks).dims
+    if len(found) > MOST_DIMS:
+        raise NoViewError(f"a copy with {len(found)} dimensions, {MOST_DIMS} at most")
+    return found
+
+
+def _need_whole(group: Group, rule: str) -> None:
+    if not all(place_of(v).is_whole for v in (*group.op.operands, *group.op.results)):
+        raise NoViewError(rule)
+
+
+def _need_strides(group: Group, anchor: Operation) -> None:
+    """An image has one stride along each of its dimensions."""
+    pairs = [(group.outer(v), shape_of(v)) for v in anchor.operands[:2]]
+    pairs += [(v, shape_of(anchor.results[0])) for v in (group.result, *group.tensors)]
+    for value, shape in pairs:
+        if not is_constant(value) and place_of(value).strides(shape) is None:
+            raise NoViewError("a dimension of an image that has no single stride")

@@ -15,7 +15,8 @@ from npu_dialect import provenance, tile
 from npu_dialect.blob import BlobAttr
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import dtype_of, shape_of
-from npu_dialect.passes.mapping.groups import Group, root
+from npu_dialect.passes.mapping.groups import Group
+from npu_dialect.passes.mapping.views import NoViewError, Place, place_of, storage
 from npu_dialect.target import Target
 from npu_dialect.tile.attributes import Span
 from npu_dialect.tile.structure import ViewLikeOp
@@ -28,7 +29,9 @@ Index = SSAValue | None
 
 @dataclass
 class Lowering:
-    """The function being written. `memory` is where each tensor of the graph lies, by its root."""
+    """The function being written. `memory` is where each tensor of the graph that has memory of its
+    own (`views.storage`) lies.
+    """
 
     target: Target
     builder: Builder
@@ -38,14 +41,27 @@ class Lowering:
     def buffer(
         self, value: SSAValue, location: LocationAttr, shape: Sequence[int] | None = None
     ) -> SSAValue:
-        """The memory of a tensor, in its own shape or in another one of as many elements."""
-        base = root(value)
+        """The memory of a tensor, in its own shape or in another one of as many elements, through
+        strides where it lies within another tensor's.
+
+        Raises NoViewError where a dimension of the shape has no single stride.
+        """
+        return self.at(place_of(value), shape_of(value) if shape is None else shape, location)
+
+    def at(self, place: Place, shape: Sequence[int], location: LocationAttr) -> SSAValue:
+        """The memory at a place, in a shape."""
+        base = place.storage
         if base not in self.memory:
             assert isinstance(base, OpResult) and base.op.name == "graph.constant"
             self.memory[base] = self.constant(base.op.properties["value"], base.op.location)
-        found = self.memory[base]
-        wanted = tuple(shape_of(value) if shape is None else shape)
-        return self.reshaped(found, wanted, location)
+        whole = self.memory[base]
+        if place.is_whole:
+            return self.reshaped(whole, shape, location)
+        strides = place.strides(shape)
+        if strides is None:
+            raise NoViewError(f"the dimensions {list(shape)} must have a stride each")
+        view = tile.StridedOp(whole, shape, strides, place.offset, location=location)
+        return self.builder.insert(view).result
 
     def reshaped(self, buffer: SSAValue, shape: Sequence[int], location: LocationAttr) -> SSAValue:
         """A dense buffer seen in another shape."""
@@ -67,17 +83,20 @@ class Lowering:
         return self.constant(BlobAttr.of(np.asarray(array, order="C")), location)
 
     def allocate_result(self, group: Group, value: SSAValue, resident: bool) -> SSAValue:
-        """Memory for a tensor between groups."""
-        if value not in self.memory:
+        """Memory for a tensor between groups: its own, or that of the tensor it lies within."""
+        base = storage(value)
+        if base not in self.memory:
+            assert isinstance(base, OpResult)
+            owner = group if base.op is group.op else Group(base.op)
             alloc = tile.AllocOp(
-                shape_of(value),
-                dtype_of(value),
+                shape_of(base),
+                dtype_of(base),
                 "spm" if resident else "dram",
-                label=group.name,
-                location=group.location,
+                label=owner.name,
+                location=owner.location,
             )
-            self.memory[value] = self.builder.insert(alloc).result
-        return self.memory[value]
+            self.memory[base] = self.builder.insert(alloc).result
+        return self.memory[base]
 
 
 @dataclass
@@ -138,6 +157,23 @@ class Nest:
         buffer = self.local(view, depth, label)
         inside = Nest(self.builder, provenance.fuse(self.location, _origin(view)))
         inside.copy(view, buffer)
+        return buffer
+
+    def load_in_pieces(self, source: SSAValue, pieces: int, label: str) -> SSAValue:
+        """As `load` with one slot, by copies of parts along the first dimension of more than one
+        element.
+        """
+        if space_of(source) == "spm":
+            return source
+        buffer = self.local(source, 1, label)
+        shape = buffer_shape(source)
+        axis = next((a for a, d in enumerate(shape) if d > 1), 0)
+        size = -(-shape[axis] // min(pieces, shape[axis]))
+        inside = Nest(self.builder, provenance.fuse(self.location, _origin(source)))
+        for start in range(0, shape[axis], size):
+            spans: list[Span | int] = list(shape)
+            spans[axis] = Span(min(size, shape[axis] - start), start)
+            inside.copy(inside.view(source, spans), inside.view(buffer, spans))
         return buffer
 
     def copy(self, source: SSAValue, destination: SSAValue) -> None:

@@ -2,7 +2,9 @@
 
 With the order `weights_outer` the loops are groups, output channels, batch, rows, columns; with
 `rows_outer` batch, groups, rows, columns, output channels. Loops of one trip are left out. The
-reduction is innermost.
+reduction is innermost. Activations and weights in dram are loaded at the level that the mapping
+says: whole before the nest ("held"), with all input channels where a tile begins ("tile"), or in
+the loop over input channels ("slice").
 
 Weights lie in dram as [OC, KH, KW, IC], so that a tile of output channels is one contiguous piece.
 """
@@ -24,6 +26,7 @@ from npu_dialect.passes.mapping.contraction import Contraction, ContractionMappi
 from npu_dialect.passes.mapping.groups import Group, contraction, is_constant, matrices, root
 from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
 from npu_dialect.tile.attributes import Span
+from npu_dialect.tile.syntax import shape_of as buffer_shape
 from npu_dialect.tile.syntax import space_of
 
 
@@ -93,6 +96,9 @@ class ContractionLowering:
         self.params = None if plan.params is None else low.data(plan.params.view(np.int32), more)
         self.table = None if plan.table is None else low.data(plan.table, more)
         self.packed = low.data(self._packed(), more) if is_constant(self.w) else None
+        self.weights = self.packed
+        if self.weights is None:
+            self.weights = low.buffer(self.w, self.location, self._dynamic_shape())
 
     @staticmethod
     def _shape(value: SSAValue) -> tuple[int, ...]:
@@ -119,10 +125,22 @@ class ContractionLowering:
         """Writes the nest."""
         outside, _ = Nest(self.low.builder, self.location).loop(1, always=True)
         table = None if self.table is None else outside.load(self.table, 1, "table")
+        self._hold(outside)
         if self.m.order == "weights_outer":
             self._weights_outer(outside, table)
         else:
             self._rows_outer(outside, table)
+
+    def _hold(self, nest: Nest) -> None:
+        """Loads what is held, in as many pieces as the nest has tiles along it."""
+        if self.m.x == "held":
+            self.x_buffer = nest.load_in_pieces(self.x_buffer, self.n.rows, "x")
+        if self.m.weights != "held":
+            return
+        assert self.weights is not None
+        self.weights = nest.load_in_pieces(self.weights, self.n.channels, "weights")
+        if self.params is not None:
+            self.params = nest.load(self.params, 1, "params")
 
     def _weights_outer(self, nest: Nest, table: SSAValue | None) -> None:
         at = Loops(batch=(None,) * len(self.batch))
@@ -144,7 +162,7 @@ class ContractionLowering:
         nest, at.group = nest.loop(self.p.groups)
         nest, at.rows = nest.loop(self.n.rows)
         nest, at.cols = nest.loop(self.n.cols)
-        x = None if self.n.reduction > 1 else self._load_x(nest, at)
+        x = None if self.p.depthwise else self._load_x(nest, at)
         nest, at.channels = nest.loop(self.n.channels)
         fixed = Weights(self._load_params(nest, at), table, self._load_weights(nest, at))
         self._tile(nest, at, fixed, x)
@@ -170,54 +188,58 @@ class ContractionLowering:
         if self.params is None:
             return None
         view = nest.view(self.params, [self.p.param_rows, self._channels(at)])
-        return nest.load(view, self.depth["params"], "params")
+        return nest.load(view, self.depth.get("params", 1), "params")
 
     def _load_weights(self, nest: Nest, at: Loops) -> SSAValue | None:
-        if self.n.reduction > 1:
-            return None
-        return self._weights_at(nest, at)
+        """The weights of a tile with all input channels; None where they are loaded further in."""
+        return None if self.m.weights == "slice" else self._weights_at(nest, at, Span(self.p.ic))
 
-    def _weights_at(self, nest: Nest, at: Loops) -> SSAValue:
-        """The tile of weights as [KH, KW, IC, OC], [KH, KW, C] or [K, N]."""
-        reduction = along(self.m.reduction, at.reduction, self.m.reduction)
+    def _weights_at(self, nest: Nest, at: Loops, reduction: Span) -> SSAValue:
+        """Some weights as [KH, KW, IC, OC], [KH, KW, C] or [K, N]."""
+        assert self.weights is not None
         depth = self.depth.get("weights", 1)
+        channels = self._channels(at)
+        batch = self._batch_spans(at, self.matrices.w_batch) if self.p.batched_weights else []
         if self.packed is None:
             return self._dynamic_weights(nest, at, reduction, depth)
-        channels = self._channels(at)
         if self.is_matmul:
-            batch = self._batch_spans(at, self.matrices.w_batch) if self.p.batched_weights else []
-            view = nest.view(self.packed, [*batch, channels, reduction])
+            view = nest.view(self.weights, [*batch, channels, reduction])
             matrix = self._matrix(
                 nest, nest.load(view, depth, "weights"), channels.size, reduction.size
             )
             return nest.transpose(matrix, (1, 0))
         if self.p.depthwise:
-            view = nest.view(self.packed, [channels, self.p.kh, self.p.kw])
+            view = nest.view(self.weights, [channels, self.p.kh, self.p.kw])
             return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 0))
-        view = nest.view(self.packed, [channels, self.p.kh, self.p.kw, reduction])
+        view = nest.view(self.weights, [channels, self.p.kh, self.p.kw, reduction])
         return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 3, 0))
 
     def _dynamic_weights(self, nest: Nest, at: Loops, reduction: Span, depth: int) -> SSAValue:
         """Weights that lie as the graph has them: [..., K, N], [KH, KW, IC, OC] or [KH, KW, C]."""
-        shape, batch = self._dynamic_shape(at)
-        low = self._low_at(nest)
-        buffer = low.reshaped(low.memory[root(self.w)], shape, self.location)
+        assert self.weights is not None
+        outer: Sequence[Span | int] = (self.p.kh, self.p.kw)
+        if self.is_matmul:
+            outer = self._batch_spans(at, self.matrices.w_batch)
         inner = [self._channels(at)] if self.p.depthwise else [reduction, self._channels(at)]
-        loaded = nest.load(nest.view(buffer, [*batch, *inner]), depth, "weights")
+        loaded = nest.load(nest.view(self.weights, [*outer, *inner]), depth, "weights")
         return self._matrix(nest, loaded, *(s.size for s in inner)) if self.is_matmul else loaded
 
-    def _dynamic_shape(self, at: Loops) -> tuple[tuple[int, ...], Sequence[Span | int]]:
-        """The extents of weights that are computed, and what a tile takes of the outer ones."""
+    def _dynamic_shape(self) -> tuple[int, ...]:
+        """The extents of weights that are computed."""
         if self.is_matmul:
             m = self.matrices
-            return (*m.w_batch, m.k, m.n), self._batch_spans(at, m.w_batch)
-        taps = (self.p.kh, self.p.kw)
+            return (*m.w_batch, m.k, m.n)
         inner = (self.p.oc,) if self.p.depthwise else (self.p.ic, self.p.oc * self.p.groups)
-        return (*taps, *inner), taps
+        return (self.p.kh, self.p.kw, *inner)
 
-    def _low_at(self, nest: Nest) -> Lowering:
-        """The lowering, writing at another point."""
-        return Lowering(self.low.target, nest.builder, self.low.memory, self.low.constants)
+    def _part(self, nest: Nest, at: Loops, loaded: SSAValue, axis: int) -> SSAValue:
+        """The input channels of an instruction, of what was loaded with all of them."""
+        spans: list[Span | int] = list(buffer_shape(loaded))
+        spans[axis] = self._reduction(at)
+        return nest.view(loaded, spans)
+
+    def _reduction(self, at: Loops) -> Span:
+        return along(self.m.reduction, at.reduction, self.m.reduction)
 
     def _batch_spans(self, at: Loops, extents: tuple[int, ...]) -> list[Span]:
         """One index of each batch dimension; the only one where a dimension broadcasts."""
@@ -238,27 +260,31 @@ class ContractionLowering:
             cols, at.cols, self.m.cols * sw, -left
         )
 
-    def _load_x(self, nest: Nest, at: Loops) -> SSAValue:
+    def _load_x(self, nest: Nest, at: Loops) -> SSAValue | None:
+        """The activations of a tile with all input channels; None where they are loaded further
+        in.
+        """
+        return None if self.m.x == "slice" else self._x_at(nest, at, Span(self.p.ic))
+
+    def _x_at(self, nest: Nest, at: Loops, reduction: Span) -> SSAValue:
         depth = self.depth.get("x", 1)
         if self.is_matmul:
             rows = along(self.m.rows, at.rows, self.m.rows)
-            inner = along(self.m.reduction, at.reduction, self.m.reduction)
             view = nest.view(
-                self.x_buffer, [*self._batch_spans(at, self.matrices.x_batch), rows, inner]
+                self.x_buffer, [*self._batch_spans(at, self.matrices.x_batch), rows, reduction]
             )
-            return self._matrix(nest, nest.load(view, depth, "x"), rows.size, inner.size)
+            return self._matrix(nest, nest.load(view, depth, "x"), rows.size, reduction.size)
         rows, cols = self._windows(at)
-        channels = self._input_channels(at)
+        channels = self._input_channels(at, reduction)
         view = nest.view(self.x_buffer, [along(1, at.batch[0], 1), rows, cols, channels])
         return nest.load(view, depth, "x")
 
-    def _input_channels(self, at: Loops) -> Span:
+    def _input_channels(self, at: Loops, reduction: Span) -> Span:
         if self.p.depthwise:
             return self._channels(at)
-        span = along(self.m.reduction, at.reduction, self.m.reduction)
         if at.group is not None:
-            return Span(span.size, 0, [(at.group, self.p.ic), *span.terms])
-        return span
+            return Span(reduction.size, 0, [(at.group, self.p.ic), *reduction.terms])
+        return reduction
 
     def _output_spans(self, at: Loops) -> list[Span]:
         channels = self._channels(at)
@@ -292,11 +318,26 @@ class ContractionLowering:
             kind = dtypes.f32 if self.p.x_type.startswith(("f", "bf")) else dtypes.i32
             acc = self._as_result(nest, nest.local(place, 1, "acc", "acc", kind))
             inner, at.reduction = nest.loop(self.n.reduction)
-        tensors = x or self._load_x(inner, at)
-        weights = fixed.weights or self._weights_at(inner, at)
-        self._compute(inner, at, tensors, weights, Operands(fixed, residual, acc, out))
+        x, weights = self._operands(nest, inner, at, x, fixed.weights)
+        self._compute(inner, at, x, weights, Operands(fixed, residual, acc, out))
         at.reduction = None
         nest.store(computed, place)
+
+    def _operands(
+        self, nest: Nest, inner: Nest, at: Loops, x: SSAValue | None, weights: SSAValue | None
+    ) -> tuple[SSAValue, SSAValue]:
+        """What an instruction multiplies, of what was loaded before or is loaded now."""
+        if x is None and self.m.x != "slice":
+            x = self._x_at(nest, at, Span(self.p.ic))
+        if x is None:
+            x = self._x_at(inner, at, self._reduction(at))
+        elif at.reduction is not None:
+            x = self._part(inner, at, x, -1)
+        if weights is None:
+            weights = self._weights_at(inner, at, self._reduction(at))
+        elif at.reduction is not None:
+            weights = self._part(inner, at, weights, -2)
+        return x, weights
 
     def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
         common: dict[str, Any] = {

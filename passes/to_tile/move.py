@@ -1,4 +1,6 @@
-"""Data movement groups: each is a few copies of whole tensors, wherever these lie."""
+"""Data movement groups: each is a few copies of whole tensors, wherever these lie. What is a view,
+or lies in its place already, is not copied.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from npu_dialect import tile
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import shape_of
-from npu_dialect.passes.mapping.groups import Group
+from npu_dialect.passes.mapping.groups import Group, copied_dims
+from npu_dialect.passes.mapping.views import VIEW, border, copies, place_of
 from npu_dialect.passes.to_tile.context import Lowering, Nest
 from npu_dialect.tile.attributes import Span
 
@@ -25,16 +28,41 @@ class MoveLowering:
         self.location = group.location
         self.op = group.body[0]
         self.nest = Nest(low.builder, self.location)
-        self.out = low.allocate_result(group, group.result, resident)
+        if VIEW not in group.op.attributes:
+            low.allocate_result(group, group.result, resident)
 
     def emit(self) -> None:
         """Writes the copies."""
         if len(group_body := self.group.body) != 1:
             raise self._refuse(f"a movement group must have one operation, found {len(group_body)}")
+        if VIEW in self.group.op.attributes:
+            return
         lower = _LOWERINGS.get(self.op.name)
         if lower is None:
             raise self._refuse(f"{self.op.name} must have a lowering to copies")
-        lower(self)
+        if self.op.name == "graph.gather" or self._is_plain():
+            lower(self)
+        else:
+            self._by_strides()
+
+    def _is_plain(self) -> bool:
+        """Whether all that takes part has memory of its own."""
+        tensors = (*self.group.op.operands, self.group.result)
+        return all(place_of(v).is_whole for v in tensors)
+
+    def _by_strides(self) -> None:
+        """Copies what does not lie in its place already, and fills what is around it."""
+        if self.op.name == "graph.pad":
+            value = _pad_value(self.op)
+            for place, shape in border(self.group.op):
+                part = self.low.at(place, shape, self.location)
+                self.nest.insert(tile.FillOp(part, value, location=self.location))
+        for copy in copies(self.group.op):
+            dims = copied_dims(copy)
+            source, destination = (
+                self.low.at(place, dims, self.location) for place in (copy.source, copy.destination)
+            )
+            self.nest.copy(source, destination)
 
     def _refuse(self, rule: str) -> Exception:
         return error(
@@ -109,11 +137,15 @@ def _slice(m: MoveLowering) -> None:
 
 def _pad(m: MoveLowering) -> None:
     low = values(m.op.properties["low"])
-    attribute = m.op.properties["value"]
-    assert isinstance(attribute, IntegerAttr | FloatAttr)
-    m.nest.insert(tile.FillOp(m.result(), attribute.value.data, location=m.location))
+    m.nest.insert(tile.FillOp(m.result(), _pad_value(m.op), location=m.location))
     spans = [Span(d, s) for d, s in zip(shape_of(m.op.operands[0]), low, strict=True)]
     m.nest.copy(m.source(0), m.nest.view(m.result(), spans))
+
+
+def _pad_value(op: Operation) -> int | float:
+    attribute = op.properties["value"]
+    assert isinstance(attribute, IntegerAttr | FloatAttr)
+    return attribute.value.data
 
 
 def _broadcast(m: MoveLowering) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import LocationAttr
-from xdsl.ir import Operation, OpResult, SSAValue
+from xdsl.ir import OpResult, SSAValue
 
 from npu_dialect import tile
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping.groups import SCATTER, Group, root
+from npu_dialect.passes.mapping.views import final_readers, storage
 from npu_dialect.passes.to_tile.context import whole
 from npu_dialect.tile.syntax import dtype_of
 from npu_dialect.tile.syntax import shape_of as buffer_shape
@@ -23,7 +24,7 @@ def in_place(old: SSAValue, new: SSAValue) -> bool:
     """
     assert isinstance(new, OpResult)
     maker = new.op
-    for user in _users(old):
+    for user, _ in final_readers(old):
         if user is maker:
             if not _reads_before_writing(Group(maker), old):
                 return False
@@ -32,21 +33,14 @@ def in_place(old: SSAValue, new: SSAValue) -> bool:
     return True
 
 
-def _users(value: SSAValue) -> Iterator[Operation]:
-    """The operations that read a tensor, also through reshapes."""
-    for use in value.uses:
-        if use.operation.name == "graph.reshape":
-            yield from _users(use.operation.results[0])
-        else:
-            yield use.operation
-
-
 def _reads_before_writing(group: Group, old: SSAValue) -> bool:
     """Whether every tile of a group reads of `old` only the elements that this tile writes: in the
     kernel, element by element, or as the rows that a scatter changes.
     """
     if group.kind not in ("array", "vector") or len(group.op.results) != 1:
         return False
+    if any(storage(v) is old and root(v) is not old for v in group.op.operands):
+        return False  # elements elsewhere than where the results go
     if group.anchor is None:
         return _reads_alike(group, old)
     if group.anchor.name == SCATTER:
