@@ -151,6 +151,17 @@ def _steps(held: Mapping[str, Mapping[str, Array]], quanta: Mapping[str, float])
                 yield compare_arrays(name, before, level, old, new, quanta.get(name, 0.0))
 
 
+def aligned_tensors(
+    old: Mapping[str, Array], new: Mapping[str, Array]
+) -> Iterator[tuple[str, Array, Array]]:
+    """Name and both arrays, in one layout, of the tensors that two modules hold in common."""
+    for name in old:
+        if name in new:
+            before, after = _aligned(old[name], new[name])
+            if before is not None:
+                yield name, before, after
+
+
 def _aligned(old: Array, new: Array) -> tuple[Array | None, Array]:
     """The arrays with one layout: channels last, or as flat where only ones were moved.
 

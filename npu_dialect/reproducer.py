@@ -21,7 +21,7 @@ def write(folder: Path, module: ModuleOp, spec: str, cause: BaseException) -> st
     folder = files.make_folder(folder)
     path = folder / "repro.mlir"
     command = f"npu-opt {path} -p '{spec}'"
-    command += "".join(f" --target {t}" for t in _copied_target(module, folder))
+    command += "".join(f" --target {t}" for t in copy_target(module, folder))
     text.write(path, module, header="".join(f"// {line}\n" for line in _story(command, cause)))
     files.write_text(folder / "traceback.txt", "".join(traceback.format_exception(cause)))
     return command
@@ -34,12 +34,15 @@ def _story(command: str, cause: BaseException) -> Iterator[str]:
     yield f"{packages}, Python {platform.python_version()}"
 
 
-def _copied_target(module: ModuleOp, folder: Path) -> Iterator[str]:
-    """A target file of the user's, copied, so that the folder is complete."""
+def copy_target(module: ModuleOp, folder: Path) -> list[str]:
+    """Where a target file of the user's was copied to, so that the folder is complete; nothing for
+    a target that is ours.
+    """
     name = target_name(module)
-    if name and name.endswith(".toml") and Path(name).exists():
-        shutil.copy(name, folder / "target.toml")
-        yield str(folder / "target.toml")
+    if not name or not name.endswith(".toml") or not Path(name).exists():
+        return []
+    shutil.copy(name, folder / "target.toml")
+    return [str(folder / "target.toml")]
 
 
 def target_name(module: ModuleOp) -> str | None:

@@ -16,6 +16,7 @@ before a flattening matrix product goes into the weights. What is left is work f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -32,6 +33,9 @@ class GraphChannelsLastPass(ModulePass):
     """Cancel transpositions."""
 
     name = "graph-channels-last"
+
+    keeps_bits: ClassVar[bool] = False
+    """A flattening product adds up its floats in another order."""
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         rewrite(op, by_class(MOVES, TRANSPOSES, SINK))

@@ -20,6 +20,7 @@ in `qdq`: `moves`, `contractions`, `arithmetic`, `tables`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -37,6 +38,9 @@ class GraphFoldQdqPass(ModulePass):
     """Integer operations in place of dequantize, float operation, quantize."""
 
     name = "graph-fold-qdq"
+
+    keeps_bits: ClassVar[bool] = False
+    """Sums of integers are exact, those of floats before were not; results may be a step apart."""
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         rewrite(op, RULES)

@@ -15,6 +15,7 @@ computed in double precision and rounded once; results may differ from the model
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from xdsl.context import Context
@@ -45,6 +46,9 @@ class GraphFuseBatchNormPass(ModulePass):
     """Fold scales and shifts by channel into weights and biases."""
 
     name = "graph-fuse-batch-norm"
+
+    keeps_bits: ClassVar[bool] = False
+    """New constants are rounded once; results may differ in the last bits."""
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         rewrite(op, FOLD)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-TOOLS = ("npu-opt", "npu-compile", "npu-run")
+TOOLS = ("npu-opt", "npu-compile", "npu-run", "npu-bisect")
 ROOT = Path(__file__).resolve().parent.parent
 
 
