@@ -7,7 +7,7 @@ from math import prod
 
 from xdsl.dialects.builtin import TensorType
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Operation, Region, SSAValue
 from xdsl.utils.hints import isa
 
 CONTRACTIONS = ("graph.conv2d", "graph.matmul")
@@ -27,8 +27,13 @@ class HostWork:
     @staticmethod
     def of(function: FuncOp) -> HostWork:
         """The work of one call."""
+        return HostWork.of_region(function.body)
+
+    @staticmethod
+    def of_region(region: Region) -> HostWork:
+        """The work of the operations of a region."""
         macs = elements = 0
-        for op in function.body.walk():
+        for op in region.walk():
             if op.name in CONTRACTIONS:
                 macs += _macs(op)
             elif op.name in RECURRENT:

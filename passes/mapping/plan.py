@@ -1,18 +1,21 @@
-"""The plan of a function: which tensors stay in the scratchpad, and how every group is cut with
-what is left.
+"""The plan of a function: which tensors stay in the scratchpad, which groups are cascades, and how
+every group is cut with what is left.
 
-Groups are taken in program order. A group's result stays in the scratchpad when the group, mapped
-into what the live tensors leave, is estimated to be no slower than with its result in dram (a later
-load counted). Where a group then does not fit, the largest tensor that is live across it goes to
-dram and planning starts again; that ends, since there are only so many tensors. At last the offsets
-themselves are tried, with the lifetimes that tile-allocate will see.
+The groups, in program order, are covered by segments: single groups, and cascades. The cheapest
+cover is found by dynamic programming (`paths`). The state between two segments is the set of
+tensors that lie in the scratchpad there and are read later on; the carry is the dma's time that the
+next segment may use for loading ahead, as far as there is room. What a segment costs are estimated
+cycles (`work`, `cascades`), with a little for every byte of dram.
+
+At last the offsets themselves are tried, with the lifetimes that tile-allocate will see. Where they
+do not come out, the segments there get less room, and planning starts again; where that does not
+help, the largest tensor goes to dram for good. That ends, since there are only so many tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, SSAValue
@@ -20,26 +23,23 @@ from xdsl.ir import Block, Operation, SSAValue
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
-from npu_dialect.passes.mapping import contraction as conv
-from npu_dialect.passes.mapping import elementwise as vec
-from npu_dialect.passes.mapping import scatter as rows
-from npu_dialect.passes.mapping.groups import (
-    POOLS,
-    SCATTER,
-    Group,
-    contraction,
-    elementwise,
-    pooling,
-    root,
-    scatter,
-    size_in_bytes,
-)
-from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned, spm_bytes
+from npu_dialect.passes.mapping.groups import Group, is_constant, root, size_in_bytes
+from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
+from npu_dialect.passes.mapping.problems import AnyMapping, Problem, search
+from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned
+from npu_dialect.passes.mapping.work import Work, Works
 from npu_dialect.target import Target
 
-AnyMapping = (
-    conv.ContractionMapping | vec.ElementwiseMapping | vec.PoolingMapping | rows.ScatterMapping
-)
+__all__ = ["AnyMapping", "Plan", "Planner", "Problem", "Step", "TooLargeError", "search"]
+
+WIDTH = 16
+"""Ways that are kept at each position."""
+SHARED_DMA = 0.1
+"""What a cycle of transfer costs that is hidden: others could use it."""
+PARTS = 8
+"""Ways are told apart by the eighths of the scratchpad that their tensors take."""
+RETRIES = 6
+"""Plans with less room where offsets did not come out, before a tensor is sent to dram."""
 
 
 @dataclass
@@ -51,6 +51,11 @@ class Tensor:
     written: int
     read: int
     may_stay: bool
+    bit: int = 0
+
+    @property
+    def aligned(self) -> int:
+        return aligned(self.size)
 
 
 @dataclass
@@ -58,25 +63,37 @@ class Step:
     """One group, mapped."""
 
     group: Group
-    mapping: AnyMapping | None = None
-    buffers: list[Buffer] = field(default_factory=list[Buffer])
-    cycles: float = 0.0
+    work: Work
+
+    @property
+    def mapping(self) -> AnyMapping | None:
+        return self.work.mapping
+
+    @property
+    def buffers(self) -> Sequence[Buffer]:
+        return self.work.buffers
+
+    @property
+    def cycles(self) -> float:
+        """Of the group alone."""
+        return max(self.work.compute, self.work.transfer)
 
 
 @dataclass
 class Plan:
     """Steps in program order, and the tensors that stay in the scratchpad."""
 
-    steps: list[Step]
-    resident: set[SSAValue]
+    steps: list[Step] = field(default_factory=list[Step])
+    resident: set[SSAValue] = field(default_factory=set[SSAValue])
 
 
-class NoRoomError(Exception):
-    """A group whose buffers do not fit beside what is live; `step` numbers it."""
+@dataclass(frozen=True)
+class Single:
+    """A segment of one group."""
 
-    def __init__(self, step: int):
-        super().__init__(step)
-        self.step = step
+    number: int
+    work: Work
+    stays: bool
 
 
 class TooLargeError(Exception):
@@ -85,41 +102,6 @@ class TooLargeError(Exception):
     def __init__(self, group: Group):
         super().__init__(group)
         self.group = group
-
-
-def problem(group: Group, resident: set[SSAValue], out_resident: bool) -> Any:
-    """The mapper's problem for a group, or None for one that needs no tiles."""
-    if group.kind == "array":
-        return contraction(group, resident.__contains__, out_resident)
-    if group.kind != "vector":
-        return None
-    if group.anchor is not None and group.anchor.name in POOLS:
-        return pooling(group, resident.__contains__, out_resident)
-    if group.anchor is not None and group.anchor.name == SCATTER:
-        return scatter(group, resident.__contains__, out_resident)
-    return elementwise(group, resident.__contains__, out_resident)
-
-
-def search(target: Target, p: Any, capacity: int) -> tuple[AnyMapping, vec.Estimate] | None:
-    """The best mapping of any problem within `capacity` bytes of scratchpad."""
-    if isinstance(p, conv.Contraction):
-        return conv.search(target, p, capacity)
-    if isinstance(p, vec.Pooling):
-        return vec.search_pooling(target, p, capacity)
-    if isinstance(p, rows.Scatter):
-        return rows.search(target, p, capacity)
-    return vec.search(target, p, capacity)
-
-
-def buffers_of(p: Any, mapping: Any) -> list[Buffer]:
-    """The buffers of any problem's mapping."""
-    if isinstance(p, conv.Contraction):
-        return conv.buffers(p, mapping)
-    if isinstance(p, vec.Pooling):
-        return vec.pooling_buffers(p, mapping)
-    if isinstance(p, rows.Scatter):
-        return rows.buffers(p, mapping)
-    return vec.buffers(p, mapping)
 
 
 class Planner:
@@ -131,8 +113,52 @@ class Planner:
         self.capacity = target.memories["spm"].size
         self.groups = [Group(op) for op in block.ops if op.name == "graph.group"]
         self.tensors = tensors(block, self.groups)
+        self.works = Works(target, self.groups, pinned)
+        self.reserved = [0] * len(self.groups)
         self.banned: set[SSAValue] = set()
-        self.neighbours = neighbours(self.groups)
+        self.wanted = {g.op: overrides.pins(g.op).get("memory") for g in self.groups}
+        self._number()
+
+    def _number(self) -> None:
+        """Bits of the tensors, and what each step reads, writes and reads last, by bits."""
+        by_bit = list(self.tensors.values())
+        for k, tensor in enumerate(by_bit):
+            tensor.bit = 1 << k
+        self.by_bit = by_bit
+        count = len(self.groups)
+        self.inputs, self.outputs, self.ends = [0] * count, [0] * count, [0] * count
+        for k, group in enumerate(self.groups):
+            for value in map(root, group.inputs):
+                if value in self.tensors:
+                    self.inputs[k] |= self.tensors[value].bit
+            for value in group.op.results:
+                self.outputs[k] |= self.tensors[value].bit
+        self.recent = [0] * count
+        for k in range(1, count):
+            self.recent[k] = self.outputs[k - 1] | (self.outputs[k - 2] if k > 1 else 0)
+        for tensor in by_bit:
+            self.ends[tensor.read] |= tensor.bit
+        self._sizes: dict[int, int] = {0: 0}
+        self._sets: dict[int, frozenset[SSAValue]] = {0: frozenset()}
+        self.weights = [_weights(g) for g in self.groups]
+
+    def bytes_of(self, bits: int) -> int:
+        """Bytes of the tensors of a set."""
+        found = self._sizes.get(bits)
+        if found is None:
+            top = bits.bit_length() - 1
+            rest = bits ^ (1 << top)
+            found = self._sizes[bits] = self.bytes_of(rest) + self.by_bit[top].aligned
+        return found
+
+    def set_of(self, bits: int) -> frozenset[SSAValue]:
+        """The tensors of a set."""
+        found = self._sets.get(bits)
+        if found is None:
+            top = bits.bit_length() - 1
+            rest = bits ^ (1 << top)
+            found = self._sets[bits] = self.set_of(rest) | {self.by_bit[top].value}
+        return found
 
     def run(self) -> Plan:
         """The plan.
@@ -140,105 +166,163 @@ class Planner:
         Raises TooLargeError where even one group alone does not fit, and CompileError where its
         mapping was decided elsewhere.
         """
+        tries = 0
         while True:
-            try:
-                plan = self._attempt()
-                self._check_offsets(plan)
+            plan = self._attempt()
+            overflow = self._overflow(plan)
+            if overflow is None:
                 return plan
-            except NoRoomError as full:
-                self._spill(full.step)
+            tries += 1
+            if tries <= RETRIES:
+                self._reserve(plan, overflow)
+            else:
+                tries = 0
+                self.reserved = [0] * len(self.groups)
+                self._ban(plan, overflow)
 
     def _attempt(self) -> Plan:
-        plan = Plan([], set())
-        live: list[Tensor] = []
-        for number, group in enumerate(self.groups):
-            live = [t for t in live if t.read >= number]
-            room = self.capacity - sum(aligned(t.size) for t in live)
-            plan.steps.append(self._map(group, number, plan.resident, room))
-            live += [self.tensors[v] for v in group.op.results if v in plan.resident]
+        count = len(self.groups)
+        while True:
+            try:
+                way = cheapest(count, 0, self._moves, WIDTH, self._kind)
+                return self._plan(way.moves())
+            except DeadEndError as stuck:
+                if any(self.reserved) or any(self.wanted.values()):
+                    self.reserved = [0] * count
+                    self.wanted = dict.fromkeys(self.wanted)
+                    continue
+                self._too_large(stuck.position)
+
+    def _kind(self, state: int) -> int:
+        return self.bytes_of(state) * PARTS // self.capacity
+
+    def _plan(self, segments: Sequence[Single]) -> Plan:
+        plan = Plan()
+        for segment in segments:
+            group = self.groups[segment.number]
+            plan.steps.append(Step(group, segment.work))
+            if segment.stays:
+                plan.resident.update(group.op.results)
         return plan
 
-    def _live(self, resident: set[SSAValue], step: int) -> int:
-        tensors = (self.tensors[v] for v in resident)
-        return sum(aligned(t.size) for t in tensors if t.written <= step <= t.read)
+    # --- segments of one group
 
-    def _map(self, group: Group, number: int, resident: set[SSAValue], room: int) -> Step:
-        away = self._try(group, resident, False, room)
-        results = [self.tensors[v] for v in group.op.results]
-        wanted = overrides.pins(group.op).get("memory")
-        stays = all(t.may_stay and t.value not in self.banned for t in results)
-        if stays and wanted != StringAttr("dram"):
-            size = sum(aligned(t.size) for t in results)
-            here = self._try(group, resident, True, room - size)
-            reload = sum(t.size for t in results) / self.target.memories["dram"].ports["dma"]
-            pinned = wanted is not None
-            if here is not None and (away is None or pinned or here.cycles <= away.cycles + reload):
-                resident.update(t.value for t in results)
-                return here
-        if away is None:
-            raise NoRoomError(number)
-        return away
+    def _moves(self, number: int, state: int, carry: float) -> Iterator[Move]:
+        resident = self.set_of(state & self.inputs[number])
+        live = self.bytes_of(state)
+        results = self.outputs[number]
+        found = False
+        for stays in self._choices(number):
+            if not stays and found and self.wanted[self.groups[number].op] == StringAttr("spm"):
+                continue
+            room = self.capacity - live - self.reserved[number]
+            room -= self.bytes_of(results) if stays else 0
+            for work in self._works(number, resident, stays, room):
+                found = True
+                after = (state | results if stays else state) & ~self.ends[number]
+                fresh = bool(self.inputs[number] & ~state & self.recent[number])
+                carry_on, cost = self.time(work, carry, room - work.used, fresh)
+                yield Move(number + 1, after, carry_on, cost, Single(number, work, stays))
 
-    def _try(
-        self, group: Group, resident: set[SSAValue], out_resident: bool, room: int
-    ) -> Step | None:
+    def _choices(self, number: int) -> Iterator[bool]:
+        """Whether a group's results may stay in the scratchpad, then that they need not."""
+        op = self.groups[number].op
+        results = [self.tensors[v] for v in op.results]
+        may_stay = all(t.may_stay and t.value not in self.banned for t in results)
+        if may_stay and self.wanted[op] != StringAttr("dram"):
+            yield True
+        yield False
+
+    def _works(
+        self, number: int, resident: frozenset[SSAValue], stays: bool, room: int
+    ) -> Iterator[Work]:
+        """The work of a group with all the room, and with room for the next weights left."""
         if room < 0:
-            return None
-        p = problem(group, resident, out_resident)
-        if p is None:
-            return Step(group)
-        p = self._between(p, group, resident, out_resident)
-        pinned = self.pinned.get(group.op)
-        if pinned is not None:
-            found = buffers_of(p, pinned)
-            return Step(group, pinned, found) if spm_bytes(found) <= room else None
-        best = search(self.target, p, room)
-        if best is None:
-            return None
-        mapping, estimate = best
-        return Step(group, mapping, buffers_of(p, mapping), estimate.cycles)
+            return
+        work = self.works.of(number, resident, stays, room)
+        if work is None:
+            return
+        yield work
+        later = self._next_weights(number)
+        for less in (later, later // 2):
+            if work.used and room - less < work.used and room > less > 0:
+                other = self.works.of(number, resident, stays, room - less)
+                if other is not None and other is not work:
+                    yield other
 
-    def _between(self, p: Any, group: Group, resident: set[SSAValue], out_resident: bool) -> Any:
-        """The problem with what is known of the layers around it."""
-        if isinstance(p, rows.Scatter):
-            return p
-        before, after = self.neighbours[group.op]
-        taken = any(v in resident for v in before)
-        return replace(p, takes_over=taken, hands_over=out_resident and after)
+    def _next_weights(self, number: int) -> int:
+        """Bytes that the weights of the next group with weights would like to have."""
+        for k in range(number + 1, min(number + 3, len(self.groups))):
+            if self.weights[k]:
+                return min(aligned(self.weights[k]), self.capacity // 4)
+        return 0
 
-    def _check_offsets(self, plan: Plan) -> None:
-        """Raises NoRoomError where the offsets do not come out although the sums do."""
+    def time(self, work: Work, carry: float, free: int, fresh: bool = False) -> tuple[float, float]:
+        """(carry for what follows, cost) of work after which `free` bytes of scratchpad are left.
+
+        The carry is the time that the dma may have been loading ahead; below 0 it is still busy.
+        What is `fresh` was stored in dram just before, and cannot be loaded ahead.
+        """
+        ahead = min(max(carry, 0.0), work.ahead - (work.ahead_data if fresh else 0.0))
+        waited = max(0.0, work.first - work.first_data - ahead) + work.first_data
+        first = waited if fresh else max(0.0, work.first - ahead)
+        first += max(0.0, -carry)
+        if first > 0:
+            first += self.target.memories["dram"].latency
+        left = work.transfer - ahead - work.last
+        cycles = max(first + work.compute, left + max(0.0, -carry))
+        idle = cycles - left - max(0.0, -carry)
+        limit = free / self.works.width
+        carry_on = min(limit, max(0.0, carry - ahead) + idle) - work.last
+        return carry_on, cycles + SHARED_DMA * work.transfer
+
+    # --- what does not fit
+
+    def _overflow(self, plan: Plan) -> allocation.Overflow | None:
+        """Why the offsets do not come out although the sums do; None where they do."""
         items: list[allocation.Buffer] = []
         for value in plan.resident:
             t = self.tensors[value]
-            items.append(self._item(len(items), t.written, t.read + 1, aligned(t.size)))
+            items.append(self._item(len(items), t.written, t.read + 1, t.aligned))
         for number, step in enumerate(plan.steps):
             for buffer in step.buffers:
-                if buffer.space == "spm":
-                    items.append(self._item(len(items), number, number + 1, buffer.total))
+                items.append(self._item(len(items), number, number + 1, buffer.total))
         try:
             allocation.allocate(items, self.capacity)
-        except allocation.Overflow:
-            peak = max(range(len(plan.steps)), key=lambda n: self._live(plan.resident, n))
-            raise NoRoomError(peak) from None
+        except allocation.Overflow as overflow:
+            self._items = items
+            return overflow
+        return None
 
     @staticmethod
     def _item(number: int, lower: int, upper: int, size: int) -> allocation.Buffer:
         return allocation.Buffer(number, lower, upper, size, ALIGNMENT)
 
-    def _spill(self, step: int) -> None:
-        """Sends the largest tensor that is live at `step` to dram."""
+    def _reserve(self, plan: Plan, overflow: allocation.Overflow) -> None:
+        """Less room for the steps at which something reaches over the end."""
+        more = max(overflow.peak - self.capacity, self.capacity // 64)
+        for number in overflow.over:
+            item = self._items[number]
+            for step in range(item.lower, item.upper):
+                self.reserved[step] += more
+
+    def _ban(self, plan: Plan, overflow: allocation.Overflow) -> None:
+        """Sends the largest tensor that is live where the offsets do not come out to dram."""
+        steps = {
+            s for n in overflow.over for s in range(self._items[n].lower, self._items[n].upper)
+        }
         live = [
             t
-            for t in self.tensors.values()
-            if t.written <= step <= t.read and t.may_stay and t.value not in self.banned
+            for t in map(self.tensors.__getitem__, plan.resident)
+            if any(t.written <= s <= t.read for s in steps)
         ]
+        live = live or [self.tensors[v] for v in plan.resident]
         if not live:
-            self._explain(step)
+            self._too_large(min(steps))
         self.banned.add(max(live, key=lambda t: (t.size, -t.written)).value)
 
-    def _explain(self, step: int) -> None:
-        group = self.groups[step]
+    def _too_large(self, number: int) -> None:
+        group = self.groups[number]
         if group.op not in self.pinned:
             raise TooLargeError(group)
         raise error(
@@ -250,23 +334,12 @@ class Planner:
         )
 
 
-def neighbours(groups: Sequence[Group]) -> dict[Operation, tuple[list[SSAValue], bool]]:
-    """Of each group, the inputs that another engine makes, and whether another engine reads the
-    result.
-
-    Vector work counts as another engine for itself: a chain of it is worth cutting when its ends
-    are.
-    """
-    makers: dict[SSAValue, Group] = {v: group for group in groups for v in group.op.results}
-    before: dict[Operation, list[SSAValue]] = {group.op: [] for group in groups}
-    after = {group.op: False for group in groups}
-    for group in groups:
-        for value in map(root, group.inputs):
-            maker = makers.get(value)
-            if maker is not None and "vector" in (maker.kind, group.kind):
-                before[group.op].append(value)
-                after[maker.op] = True
-    return {group.op: (before[group.op], after[group.op]) for group in groups}
+def _weights(group: Group) -> int:
+    """Bytes of the constants of an array group."""
+    if group.kind != "array" or group.anchor is None:
+        return 0
+    w = group.outer(group.anchor.operands[1])
+    return size_in_bytes(w) if is_constant(w) else 0
 
 
 def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:

@@ -1,0 +1,73 @@
+"""The mapper's problem of any group: its kind decides which search it goes to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npu_dialect.passes.mapping import contraction as conv
+from npu_dialect.passes.mapping import elementwise as vec
+from npu_dialect.passes.mapping import scatter as rows
+from npu_dialect.passes.mapping.contraction import Estimate
+from npu_dialect.passes.mapping.groups import (
+    POOLS,
+    SCATTER,
+    Group,
+    Resident,
+    contraction,
+    elementwise,
+    pooling,
+    scatter,
+)
+from npu_dialect.passes.mapping.tiles import Buffer
+from npu_dialect.target import Target
+
+AnyMapping = (
+    conv.ContractionMapping | vec.ElementwiseMapping | vec.PoolingMapping | rows.ScatterMapping
+)
+Problem = conv.Contraction | vec.Elementwise | vec.Pooling | rows.Scatter
+
+
+def problem(group: Group, resident: Resident, out_resident: bool) -> Problem | None:
+    """The mapper's problem for a group, or None for one that needs no tiles."""
+    if group.kind == "array":
+        return contraction(group, resident, out_resident)
+    if group.kind != "vector":
+        return None
+    if group.anchor is not None and group.anchor.name in POOLS:
+        return pooling(group, resident, out_resident)
+    if group.anchor is not None and group.anchor.name == SCATTER:
+        return scatter(group, resident, out_resident)
+    return elementwise(group, resident, out_resident)
+
+
+def search(target: Target, p: Problem, capacity: int) -> tuple[AnyMapping, Estimate] | None:
+    """The best mapping of any problem within `capacity` bytes of scratchpad."""
+    if isinstance(p, conv.Contraction):
+        return conv.search(target, p, capacity)
+    if isinstance(p, vec.Pooling):
+        return vec.search_pooling(target, p, capacity)
+    if isinstance(p, rows.Scatter):
+        return rows.search(target, p, capacity)
+    return vec.search(target, p, capacity)
+
+
+def buffers_of(p: Problem, mapping: Any) -> list[Buffer]:
+    """The buffers of any problem's mapping."""
+    if isinstance(p, conv.Contraction):
+        return conv.buffers(p, mapping)
+    if isinstance(p, vec.Pooling):
+        return vec.pooling_buffers(p, mapping)
+    if isinstance(p, rows.Scatter):
+        return rows.buffers(p, mapping)
+    return vec.buffers(p, mapping)
+
+
+def estimate_of(target: Target, p: Problem, mapping: Any) -> Estimate:
+    """What any problem's mapping costs."""
+    if isinstance(p, conv.Contraction):
+        return conv.estimate(target, p, mapping)
+    if isinstance(p, vec.Pooling):
+        return vec.pooling_estimate(target, p, mapping)
+    if isinstance(p, rows.Scatter):
+        return rows.estimate(target, p, mapping)
+    return vec.estimate(target, p, mapping)

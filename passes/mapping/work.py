@@ -1,0 +1,215 @@
+"""What groups ask of the engines: the numbers by which a plan is made.
+
+A group under one mapping keeps its own engine busy and has copies made. Of the copies, what its
+buffers hold at once may be loaded before the group begins, where there is room by then; what must
+be there before the first tile is computed is waited for otherwise.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xdsl.ir import Operation, SSAValue
+
+from npu_dialect import cost
+from npu_dialect.passes.host_work import HostWork
+from npu_dialect.passes.mapping import contraction, elementwise
+from npu_dialect.passes.mapping.contraction import Contraction, Estimate
+from npu_dialect.passes.mapping.groups import Group, root, size_in_bytes
+from npu_dialect.passes.mapping.moves import move_cycles
+from npu_dialect.passes.mapping.problems import (
+    AnyMapping,
+    Problem,
+    buffers_of,
+    estimate_of,
+    problem,
+    search,
+)
+from npu_dialect.passes.mapping.scatter import Scatter
+from npu_dialect.passes.mapping.tiles import Buffer, spm_bytes
+from npu_dialect.target import Target
+
+ENGINES = {"array": "mxu", "vector": "vpu", "host": "host", "move": "dma", "io": "io"}
+"""The engine of each kind of group."""
+
+CONSTANTS = ("weights", "params", "table")
+"""The labels of buffers that hold what was there from the start."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A group under one mapping; cycles."""
+
+    engine: str
+    compute: float = 0.0
+    """Of its own engine; 0 for what only copies."""
+    transfer: float = 0.0
+    """Of all its copies."""
+    first: float = 0.0
+    """Of the copies before the first tile can be computed."""
+    first_data: float = 0.0
+    """Of them, those of tensors: they must have been stored before."""
+    ahead: float = 0.0
+    """Of the copies that may be made before the group begins."""
+    ahead_data: float = 0.0
+    """Of them, those of tensors."""
+    last: float = 0.0
+    """Of the copy that stores the last tile."""
+    used: int = 0
+    """Bytes of scratchpad for its buffers."""
+    tiles: int = 1
+    """Parts in which its result becomes ready."""
+    mapping: AnyMapping | None = None
+    buffers: tuple[Buffer, ...] = ()
+
+
+@dataclass
+class _Found:
+    """Mappings of one problem: what was found for up to so many bytes takes so many."""
+
+    limits: list[int] = field(default_factory=list[int])
+    works: list[Work | None] = field(default_factory=list[Work | None])
+
+
+class Works:
+    """The work of every group of a function, by what is resident, kept for later questions.
+
+    `pinned` gives mappings that were decided elsewhere, by group.
+    """
+
+    def __init__(
+        self, target: Target, groups: Sequence[Group], pinned: Mapping[Operation, AnyMapping]
+    ) -> None:
+        self.target, self.groups, self.pinned = target, groups, pinned
+        self.neighbours = neighbours(groups)
+        self.width = target.memories["dram"].ports["dma"]
+        self._by_problem: dict[Problem, _Found] = {}
+        self._by_group: dict[tuple[int, frozenset[SSAValue], bool], Problem | None] = {}
+
+    def of(
+        self, number: int, resident: frozenset[SSAValue], out_resident: bool, room: int
+    ) -> Work | None:
+        """The work of a group within `room` bytes, given which of its inputs are resident; None
+        where nothing fits.
+        """
+        group = self.groups[number]
+        if group.kind not in ("array", "vector"):
+            return self._untiled(group, resident, out_resident)
+        p = self.problem(number, resident, out_resident)
+        assert p is not None
+        pinned = self.pinned.get(group.op)
+        if pinned is not None:
+            buffers = buffers_of(p, pinned)
+            return self._pinned(group, p, pinned) if spm_bytes(buffers) <= room else None
+        return self.mapped(ENGINES[group.kind], p, room)
+
+    def problem(
+        self, number: int, resident: frozenset[SSAValue], out_resident: bool
+    ) -> Problem | None:
+        """The mapper's problem of a group, with what is known of the layers around it."""
+        key = (number, resident, out_resident)
+        if key not in self._by_group:
+            group = self.groups[number]
+            p = problem(group, resident.__contains__, out_resident)
+            if p is not None and not isinstance(p, Scatter):
+                before, after = self.neighbours[group.op]
+                taken = any(v in resident for v in before)
+                p = replace(p, takes_over=taken, hands_over=out_resident and after)
+            self._by_group[key] = p
+        return self._by_group[key]
+
+    def mapped(self, engine: str, p: Problem, room: int) -> Work | None:
+        """The work of a problem within `room` bytes.
+
+        The best mapping for some room is that for every lesser room which it still fits.
+        """
+        found = self._by_problem.setdefault(p, _Found())
+        at = bisect_left(found.limits, room)
+        if at < len(found.limits):
+            work = found.works[at]
+            if work is None or work.used <= room:
+                return work
+        best = search(self.target, p, room)
+        work = None if best is None else self._work(engine, p, best[0], best[1])
+        found.limits.insert(at, room)
+        found.works.insert(at, work)
+        return work
+
+    def _pinned(self, group: Group, p: Problem, mapping: AnyMapping) -> Work:
+        estimate = estimate_of(self.target, p, mapping)
+        return self._work(ENGINES[group.kind], p, mapping, estimate)
+
+    def _work(self, engine: str, p: Problem, mapping: AnyMapping, estimate: Estimate) -> Work:
+        buffers = tuple(b for b in buffers_of(p, mapping) if b.space == "spm")
+        loaded = [b for b in buffers if b.loaded]
+        stored = [b for b in buffers if not b.loaded]
+        transfer = float(estimate.transfer)
+        data = [b for b in loaded if b.label not in CONSTANTS]
+        first = min(transfer, sum(b.size for b in loaded) / self.width)
+        slots = min(transfer, sum(b.size * b.depth for b in loaded) / self.width)
+        single = any(b.depth == 1 for b in loaded) and isinstance(p, Contraction)
+        is_serial = single and getattr(mapping, "slots", 2) == 1
+        return Work(
+            engine,
+            compute=float(estimate.compute),
+            transfer=transfer,
+            first=transfer if is_serial else first,
+            first_data=min(first, sum(b.size for b in data) / self.width),
+            ahead=slots,
+            ahead_data=min(slots, sum(b.size * b.depth for b in data) / self.width),
+            last=min(transfer - first, sum(b.size for b in stored) / self.width),
+            used=spm_bytes(list(buffers)),
+            tiles=_tiles(p, mapping),
+            mapping=mapping,
+            buffers=buffers,
+        )
+
+    # --- groups without tiles
+
+    def _untiled(self, group: Group, resident: frozenset[SSAValue], out_resident: bool) -> Work:
+        if group.kind == "host":
+            return Work("host", compute=self._host_cycles(group))
+        if group.kind == "io":
+            return Work("io")
+        cycles = move_cycles(self.target, group, resident, out_resident)
+        return Work("dma", transfer=cycles, first=cycles, first_data=cycles)
+
+    def _host_cycles(self, group: Group) -> float:
+        work = HostWork.of_region(group.op.regions[0])
+        read = sum(size_in_bytes(v) for v in group.op.operands)
+        written = sum(size_in_bytes(v) for v in group.op.results)
+        return cost.host(self.target, work.macs, work.elements, read, written).cycles
+
+
+def _tiles(p: Problem, mapping: Any) -> int:
+    """In how many parts a result becomes ready, one after the other."""
+    if isinstance(p, Contraction):
+        n = contraction.loop_trips(p, mapping)
+        return n.outer * n.spatial
+    if isinstance(p, elementwise.Pooling):
+        return p.batch * -(-p.oh // mapping.rows)
+    if isinstance(p, elementwise.Elementwise):
+        return elementwise.tile_count(p, mapping)
+    return 1
+
+
+def neighbours(groups: Sequence[Group]) -> dict[Operation, tuple[list[SSAValue], bool]]:
+    """Of each group, the inputs that another engine makes, and whether another engine reads the
+    result.
+
+    Vector work counts as another engine for itself: a chain of it is worth cutting when its ends
+    are.
+    """
+    makers: dict[SSAValue, Group] = {v: group for group in groups for v in group.op.results}
+    before: dict[Operation, list[SSAValue]] = {group.op: [] for group in groups}
+    after = {group.op: False for group in groups}
+    for group in groups:
+        for value in map(root, group.inputs):
+            maker = makers.get(value)
+            if maker is not None and "vector" in (maker.kind, group.kind):
+                before[group.op].append(value)
+                after[maker.op] = True
+    return {group.op: (before[group.op], after[group.op]) for group in groups}
