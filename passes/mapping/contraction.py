@@ -1,352 +1,78 @@
-"""Mapping of convolutions and matrix products onto the array."""
+"""Mapping of convolutions and matrix products onto the array.
+
+The cost of a mapping is that of its array instructions and copies (`contraction_cost.py`). All
+choices of extents are costed together, the array's part once for a layer and the copies once for
+every kind of nest (order of the loops, levels of loading, slots). What remains for each kind is a
+`Front`: the choices of which none takes less scratchpad and is better. A search with some capacity
+is then a look-up in the fronts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from itertools import product
+from math import prod
+from typing import Any
 
-from npu_dialect import cost, dtypes
+import numpy as np
+
+from npu_dialect import cost
 from npu_dialect.cost import ArrayWork
-from npu_dialect.passes.mapping.tiles import (
-    Buffer,
-    candidates,
-    handover,
-    split,
-    spm_bytes,
-    trips,
+from npu_dialect.passes.mapping.contraction_cost import Numbers, array_cycles, estimates
+from npu_dialect.passes.mapping.contraction_cost import estimate as estimate
+from npu_dialect.passes.mapping.contraction_problem import Contraction as Contraction
+from npu_dialect.passes.mapping.contraction_problem import ContractionMapping as ContractionMapping
+from npu_dialect.passes.mapping.contraction_problem import (
+    Level,
+    Order,
+    all_buffers,
+    input_bytes,
+    itemsize,
+    loop_trips,
+    weight_bytes,
 )
+from npu_dialect.passes.mapping.contraction_problem import buffers as buffers
+from npu_dialect.passes.mapping.contraction_problem import input_extent as input_extent
+from npu_dialect.passes.mapping.estimates import Estimate as Estimate
+from npu_dialect.passes.mapping.tiles import candidates, spm_bytes
 from npu_dialect.target import Target
 
-Order = Literal["weights_outer", "rows_outer"]
-
-SHARED_DMA = 0.1
-"""What a cycle of transfer counts that the layer's own computation hides: other layers could load.
-Of 0, 0.1 and 0.25 the best on twelve programs."""
-LARGE = 8
-"""A tile of weights beyond this part of the scratchpad finds no room beside the layers before: that
-its layer waits for it counts."""
+EXHAUSTIVE = 20_000
+"""Choices of extents up to which all are tried; beyond, those that cut evenly."""
 
 
 @dataclass(frozen=True)
-class Contraction:
-    """One convolution or matrix product, in elements. A matrix product has its rows as `oh`, one
-    column, one tap.
+class Kind:
+    """A nest without its extents."""
 
-    `groups` independent contractions of `ic` -> `oc` channels each (`depthwise`: one channel each,
-    `oc` channels in all, and `groups` is 1); `batch` repeats with other activations, and with other
-    weights where `batched_weights`.
-    """
-
-    oh: int
-    ow: int
-    oc: int
-    ic: int
-    ih: int
-    iw: int
-    kh: int = 1
-    kw: int = 1
-    strides: tuple[int, int] = (1, 1)
-    dilations: tuple[int, int] = (1, 1)
-    groups: int = 1
-    batch: int = 1
-    batched_weights: bool = False
-    depthwise: bool = False
-    x_type: str = "i8"
-    w_type: str = "i8"
-    out_type: str = "i8"
-    residual_type: str | None = None
-    param_rows: int = 0
-    table_bytes: int = 0
-    kernel_costs: tuple[str, ...] = ()
-    x_resident: bool = False
-    w_resident: bool = False
-    residual_resident: bool = False
-    out_resident: bool = False
-    constants_resident: bool = False
-    """Whether parameters and table are in the scratchpad."""
-    takes_over: bool = False
-    """Whether another engine makes an input in the scratchpad."""
-    hands_over: bool = False
-    """Whether another engine reads the result in the scratchpad."""
-
-    @property
-    def may_split_reduction(self) -> bool:
-        """Whether input channels may be split over instructions without changing a bit.
-
-        Integer sums wrap, so any order is the same; float sums must ascend over (kh, kw, ic), which
-        only a contraction with one tap keeps.
-        """
-        return not self.depthwise and (
-            not self.x_type.startswith(("f", "bf")) or self.kh * self.kw == 1
-        )
+    order: Order
+    slots: int
+    x: Level
+    weights: Level
 
 
 @dataclass(frozen=True)
-class ContractionMapping:
-    """Extents of a tile: output rows, columns and channels, and input channels; which loop is
-    outermost; and the slots of what is transferred (with one, copies wait for the array).
+class Front:
+    """The choices of one kind of which none takes less scratchpad and costs less: bytes ascend,
+    costs descend.
     """
 
-    rows: int
-    cols: int
-    channels: int
-    reduction: int
-    order: Order = "weights_outer"
-    slots: int = 2
+    kind: Kind
+    bytes: Numbers
+    costs: Any
+    extents: Numbers
+    """[choice, 4]: rows, columns, channels, reduction."""
 
+    def within(self, capacity: int) -> int:
+        """The number of the best choice in so many bytes; -1 where none fits."""
+        return int(np.searchsorted(self.bytes, capacity, "right")) - 1
 
-def input_extent(outputs: int, kernel: int, stride: int, dilation: int) -> int:
-    """Input rows (or columns) that so many output rows need."""
-    return (outputs - 1) * stride + (kernel - 1) * dilation + 1
-
-
-def _bytes(name: str) -> int:
-    return dtypes.BY_NAME[name].itemsize
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Bytes of everything one tile touches."""
-
-    x: int
-    w: int
-    params: int
-    residual: int
-    out: int
-    acc: int
-
-
-def tile_bytes(p: Contraction, rows: int, cols: int, channels: int, reduction: int) -> Tile:
-    """The bytes of a tile of these extents."""
-    in_rows = input_extent(rows, p.kh, p.strides[0], p.dilations[0])
-    in_cols = input_extent(cols, p.kw, p.strides[1], p.dilations[1])
-    depth = channels if p.depthwise else reduction
-    outputs = rows * cols * channels
-    return Tile(
-        x=in_rows * in_cols * depth * _bytes(p.x_type),
-        w=p.kh * p.kw * channels * (1 if p.depthwise else reduction) * _bytes(p.w_type),
-        params=p.param_rows * channels * 4,
-        residual=outputs * _bytes(p.residual_type) if p.residual_type else 0,
-        out=outputs * _bytes(p.out_type),
-        acc=outputs * 4,
-    )
-
-
-@dataclass(frozen=True)
-class Trips:
-    """How often each loop runs."""
-
-    outer: int
-    channels: int
-    rows: int
-    cols: int
-    reduction: int
-
-    @property
-    def spatial(self) -> int:
-        return self.rows * self.cols
-
-
-def loop_trips(p: Contraction, m: ContractionMapping) -> Trips:
-    """The trip counts of a mapping."""
-    return Trips(
-        p.batch * p.groups,
-        trips(p.oc, m.channels),
-        trips(p.oh, m.rows),
-        trips(p.ow, m.cols),
-        1 if p.depthwise else trips(p.ic, m.reduction),
-    )
-
-
-def buffers(p: Contraction, m: ContractionMapping) -> list[Buffer]:
-    """The buffers that the nest of this mapping allocates."""
-    size = tile_bytes(p, m.rows, m.cols, m.channels, m.reduction)
-    n = loop_trips(p, m)
-    w_loads = _weight_loads(p, m, n)
-    x_loads = _input_loads(p, m, n)
-    many = n.outer * n.channels * n.spatial > 1
-    found: list[Buffer] = []
-    if not p.x_resident:
-        found.append(Buffer("x", size.x, m.slots if x_loads > 1 else 1))
-    if not p.w_resident:
-        found.append(Buffer("weights", size.w, m.slots if w_loads > 1 else 1))
-    if p.param_rows and not p.constants_resident:
-        found.append(Buffer("params", size.params, m.slots if w_loads > 1 else 1))
-    if p.table_bytes and not p.constants_resident:
-        found.append(Buffer("table", p.table_bytes, 1))
-    if p.residual_type and not p.residual_resident:
-        found.append(Buffer("residual", size.residual, m.slots if many else 1))
-    if not p.out_resident:
-        found.append(Buffer("out", size.out, m.slots if many else 1, loaded=False))
-    if n.reduction > 1:
-        found.append(Buffer("acc", size.acc, 1, "acc", loaded=False))
-    return found
-
-
-def _weight_loads(p: Contraction, m: ContractionMapping, n: Trips) -> int:
-    if n.reduction > 1 or (m.order == "rows_outer" and n.channels > 1):
-        return n.outer * n.channels * n.spatial * n.reduction
-    return p.groups * n.channels * (p.batch if p.batched_weights else 1)
-
-
-def _input_loads(p: Contraction, m: ContractionMapping, n: Trips) -> int:
-    if n.reduction > 1:
-        return n.outer * n.channels * n.spatial * n.reduction
-    if m.order == "rows_outer" and not p.depthwise:
-        return n.outer * n.spatial
-    return n.outer * n.channels * n.spatial
-
-
-def dram_cycles(target: Target, size: int, run: int) -> float:
-    """Cycles of one transfer of `size` bytes in runs of `run`."""
-    return target.dma.startup + cost.port_cycles(target, "dram", "dma", size / run, run)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Cycles of a mapped group: what the array and the dma are busy, and what cannot be hidden."""
-
-    compute: int
-    transfer: float
-    exposed: float
-    handover: float = 0.0
-    """Cycles for which neighbours on other engines wait for single tiles."""
-
-    @property
-    def cycles(self) -> float:
-        """Of the layer."""
-        return max(self.compute, self.transfer) + self.exposed
-
-    @property
-    def in_place(self) -> float:
-        """Of the layer between its neighbours: what a mapping is chosen by."""
-        return self.cycles + self.handover + SHARED_DMA * self.transfer
-
-
-def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
-    """What a mapping costs, by the cost functions of single instructions."""
-    n = loop_trips(p, m)
-    size = tile_bytes(p, m.rows, m.cols, m.channels, m.reduction)
-    depth, all_channels = (m.channels, p.oc) if p.depthwise else (m.reduction, p.ic * p.groups)
-    x_run = depth * _bytes(p.x_type) if depth < all_channels or m.cols < p.ow else size.x
-    out_run = m.channels * _bytes(p.out_type) if m.channels < p.oc * p.groups else size.out
-    x = 0.0 if p.x_resident else dram_cycles(target, size.x, x_run)
-    w = 0.0 if p.w_resident else dram_cycles(target, size.w + size.params, size.w)
-    out = 0.0 if p.out_resident else dram_cycles(target, size.out, out_run)
-    residual = (
-        0.0
-        if p.residual_resident or not p.residual_type
-        else dram_cycles(target, size.residual, out_run)
-    )
-    tiles = n.outer * n.channels * n.spatial
-    moved = x * _input_loads(p, m, n) + w * _weight_loads(p, m, n) + (out + residual) * tiles
-    compute = _compute(target, p, m, n)
-    waits = _handover(p, m, n, max(compute, moved))
-    if size.w * LARGE > target.memories["spm"].size:
-        waits += w
-    return Estimate(compute, moved, x + out if m.slots > 1 else moved, waits)
-
-
-def _handover(p: Contraction, m: ContractionMapping, n: Trips, cycles: float) -> float:
-    """Cycles that neighbours wait for single tiles. Where all rows are done for some channels
-    first, the next layer waits for the last channels.
-    """
-    last = n.channels if m.order == "weights_outer" and n.channels > 1 else 1
-    tiles = n.outer * n.rows
-    taken = handover(cycles, tiles * n.channels, 1) if p.takes_over else 0.0
-    given = cycles - cycles / last + handover(cycles / last, tiles, 1) if p.hands_over else 0.0
-    return taken + given
-
-
-def _compute(target: Target, p: Contraction, m: ContractionMapping, n: Trips) -> int:
-    total = 0
-    for rows, rows_count in split(p.oh, m.rows):
-        for cols, cols_count in split(p.ow, m.cols):
-            for channels, channels_count in split(p.oc, m.channels):
-                count = rows_count * cols_count * channels_count
-                total += count * _tile_cycles(target, p, m, n, rows, cols, channels)
-    return total * n.outer
-
-
-def _tile_cycles(
-    target: Target,
-    p: Contraction,
-    m: ContractionMapping,
-    n: Trips,
-    rows: int,
-    cols: int,
-    channels: int,
-) -> int:
-    size = tile_bytes(p, rows, cols, channels, m.reduction)
-    partial = size.acc if n.reduction > 1 else 0
-    work = ArrayWork(
-        dtype=p.x_type,
-        positions=rows * cols,
-        taps=p.kh * p.kw,
-        in_channels=1 if p.depthwise else m.reduction,
-        out_channels=channels,
-        input_bytes=size.x,
-        weight_bytes=size.w,
-        output_bytes=size.out,
-        depthwise=p.depthwise,
-        side_bytes=size.params + size.residual,
-        partial_reads=partial,
-        partial_writes=partial,
-        kernel_costs=p.kernel_costs,
-    )
-    return cost.array(target, work).cycles * n.reduction
-
-
-def mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
-    """The mappings worth considering, those without a split of the reduction or the columns
-    first.
-    """
-    for channels in _channel_candidates(target, p):
-        for rows in candidates(p.oh):
-            yield ContractionMapping(rows, p.ow, channels, p.ic, "weights_outer")
-            if channels < p.oc and not p.depthwise:
-                yield ContractionMapping(rows, p.ow, channels, p.ic, "rows_outer")
-
-
-def _channel_candidates(target: Target, p: Contraction) -> list[int]:
-    """Tiles of output channels; a grouped convolution keeps its groups whole, so that no tile
-    crosses into the next.
-    """
-    if p.groups > 1:
-        return [p.oc]
-    step = 16 if p.depthwise else target.array.macs[p.x_type][1]
-    return candidates(p.oc, min(p.oc, step))
-
-
-def narrow_mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
-    """The mappings for what does not fit otherwise: single rows, split columns, split reduction."""
-    block = target.array.macs[p.x_type][1]
-    return _narrow(p, (block, 4 * block, 16 * block), 2)
-
-
-def narrowest_mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
-    """The last resort: few channels, and nothing is transferred ahead of its use."""
-    return _narrow(p, (1, 4, target.array.macs[p.x_type][1]), 1)
-
-
-def _narrow(p: Contraction, channels: tuple[int, ...], slots: int) -> Iterator[ContractionMapping]:
-    narrow = {p.oc} if p.groups > 1 else {min(p.oc, b) for b in channels}
-    reductions = candidates(p.ic, 16) if p.may_split_reduction and p.groups == 1 else [p.ic]
-    for reduction in reductions:
-        for cols in candidates(p.ow):
-            for rows in sorted({1, min(4, p.oh), min(16, p.oh), min(64, p.oh)}):
-                for oc in sorted(narrow):
-                    yield ContractionMapping(rows, cols, oc, reduction, "weights_outer", slots)
-
-
-def fits(target: Target, p: Contraction, m: ContractionMapping, capacity: int) -> bool:
-    """Whether the buffers of a mapping fit `capacity` bytes of scratchpad, and the accumulators."""
-    found = buffers(p, m)
-    sums = sum(b.total for b in found if b.space == "acc")
-    limit = max(1, target.memories["acc"].size)
-    return spm_bytes(found) <= capacity and sums <= limit
+    def mapping(self, number: int) -> ContractionMapping:
+        rows, cols, channels, reduction = self.extents[number].tolist()
+        k = self.kind
+        return ContractionMapping(rows, cols, channels, reduction, k.order, k.slots, k.x, k.weights)
 
 
 @lru_cache(4096)
@@ -354,14 +80,178 @@ def search(
     target: Target, p: Contraction, capacity: int
 ) -> tuple[ContractionMapping, Estimate] | None:
     """The mapping of least estimated cycles whose buffers fit; None when none does."""
-    for family in (mappings, narrow_mappings, narrowest_mappings):
-        found = [m for m in family(target, p) if fits(target, p, m, capacity)]
-        if found:
-            best = min(found, key=lambda m: _rank(target, p, m))
-            return best, estimate(target, p, best)
-    return None
+    found = [(f.costs[n], f, n) for f in fronts(target, p) if (n := f.within(capacity)) >= 0]
+    if not found:
+        return None
+    found.sort(key=lambda item: item[0])
+    least, front, number = found[0]
+    best = front.mapping(number)
+    other: tuple[Any, float] | None = None
+    if len(found) > 1:
+        cost, front, number = found[1]
+        other = front.mapping(number), float(cost / least - 1)
+    gap = 0.0 if is_exhaustive(p) else float(max(0.0, 1 - lower_bound(target, p) / least))
+    return best, replace(estimate(target, p, best), gap=gap, alternative=other)
 
 
-def _rank(target: Target, p: Contraction, m: ContractionMapping) -> tuple[float, float, int]:
-    e = estimate(target, p, m)
-    return (e.in_place, e.transfer, loop_trips(p, m).spatial)
+# --- the choices ----------------------------------------------------------------------------------
+
+
+def is_exhaustive(p: Contraction) -> bool:
+    """Whether all extents are tried."""
+    reduction = p.ic if p.may_split_reduction and p.groups == 1 else 1
+    channels = 1 if p.groups > 1 else p.oc
+    return prod((p.oh, p.ow, channels, reduction)) <= EXHAUSTIVE
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Extents of tiles and the cycles that the array is busy with them."""
+
+    rows: Numbers
+    cols: Numbers
+    channels: Numbers
+    reduction: Numbers
+    compute: Numbers
+
+    def mapping(self, kind: Kind) -> Any:
+        """All of them as mappings of a kind."""
+        extents = (self.rows, self.cols, self.channels, self.reduction)
+        return ContractionMapping(*extents, kind.order, kind.slots, kind.x, kind.weights)  # type: ignore[arg-type]
+
+
+@lru_cache(512)
+def choices(target: Target, p: Contraction) -> Choices:
+    """The choices for a layer of which nothing lies in the scratchpad."""
+    lists = _every(p) if is_exhaustive(p) else _even(target, p)
+    grids = np.meshgrid(*(np.array(sizes, np.int64) for sizes in lists), indexing="ij")
+    rows, cols, channels, reduction = (g.ravel() for g in grids)
+    fits = _may_fit(target, p, rows, cols, channels, reduction)
+    extents = rows[fits], cols[fits], channels[fits], reduction[fits]
+    return Choices(*extents, array_cycles(target, p, *extents))
+
+
+def _every(p: Contraction) -> tuple[list[int], ...]:
+    reduction = p.may_split_reduction and p.groups == 1
+    return (
+        list(range(1, p.oh + 1)),
+        list(range(1, p.ow + 1)),
+        [p.oc] if p.groups > 1 else list(range(1, p.oc + 1)),
+        list(range(1, p.ic + 1)) if reduction else [p.ic],
+    )
+
+
+def _even(target: Target, p: Contraction) -> tuple[list[int], ...]:
+    """Extents that cut evenly, in multiples of what the array takes at once. A grouped convolution
+    keeps its groups whole, so that no tile crosses into the next.
+    """
+    _, outputs, inputs = target.array.macs[p.x_type]
+    channels = candidates(p.oc, min(p.oc, 16 if p.depthwise else outputs))
+    reduction = candidates(p.ic, min(p.ic, max(16, inputs)))
+    return (
+        candidates(p.oh),
+        candidates(p.ow),
+        [p.oc] if p.groups > 1 else [*channels, *(c for c in (1, 4) if c < channels[-1])],
+        reduction if p.may_split_reduction and p.groups == 1 else [p.ic],
+    )
+
+
+def _may_fit(
+    target: Target, p: Contraction, rows: Numbers, cols: Numbers, channels: Numbers, depth: Numbers
+) -> Any:
+    """Whether partial sums fit the accumulators, and tiles the scratchpad if all that may lie
+    there does.
+    """
+    inside = replace(p, x_resident=True, w_resident=True, residual_resident=True, out_resident=True)
+    m: Any = ContractionMapping(rows, cols, channels, depth, slots=1)  # type: ignore[arg-type]
+    acc = sum(b.total for b in all_buffers(inside, m) if b.space == "acc")
+    wide = (cols == p.ow) | (rows == 1)
+    return (acc <= max(1, target.memories["acc"].size)) & wide
+
+
+# --- the fronts -----------------------------------------------------------------------------------
+
+
+@lru_cache(4096)
+def fronts(target: Target, p: Contraction) -> tuple[Front, ...]:
+    """The front of every kind of nest."""
+    found = choices(target, _shape(p))
+    return tuple(f for kind in kinds(p) if (f := _front(target, p, found, kind)) is not None)
+
+
+def _shape(p: Contraction) -> Contraction:
+    """The problem without what only its copies depend on."""
+    return replace(
+        p, x_resident=False, w_resident=False, residual_resident=False, out_resident=False,
+        constants_resident=False, takes_over=False, hands_over=False, constant_weights=True,
+    )  # fmt: skip
+
+
+def kinds(p: Contraction) -> Iterator[Kind]:
+    """The nests that may be best for a problem."""
+    for order, slots in product(("weights_outer", "rows_outer"), (2, 1)):
+        if order == "rows_outer" and slots == 1:
+            continue
+        for x, weights in product(("tile", "held", "slice"), repeat=2):
+            if (p.x_resident and x != "tile") or (p.w_resident and weights != "tile"):
+                continue
+            if slots == 1 and "held" in (x, weights):
+                continue
+            if "slice" in (x, weights) and not p.may_split_reduction:
+                continue
+            yield Kind(order, slots, x, weights)
+
+
+def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front | None:
+    m = found.mapping(kind)
+    n = loop_trips(p, m)
+    size: Any = spm_bytes(list(all_buffers(p, m))) + np.zeros(len(found.rows), np.int64)
+    good = size <= target.memories["spm"].size
+    if kind.order == "rows_outer":
+        good &= n.channels > 1  # type: ignore[operator]
+    if "slice" in (kind.x, kind.weights):
+        good &= n.reduction > 1  # type: ignore[operator]
+    used = np.flatnonzero(good)
+    if not used.size:
+        return None
+    some = Choices(*(getattr(found, f)[used] for f in found.__dataclass_fields__))
+    m = some.mapping(kind)
+    n = loop_trips(p, m)
+    score: Any = estimates(target, p, m, some.compute).in_place
+    score = score + 1e-3 * n.tiles * n.reduction
+    order = np.lexsort((score, size[used]))
+    least = np.minimum.accumulate(score[order])
+    kept = order[np.flatnonzero(np.diff(least, prepend=np.inf) < 0)]
+    extents = np.stack((some.rows, some.cols, some.channels, some.reduction), axis=1)
+    return Front(kind, size[used][kept], score[kept], extents[kept])
+
+
+# --- the proof ------------------------------------------------------------------------------------
+
+
+@lru_cache(4096)
+def lower_bound(target: Target, p: Contraction) -> float:
+    """What no mapping costs less than: whole extents for the array, every byte once."""
+    positions = p.oh * p.ow
+    channels = 1 if p.depthwise else p.ic
+    outputs = positions * p.oc
+    repeats = p.batch * p.groups
+    work = ArrayWork(
+        dtype=p.x_type, positions=positions, taps=p.kh * p.kw, in_channels=channels,
+        out_channels=p.oc, input_bytes=0, weight_bytes=weight_bytes(p) // repeats or 1,
+        output_bytes=outputs * itemsize(p.out_type), depthwise=p.depthwise,
+        kernel_costs=p.kernel_costs,
+    )  # fmt: skip
+    compute = repeats * cost.array(target, work).cycles
+    moved = 0 if p.w_resident else weight_bytes(p)
+    moved += 0 if p.out_resident else repeats * work.output_bytes
+    moved += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
+    return Estimate(compute, moved / target.memories["dram"].ports["dma"], 0.0).in_place
+
+
+def _least_input(p: Contraction) -> int:
+    """Bytes of activations that some output needs, at least."""
+    rows = min(p.ih, p.oh if p.strides[0] > 1 else p.oh - p.pads[0])
+    cols = min(p.iw, p.ow if p.strides[1] > 1 else p.ow - p.pads[1])
+    channels = p.oc if p.depthwise else p.ic * p.groups
+    return max(0, p.batch * rows * cols * channels * itemsize(p.x_type))

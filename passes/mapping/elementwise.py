@@ -9,7 +9,8 @@ from itertools import product
 from math import prod
 
 from npu_dialect import cost
-from npu_dialect.passes.mapping.contraction import Estimate, dram_cycles, input_extent
+from npu_dialect.passes.mapping.contraction_problem import input_extent
+from npu_dialect.passes.mapping.estimates import Estimate, dram_cycles
 from npu_dialect.passes.mapping.tiles import (
     Buffer,
     candidates,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import prod
 
 from npu_dialect import cost
-from npu_dialect.passes.mapping.contraction import Estimate
+from npu_dialect.passes.mapping.estimates import Estimate
 from npu_dialect.passes.mapping.tiles import Buffer, candidates, spm_bytes, trips
 from npu_dialect.target import Target
 

@@ -1,9 +1,14 @@
-"""Sizes of tiles: candidates, how often each occurs, and the scratchpad that buffers take."""
+"""Sizes of tiles: candidates, how often each occurs, and the scratchpad that buffers take.
+
+The functions of sizes take numpy arrays as well, and then answer for each of their numbers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from typing import Any
+
+import numpy as np
 
 ALIGNMENT = 64
 """Bytes; every buffer slot in the scratchpad starts at a multiple of this."""
@@ -11,7 +16,7 @@ ALIGNMENT = 64
 
 def aligned(size: int) -> int:
     """`size` rounded up to whole units of alignment."""
-    return ceil(size / ALIGNMENT) * ALIGNMENT
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,11 @@ layers of small recurrent networks and transformers were cut until they took 40 
 """
 
 
-def handover(cycles: float, tiles: float, sides: int) -> float:
+def handover(cycles: Any, tiles: Any, sides: int) -> Any:
     """Cycles for which neighbours on other engines wait, on so many sides of a layer: the one after
     it for the first tile, the one before it has the last tile to wait for.
     """
-    return WAITED * sides * cycles / max(1.0, min(tiles, PIPELINED))
+    return WAITED * sides * cycles / np.clip(tiles, 1.0, PIPELINED)
 
 
 def spm_bytes(buffers: list[Buffer]) -> int:
@@ -60,7 +65,7 @@ def split(extent: int, tile: int) -> list[tuple[int, int]]:
 
 def trips(extent: int, tile: int) -> int:
     """How many tiles cover `extent`."""
-    return ceil(extent / tile)
+    return -(-extent // tile)
 
 
 def candidates(extent: int, step: int = 1) -> list[int]:
@@ -69,11 +74,11 @@ def candidates(extent: int, step: int = 1) -> list[int]:
 
     Beyond eight parts their number grows by a quarter each time, down to tiles of one step.
     """
-    steps = ceil(extent / step)
+    steps = trips(extent, step)
     sizes: dict[int, None] = {}
     parts = 1
     while parts <= steps:
-        sizes[min(extent, ceil(steps / parts) * step)] = None
+        sizes[min(extent, trips(steps, parts) * step)] = None
         parts += max(1, parts // 4) if parts >= 8 else 1
     sizes[min(extent, step)] = None
     return list(sizes)

@@ -134,11 +134,12 @@ class ContractionLowering:
     def _hold(self, nest: Nest) -> None:
         """Loads what is held, in as many pieces as the nest has tiles along it."""
         if self.m.x == "held":
-            self.x_buffer = nest.load_in_pieces(self.x_buffer, self.n.rows, "x")
+            self.x_buffer = _in_pieces(nest, self.x_buffer, self.n.rows, "x")
         if self.m.weights != "held":
             return
         assert self.weights is not None
-        self.weights = nest.load_in_pieces(self.weights, self.n.channels, "weights")
+        more = Nest(nest.builder, self.group.constants_location)
+        self.weights = _in_pieces(more, self.weights, self.n.channels, "weights")
         if self.params is not None:
             self.params = nest.load(self.params, 1, "params")
 
@@ -312,31 +313,30 @@ class ContractionLowering:
             residual = self._as_result(nest, loaded)
         computed = nest.target_of(place, self.depth.get("out", 1), "out")
         out = self._as_result(nest, computed)
+        x = x or self._load_x(nest, at)
         acc = None
         inner = nest
         if self.n.reduction > 1:
             kind = dtypes.f32 if self.p.x_type.startswith(("f", "bf")) else dtypes.i32
             acc = self._as_result(nest, nest.local(place, 1, "acc", "acc", kind))
             inner, at.reduction = nest.loop(self.n.reduction)
-        x, weights = self._operands(nest, inner, at, x, fixed.weights)
+        x, weights = self._operands(inner, at, x, fixed.weights)
         self._compute(inner, at, x, weights, Operands(fixed, residual, acc, out))
         at.reduction = None
         nest.store(computed, place)
 
     def _operands(
-        self, nest: Nest, inner: Nest, at: Loops, x: SSAValue | None, weights: SSAValue | None
+        self, nest: Nest, at: Loops, x: SSAValue | None, weights: SSAValue | None
     ) -> tuple[SSAValue, SSAValue]:
         """What an instruction multiplies, of what was loaded before or is loaded now."""
-        if x is None and self.m.x != "slice":
-            x = self._x_at(nest, at, Span(self.p.ic))
         if x is None:
-            x = self._x_at(inner, at, self._reduction(at))
+            x = self._x_at(nest, at, self._reduction(at))
         elif at.reduction is not None:
-            x = self._part(inner, at, x, -1)
+            x = self._part(nest, at, x, -1)
         if weights is None:
-            weights = self._weights_at(inner, at, self._reduction(at))
+            weights = self._weights_at(nest, at, self._reduction(at))
         elif at.reduction is not None:
-            weights = self._part(inner, at, weights, -2)
+            weights = self._part(nest, at, weights, -2)
         return x, weights
 
     def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
@@ -360,6 +360,23 @@ class ContractionLowering:
         nest.insert(
             cls(x, w, windows, strides=self.p.strides, dilations=self.p.dilations, **common)
         )
+
+
+def _in_pieces(nest: Nest, source: SSAValue, pieces: int, label: str) -> SSAValue:
+    """A buffer in the scratchpad with all of `source`, filled by copies of parts along the first
+    dimension of more than one element; `source` itself where it lies there.
+    """
+    if space_of(source) == "spm":
+        return source
+    buffer = nest.local(source, 1, label)
+    shape = buffer_shape(source)
+    axis = next((a for a, d in enumerate(shape) if d > 1), 0)
+    size = -(-shape[axis] // min(pieces, shape[axis]))
+    for start in range(0, shape[axis], size):
+        spans: list[Span | int] = list(shape)
+        spans[axis] = Span(min(size, shape[axis] - start), start)
+        nest.copy(nest.view(source, spans), nest.view(buffer, spans))
+    return buffer
 
 
 @dataclass

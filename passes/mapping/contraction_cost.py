@@ -1,0 +1,328 @@
+"""What mappings of convolutions and matrix products cost, many of them at once.
+
+Tiles at the edges are smaller, and their windows are cut where the input ends. So the tiles of a
+mapping fall into few classes (`Cuts`), and the cost function of the array is called once for each
+class, with one number of every mapping.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from npu_dialect import cost
+from npu_dialect.cost import ArrayWork
+from npu_dialect.passes.mapping.contraction_problem import (
+    Contraction,
+    ContractionMapping,
+    Trips,
+    input_bytes,
+    input_extent,
+    input_loads,
+    input_repeats,
+    itemsize,
+    loop_trips,
+    param_loads,
+    tile_bytes,
+    weight_bytes,
+    weight_loads,
+    weight_repeats,
+)
+from npu_dialect.passes.mapping.estimates import Estimate, dram_cycles
+from npu_dialect.passes.mapping.tiles import handover
+from npu_dialect.target import Target
+
+Numbers = npt.NDArray[np.int64]
+
+LARGE = 8
+"""A tile of weights beyond this part of the scratchpad finds no room beside the layers before: that
+its layer waits for it counts."""
+
+
+def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
+    """What a mapping costs, by the cost functions of single instructions."""
+    found = estimates(target, p, m, array_cycles(target, p, *_arrays(m)))
+    compute, transfer, exposed, waits = (
+        float(np.ravel(v)[0])
+        for v in (found.compute, found.transfer, found.exposed, found.handover)
+    )
+    return Estimate(compute, transfer, exposed, waits)
+
+
+def _arrays(m: ContractionMapping) -> tuple[Numbers, ...]:
+    return tuple(np.array([e]) for e in (m.rows, m.cols, m.channels, m.reduction))
+
+
+def estimates(target: Target, p: Contraction, m: ContractionMapping, compute: Any) -> Estimate:
+    """What mappings cost whose array cycles are known. The extents of `m` are arrays."""
+    n, size = loop_trips(p, m), tile_bytes(p, m)
+    x, first = _input_cycles(target, p, m, n)
+    w, first_w = _weight_cycles(target, p, m, n)
+    out_run = _output_run(p, m) * itemsize(p.out_type)
+    outputs = p.batch * p.groups * p.oh * p.ow * p.oc
+    out = 0.0
+    last = 0.0
+    if not p.out_resident:
+        out = dram_cycles(target, outputs * itemsize(p.out_type), out_run, n.tiles)
+        last = dram_cycles(target, size.out, np.minimum(out_run, size.out))
+    residual = 0.0
+    if p.residual_type and not p.residual_resident:
+        each = itemsize(p.residual_type)
+        residual = dram_cycles(target, outputs * each, _output_run(p, m) * each, n.tiles)
+    moved = x + w + out + residual
+    waits = _handover(p, m, n, np.maximum(compute, moved))
+    is_large = size.w * (n.reduction if m.weights != "slice" else 1) * LARGE
+    waits = waits + first_w * (is_large > target.memories["spm"].size)
+    exposed = first + last if m.slots > 1 else moved
+    return Estimate(compute, moved, exposed, waits)
+
+
+def _output_run(p: Contraction, m: ContractionMapping) -> Any:
+    """Elements of the result that a tile has in a row in dram."""
+    wide = np.where(m.cols < p.ow, m.cols, m.rows * m.cols) * m.channels
+    return np.where(m.channels < p.oc * p.groups, m.channels, wide)
+
+
+def _input_cycles(
+    target: Target, p: Contraction, m: ContractionMapping, n: Trips
+) -> tuple[Any, Any]:
+    """Cycles of all loads of activations, and of the first one."""
+    if p.x_resident:
+        return 0.0, 0.0
+    loads = input_loads(p, m, n)
+    each = itemsize(p.x_type)
+    if m.x == "held":
+        whole = input_bytes(p)
+        total = dram_cycles(target, whole, whole, loads)
+        return total, total / loads
+    depth = m.channels if p.depthwise else m.reduction if m.x == "slice" else p.ic
+    channels = p.oc if p.depthwise else p.ic * p.groups
+    height, width = _extents(p)
+    rows, cols = height.total(m.rows), width.total(m.cols)
+    every = p.batch * rows * cols * channels * each * input_repeats(p, m, n)
+    in_rows, in_cols = (
+        np.minimum(input_extent(tile, k, s, d), most)
+        for tile, k, s, d, most in (
+            (m.rows, p.kh, p.strides[0], p.dilations[0], p.ih),
+            (m.cols, p.kw, p.strides[1], p.dilations[1], p.iw),
+        )
+    )
+    wide = np.where(in_cols < p.iw, in_cols, in_rows * in_cols) * depth
+    run = np.where(depth < channels, depth, wide) * each
+    return dram_cycles(target, every, run, loads), dram_cycles(
+        target, in_rows * in_cols * depth * each, run
+    )
+
+
+def _weight_cycles(
+    target: Target, p: Contraction, m: ContractionMapping, n: Trips
+) -> tuple[Any, Any]:
+    """Cycles of all loads of weights, parameters and table, and of the first of weights."""
+    total, first = 0.0, 0.0
+    if not p.w_resident:
+        loads = weight_loads(p, m, n)
+        total = dram_cycles(
+            target, weight_bytes(p) * weight_repeats(p, m, n), _weight_run(p, m), loads
+        )
+        first = total / loads
+    if p.constants_resident:
+        return total, first
+    if p.param_rows:
+        loads = param_loads(p, m, n)
+        every = p.param_rows * p.oc * p.groups * 4
+        held = m.weights == "held"
+        repeats = 1 if held or m.order != "rows_outer" else p.batch * n.spatial
+        run = every if held else np.where(m.channels < p.oc * p.groups, m.channels * 4, every)
+        total = total + dram_cycles(target, every * repeats, run, loads)
+    if p.table_bytes:
+        total = total + dram_cycles(target, p.table_bytes, p.table_bytes)
+    return total, first
+
+
+def _weight_run(p: Contraction, m: ContractionMapping) -> Any:
+    """Bytes of weights that a load has in a row in dram."""
+    each = itemsize(p.w_type)
+    if m.weights == "held":
+        return weight_bytes(p)
+    if not p.constant_weights:
+        inner = p.oc * p.groups
+        whole = (1 if p.depthwise else m.reduction) * inner
+        return np.where(m.channels < inner, m.channels, whole) * each
+    if m.weights == "slice":
+        taps = p.kh * p.kw
+        return np.where(m.reduction < p.ic, m.reduction, taps * p.ic * m.channels) * each
+    return p.kh * p.kw * p.depth * m.channels * each
+
+
+def _handover(p: Contraction, m: ContractionMapping, n: Trips, cycles: Any) -> Any:
+    """Cycles that neighbours wait for single tiles. Where all rows are done for some channels
+    first, the next layer waits for the last channels.
+    """
+    waits = 0.0
+    tiles = n.outer * n.rows
+    if p.takes_over:
+        waits = handover(cycles, tiles * n.channels, 1)
+    if p.hands_over:
+        last = n.channels if m.order == "weights_outer" else 1
+        waits = waits + (cycles - cycles / last + handover(cycles / last, tiles, 1))
+    return waits
+
+
+# --- the array ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How an extent of the result is cut, for each of many sizes of tiles: classes of tiles, as
+    arrays [class, size] of outputs of a tile, inputs of it, and how many tiles are like that.
+    """
+
+    sizes: Numbers
+    outputs: Numbers
+    inputs: Numbers
+    counts: Numbers
+
+    @staticmethod
+    def of(extent: Extent, tiles: Numbers) -> Cuts:
+        """The cuts for these sizes of tiles; equal ones are counted once."""
+        sizes = np.unique(tiles)
+        found = [sorted(extent.classes(int(tile)).items(), reverse=True) for tile in sizes]
+        table = np.zeros((3, max(map(len, found)), len(sizes)), np.int64)
+        table[:2] = 1
+        for k, classes in enumerate(found):
+            for c, ((outputs, inputs), count) in enumerate(classes):
+                table[:, c, k] = outputs, inputs, count
+        return Cuts(sizes, *table)
+
+    def per_tile(self, tiles: Numbers) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
+        """By class: outputs, inputs and count for each of `tiles`."""
+        places = np.searchsorted(self.sizes, tiles)
+        for row in zip(self.outputs, self.inputs, self.counts, strict=True):
+            outputs, inputs, counts = (values[places] for values in row)
+            yield outputs, inputs, counts
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A dimension of a window: outputs, inputs, and how the kernel goes over them."""
+
+    outputs: int
+    inputs: int
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+    def classes(self, tile: int) -> Counter[tuple[int, int]]:
+        """(outputs, inputs) of the tiles, and how many are like that."""
+        starts = np.arange(0, self.outputs, tile)
+        first = starts * self.stride - self.pad
+        end = first + input_extent(tile, self.kernel, self.stride, self.dilation)
+        inputs = np.minimum(end, self.inputs) - np.maximum(first, 0)
+        outputs = np.minimum(tile, self.outputs - starts)
+        return Counter(zip(outputs.tolist(), np.maximum(inputs, 1).tolist(), strict=True))
+
+    def total(self, tiles: Any) -> Numbers:
+        """Inputs of all tiles together, for each size of tile."""
+        sizes, places = np.unique(tiles, return_inverse=True)
+        sums = [sum(i * c for (_, i), c in self.classes(int(t)).items()) for t in sizes]
+        return np.array(sums, np.int64)[places].reshape(np.shape(tiles))
+
+
+def _extents(p: Contraction) -> tuple[Extent, Extent]:
+    return (
+        Extent(p.oh, p.ih, p.kh, p.strides[0], p.dilations[0], p.pads[0]),
+        Extent(p.ow, p.iw, p.kw, p.strides[1], p.dilations[1], p.pads[1]),
+    )
+
+
+def array_cycles(
+    target: Target,
+    p: Contraction,
+    rows: Numbers,
+    cols: Numbers,
+    channels: Numbers,
+    reduction: Numbers,
+) -> Numbers:
+    """Cycles that the array is busy with the layer cut into tiles of these extents."""
+    height, width = (
+        list(Cuts.of(e, t).per_tile(t)) for e, t in zip(_extents(p), (rows, cols), strict=True)
+    )
+    depth = list(Cuts.of(Extent(p.oc, p.oc), channels).per_tile(channels))
+    total = np.zeros(len(rows), np.int64)
+    for (r, in_r, n_r), (c, in_c, n_c), (o, _, n_o) in product(height, width, depth):
+        count = n_r * n_c * n_o
+        used = np.flatnonzero(count)
+        if not used.size:
+            continue
+        tile = _Tile(r[used], c[used], o[used], (in_r * in_c)[used])
+        total[used] += count[used] * _tile_cycles(target, p, tile, reduction[used])
+    return total * (p.batch * p.groups)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Tiles of the result of many mappings, and the pixels of input that they need."""
+
+    rows: Numbers
+    cols: Numbers
+    channels: Numbers
+    pixels: Numbers
+
+
+def _tile_cycles(target: Target, p: Contraction, tile: _Tile, reduction: Numbers) -> Numbers:
+    """Cycles of the instructions of a tile: one, or one for each part of the reduction."""
+    steps = np.ones_like(reduction) if p.depthwise else -(-p.ic // reduction)
+    first = _work(p, tile, reduction)
+    outputs = tile.rows * tile.cols * tile.channels
+    finish: dict[str, Any] = {
+        "output_bytes": outputs * itemsize(p.out_type),
+        "side_bytes": p.param_rows * tile.channels * 4 + p.table_bytes
+        + (outputs * itemsize(p.residual_type) if p.residual_type else 0),
+        "kernel_costs": p.kernel_costs,
+    }  # fmt: skip
+    many = np.flatnonzero(steps > 1)
+    cycles = _cycles(target, replace(first, **finish))
+    if many.size:
+        tile = _Tile(tile.rows[many], tile.cols[many], tile.channels[many], tile.pixels[many])
+        part, steps, sums = reduction[many], steps[many], outputs[many] * 4
+        finish |= {k: v[many] for k, v in finish.items() if isinstance(v, np.ndarray)}
+        rest = p.ic - (steps - 1) * part
+        opening = _cycles(target, replace(_work(p, tile, part), partial_writes=sums))
+        middle = replace(_work(p, tile, part), partial_reads=sums, partial_writes=sums)
+        last = replace(_work(p, tile, rest), partial_reads=sums, **finish)
+        between = _cycles(target, middle) * (steps - 2)
+        cycles[many] = opening + between + _cycles(target, last)
+    return cycles
+
+
+def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:
+    depth: Any = tile.channels if p.depthwise else reduction
+    weights = p.kh * p.kw * tile.channels * (1 if p.depthwise else reduction)
+    return ArrayWork(
+        dtype=p.x_type,
+        positions=tile.rows * tile.cols,  # type: ignore[arg-type]
+        taps=p.kh * p.kw,
+        in_channels=1 if p.depthwise else reduction,  # type: ignore[arg-type]
+        out_channels=tile.channels,  # type: ignore[arg-type]
+        input_bytes=tile.pixels * depth * itemsize(p.x_type),
+        weight_bytes=weights * itemsize(p.w_type),  # type: ignore[arg-type]
+        output_bytes=0,
+        depthwise=p.depthwise,
+    )
+
+
+def _cycles(target: Target, work: ArrayWork) -> Any:
+    """Cycles of array instructions, as `cost.array` counts them."""
+    fill = cost.mac_cycles(target, work)[0]
+    stages = cost.array_stages(target, work)
+    busy: Any = 0
+    for cycles in stages.values():
+        busy = np.maximum(busy, cycles)
+    return np.asarray(busy).astype(np.int64) + fill

@@ -1,0 +1,282 @@
+"""Convolutions and matrix products as problems of mapping, their mappings, and what these move.
+
+The extents of a mapping may be numpy arrays, one element for each of many mappings; then so is what
+follows from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from npu_dialect import dtypes
+from npu_dialect.passes.mapping.tiles import Buffer, trips
+
+Order = Literal["weights_outer", "rows_outer"]
+Level = Literal["held", "tile", "slice"]
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """One convolution or matrix product, in elements. A matrix product has its rows as `oh`, one
+    column, one tap.
+
+    `groups` independent contractions of `ic` -> `oc` channels each (`depthwise`: one channel each,
+    `oc` channels in all, and `groups` is 1); `batch` repeats with other activations, and with other
+    weights where `batched_weights`.
+    """
+
+    oh: int
+    ow: int
+    oc: int
+    ic: int
+    ih: int
+    iw: int
+    kh: int = 1
+    kw: int = 1
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)
+    """Rows above and columns to the left of the input."""
+    groups: int = 1
+    batch: int = 1
+    batched_weights: bool = False
+    depthwise: bool = False
+    x_type: str = "i8"
+    w_type: str = "i8"
+    out_type: str = "i8"
+    residual_type: str | None = None
+    param_rows: int = 0
+    table_bytes: int = 0
+    kernel_costs: tuple[str, ...] = ()
+    constant_weights: bool = True
+    """Whether weights are known, and so lie with output channels outermost."""
+    x_resident: bool = False
+    w_resident: bool = False
+    residual_resident: bool = False
+    out_resident: bool = False
+    constants_resident: bool = False
+    """Whether parameters and table are in the scratchpad."""
+    takes_over: bool = False
+    """Whether another engine makes an input in the scratchpad."""
+    hands_over: bool = False
+    """Whether another engine reads the result in the scratchpad."""
+
+    @property
+    def may_split_reduction(self) -> bool:
+        """Whether input channels may be split over instructions without changing a bit.
+
+        Integer sums wrap, so any order is the same; float sums must ascend over (kh, kw, ic), which
+        only a contraction with one tap keeps.
+        """
+        return not self.depthwise and (
+            not self.x_type.startswith(("f", "bf")) or self.kh * self.kw == 1
+        )
+
+    @property
+    def depth(self) -> int:
+        """Input channels that are summed up for one result."""
+        return 1 if self.depthwise else self.ic
+
+
+@dataclass(frozen=True)
+class ContractionMapping:
+    """Extents of a tile: output rows, columns and channels, and input channels; which loop is
+    outermost; and the slots of what is transferred (with one, copies wait for the array).
+
+    `x` and `weights` say at which level what lies in dram is loaded: "held" whole, before the nest;
+    "tile" for every tile, with all input channels; "slice" in the loop over input channels, as many
+    as an instruction takes.
+    """
+
+    rows: int
+    cols: int
+    channels: int
+    reduction: int
+    order: Order = "weights_outer"
+    slots: int = 2
+    x: Level = "tile"
+    weights: Level = "tile"
+
+
+def input_extent(outputs: int, kernel: int, stride: int, dilation: int) -> int:
+    """Input rows (or columns) that so many output rows need."""
+    return (outputs - 1) * stride + (kernel - 1) * dilation + 1
+
+
+def itemsize(name: str) -> int:
+    """Bytes of an element of the storage type of this name."""
+    return dtypes.BY_NAME[name].itemsize
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Bytes of everything that one array instruction touches."""
+
+    x: int
+    w: int
+    params: int
+    residual: int
+    out: int
+    acc: int
+
+
+def tile_bytes(p: Contraction, m: ContractionMapping) -> Tile:
+    """The bytes of a tile of these extents, with all of its window."""
+    in_rows = input_extent(m.rows, p.kh, p.strides[0], p.dilations[0])
+    in_cols = input_extent(m.cols, p.kw, p.strides[1], p.dilations[1])
+    depth = m.channels if p.depthwise else m.reduction
+    outputs = m.rows * m.cols * m.channels
+    return Tile(
+        x=in_rows * in_cols * depth * itemsize(p.x_type),
+        w=p.kh * p.kw * m.channels * (1 if p.depthwise else m.reduction) * itemsize(p.w_type),
+        params=p.param_rows * m.channels * 4,
+        residual=outputs * itemsize(p.residual_type) if p.residual_type else 0,
+        out=outputs * itemsize(p.out_type),
+        acc=outputs * 4,
+    )
+
+
+def input_bytes(p: Contraction) -> int:
+    """Bytes of all activations."""
+    channels = p.oc if p.depthwise else p.ic * p.groups
+    return p.batch * p.ih * p.iw * channels * itemsize(p.x_type)
+
+
+def weight_bytes(p: Contraction) -> int:
+    """Bytes of all weights."""
+    sets = p.groups * (p.batch if p.batched_weights else 1)
+    return sets * p.kh * p.kw * p.oc * p.depth * itemsize(p.w_type)
+
+
+@dataclass(frozen=True)
+class Trips:
+    """How often each loop runs."""
+
+    outer: int
+    channels: int
+    rows: int
+    cols: int
+    reduction: int
+
+    @property
+    def spatial(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the result."""
+        return self.outer * self.channels * self.spatial
+
+
+def loop_trips(p: Contraction, m: ContractionMapping) -> Trips:
+    """The trip counts of a mapping."""
+    return Trips(
+        p.batch * p.groups,
+        trips(p.oc, m.channels),
+        trips(p.oh, m.rows),
+        trips(p.ow, m.cols),
+        1 if p.depthwise else trips(p.ic, m.reduction),
+    )
+
+
+# --- loads ----------------------------------------------------------------------------------------
+
+
+def weight_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
+    """How often weights are loaded; as often as there are tiles of channels where they are held,
+    since then they come piece by piece.
+    """
+    if m.weights == "held":
+        return p.groups * n.channels
+    if m.weights == "slice":
+        return n.tiles * n.reduction
+    if m.order == "rows_outer":
+        return n.tiles
+    return p.groups * n.channels * (p.batch if p.batched_weights else 1)
+
+
+def weight_repeats(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
+    """How often every weight is loaded."""
+    if m.weights == "held":
+        return 1
+    if m.weights == "slice" or m.order == "rows_outer":
+        return n.spatial * (1 if p.batched_weights else p.batch)
+    return 1
+
+
+def param_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
+    """How often parameters are loaded: with the channels."""
+    if m.weights == "held":
+        return 1
+    return n.tiles if m.order == "rows_outer" else p.groups * n.channels
+
+
+def input_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
+    """How often activations are loaded; as often as there are tiles of rows where they are held,
+    since then they come piece by piece.
+    """
+    if m.x == "held":
+        return n.rows if p.batch == 1 else 1
+    if m.x == "slice":
+        return n.tiles * n.reduction
+    return n.outer * n.spatial * input_repeats(p, m, n)
+
+
+def input_repeats(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
+    """How often every tile of activations is loaded; where a tile has some of the channels, that
+    counts each of them.
+    """
+    if m.x == "held":
+        return 1
+    return 1 if m.x == "tile" and m.order == "rows_outer" and not p.depthwise else n.channels
+
+
+# --- buffers --------------------------------------------------------------------------------------
+
+
+def buffers(p: Contraction, m: ContractionMapping) -> list[Buffer]:
+    """The buffers that the nest of this mapping allocates."""
+    return [b for b in all_buffers(p, m) if b.size]
+
+
+def all_buffers(p: Contraction, m: ContractionMapping) -> Iterator[Buffer]:
+    """The buffers of a mapping, also those of no bytes."""
+    size, n = tile_bytes(p, m), loop_trips(p, m)
+    many = slots(m, n.tiles)
+    if not p.x_resident:
+        yield Buffer("x", *_x_buffer(p, m, n, size))
+    if not p.w_resident:
+        yield Buffer("weights", *_weights_buffer(p, m, n, size))
+    if p.param_rows and not p.constants_resident:
+        held = m.weights == "held"
+        whole = p.param_rows * p.oc * p.groups * 4
+        loads = param_loads(p, m, n)
+        yield Buffer("params", whole if held else size.params, 1 if held else slots(m, loads))
+    if p.table_bytes and not p.constants_resident:
+        yield Buffer("table", p.table_bytes, 1)
+    if p.residual_type and not p.residual_resident:
+        yield Buffer("residual", size.residual, many)
+    if not p.out_resident:
+        yield Buffer("out", size.out, many, loaded=False)
+    yield Buffer("acc", size.acc * (n.reduction > 1), 1, "acc", loaded=False)
+
+
+def slots(m: ContractionMapping, loads: Any) -> Any:
+    """The slots of what is transferred so often."""
+    return 1 + (m.slots - 1) * (loads > 1)
+
+
+def _x_buffer(p: Contraction, m: ContractionMapping, n: Trips, size: Tile) -> tuple[Any, Any]:
+    if m.x == "held":
+        return input_bytes(p), 1
+    full = size.x if m.x == "slice" or p.depthwise else size.x // m.reduction * p.ic
+    return full, slots(m, input_loads(p, m, n))
+
+
+def _weights_buffer(p: Contraction, m: ContractionMapping, n: Trips, size: Tile) -> tuple[Any, Any]:
+    if m.weights == "held":
+        return weight_bytes(p), 1
+    full = size.w if m.weights == "slice" or p.depthwise else size.w // m.reduction * p.ic
+    return full, slots(m, weight_loads(p, m, n))
