@@ -4,7 +4,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,15 +102,23 @@ class Executor:
     def run_observed(self, observe: Observer | None, tensors: bool) -> dict[str, Array]:
         """Executes everything by definition; gives the tensors that are asked for."""
         kept: dict[str, Array] = {}
+        for step in self.steps():
+            if tensors:
+                kept |= {b.name: self.read(b) for b in self.tensors_after(step.index)}
+            if observe:
+                observe(step)
+        return kept
+
+    def steps(self) -> Iterator[Step]:
+        """Executes by definition, one instruction at a time as the next step is asked for."""
         for position, number in enumerate(self.order):
             index, instruction = self.program.executed[number]
             self._execute(position, self._actions[position])
-            if tensors:
-                kept |= {b.name: self.read(b) for b in self._tensors_by_index.get(index, ())}
-            if observe:
-                record = self.program.debug[index]
-                observe(Step(number, index, instruction, record, self.machine))
-        return kept
+            yield Step(number, index, instruction, self.program.debug[index], self.machine)
+
+    def tensors_after(self, index: int) -> Sequence[Binding]:
+        """The tensors of the model that are complete once instruction `index` has run."""
+        return self._tensors_by_index.get(index, ())
 
     def read(self, binding: Binding) -> Array:
         """A copy of the tensor at a binding, in its shape."""

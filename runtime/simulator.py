@@ -165,16 +165,8 @@ class Session:
         keep what the run leaves; a run that fails may leave them half updated. Raises CompileError
         (NPU0501 to NPU0503, NPU0505, NPU0507).
         """
-        name = self.program.entry_name(entry or self.program.entry_for(inputs))
-        executor = self.executor(name)
+        executor = self._begin(inputs, entry)
         program = executor.program
-        arrays = bind(program.inputs, inputs)
-        self._latest = name
-        if not self._clean:
-            self._write_constants(self._at_risk)
-        self._clean = False
-        for binding, array in zip(program.inputs, arrays, strict=True):
-            np.copyto(self.machine.view(binding.operand), array.reshape(binding.operand.dims))
         watched = tensors or observe is not None
         kept: dict[str, Array] = {}
         if watched:
@@ -185,6 +177,27 @@ class Session:
         execution = executor.one_by_one if watched else executor.execution
         profiled = profile.of(program)
         return Run(outputs, profiled, tensors=kept, trace=trace, execution=execution)
+
+    def steps(self, inputs: Inputs, *, entry: str | None = None) -> Iterator[Step]:
+        """A run in which each instruction is executed, by definition, when its step is asked for.
+
+        One that is not gone through to the end leaves states half updated. Raises as `run`.
+        """
+        return self._begin(inputs, entry).steps()
+
+    def _begin(self, inputs: Inputs, entry: str | None) -> Executor:
+        """What runs an entry, with the inputs in their places."""
+        name = self.program.entry_name(entry or self.program.entry_for(inputs))
+        executor = self.executor(name)
+        program = executor.program
+        arrays = bind(program.inputs, inputs)
+        self._latest = name
+        if not self._clean:
+            self._write_constants(self._at_risk)
+        self._clean = False
+        for binding, array in zip(program.inputs, arrays, strict=True):
+            np.copyto(self.machine.view(binding.operand), array.reshape(binding.operand.dims))
+        return executor
 
     def reset(self, *names: str) -> None:
         """Give these states, or all, the content that they have before the first run."""
