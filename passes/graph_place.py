@@ -25,7 +25,7 @@ from xdsl.passes import ModulePass
 
 from npu_dialect import graph, overrides
 from npu_dialect.diagnostics import Code, remark
-from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
+from npu_dialect.graph.attributes import APPROXIMATE, PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.graph.states import State, states_of
 from npu_dialect.passes.kernels import constant_of
@@ -75,7 +75,7 @@ def _place_block(block: Block, target: Target, states: Sequence[State]) -> None:
     ops = [op for op in block.ops if _needs_place(op)]
     for op in ops:
         pinned = overrides.pins(op).get("engine") == StringAttr("host")
-        op.attributes[PLACEMENT] = PINNED if pinned else place(op, target)
+        op.attributes[PLACEMENT] = PINNED if pinned else _placed(op, target)
     if not has_float_lanes(target):
         _place_boundary(ops, states)
     _keep_moves_on_host(ops)
@@ -84,6 +84,15 @@ def _place_block(block: Block, target: Target, states: Sequence[State]) -> None:
         if isinstance(placement, PlacementAttr) and placement.data.engine == "host":
             rule, _, found = placement.data.reason.partition("; found ")
             remark(Code.PLACED_ON_HOST, rule, found=found or op.name, source=op)
+
+
+def _placed(op: Operation, target: Target) -> PlacementAttr:
+    """Where an operation runs; the reason says too what it only comes near to."""
+    found, function = place(op, target), op.attributes.get(APPROXIMATE)
+    if not isinstance(function, StringAttr):
+        return found
+    reason = f"{found.data.reason}; {function.data} in fixed point, at most one step off"
+    return PlacementAttr.of(found.data.engine, found.data.rule, reason)
 
 
 def _needs_place(op: Operation) -> bool:

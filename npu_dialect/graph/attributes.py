@@ -270,3 +270,9 @@ class PlacementAttr(Data[Placement]):
 
 PLACEMENT = "npu.placement"
 """The name under which operations carry a `PlacementAttr`."""
+
+APPROXIMATE = "npu.approximate"
+"""The name under which steps in fixed point say which function they stand for."""
+
+EXACT = "npu.exact"
+"""On a module: functions of floats stay so, also where only the host can compute them."""

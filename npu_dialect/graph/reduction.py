@@ -23,6 +23,7 @@ from npu_dialect.graph.base import (
     Types,
     UnaryOp,
     Value,
+    dtype_of,
     integer_of,
     quant_of,
     require_element,
@@ -75,17 +76,17 @@ class ReduceOp(InferredOp, ABC):
 
 @irdl_op_definition
 class ReduceSumOp(ReduceOp):
-    """The sum; of a quantized tensor, the int32 sum of (x - zero point).
+    """The sum; of a quantized tensor, the int32 sum of (x - zero point); of u16, the int32 sum.
 
     `%1 = graph.reduce_sum %0 {axes = [1, 2]} : (tensor<1x4x4x8xf32>) -> tensor<1x1x1x8xf32>`
     """
 
     name = "graph.reduce_sum"
-    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "u16", "quant8")
 
     @classmethod
     def result_element(cls, x: Tensor) -> Attribute:
-        return x.element_type if quant_of(x) is None else i32
+        return x.element_type if dtype_of(x).name in WIDE else i32
 
 
 @irdl_op_definition

@@ -1,0 +1,1 @@
+"""Functions between dequantize and quantize, in fixed point: a module per function."""
