@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr
 
 from npu_dialect import files, levels, pipeline, text, universe
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.graph.attributes import EXACT
 from npu_dialect.graph.entries import merge
 from npu_dialect.graph.states import check as check_states
 from npu_dialect.graph.states import feed_back, states_of
@@ -45,6 +46,7 @@ def load(
     overrides: str | Path | None = None,
     example_inputs: Any = None,
     states: Mapping[str, str] | None = None,
+    exact: bool = False,
 ) -> ModuleOp:
     """The module of a model, carrying its target.
 
@@ -57,8 +59,9 @@ def load(
     apart, by the entry's name first. `overrides` is a file of
     decisions to take instead of the compiler's (`npu_dialect.overrides`). `states` makes inputs and
     outputs states of the program, which it keeps from run to run: names of inputs to those of the
-    outputs that they are next (`npu_dialect.graph.states`). Raises CompileError for what is
-    malformed.
+    outputs that they are next (`npu_dialect.graph.states`). `exact` leaves functions of floats to
+    the host that a target without floats would compute in fixed point, within a step of the result.
+    Raises CompileError for what is malformed.
     """
     if isinstance(source, Mapping):
         each = cast("Mapping[str, Any]", source)
@@ -74,6 +77,8 @@ def load(
         from npu_dialect.overrides import apply
 
         apply(module, overrides)
+    if exact:
+        module.attributes[EXACT] = UnitAttr()
     if target is not None:
         set_target(module, target)
     return module
@@ -254,6 +259,7 @@ def compile(
     target: str | Path | None = None,
     shapes: AnyShapes | None = None,
     overrides: str | Path | None = None,
+    exact: bool = False,
     states: Mapping[str, str] | None = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> Program: ...
@@ -266,6 +272,7 @@ def compile(
     *,
     target: str | Path | None = None,
     overrides: str | Path | None = None,
+    exact: bool = False,
     options: Options = DEFAULT_OPTIONS,
     dynamic_shapes: Any,
     buckets: Mapping[str, Sequence[int]] | None = None,
@@ -280,6 +287,7 @@ def compile(  # the name that users look for
     target: str | Path | None = None,
     shapes: AnyShapes | None = None,
     overrides: str | Path | None = None,
+    exact: bool = False,
     states: Mapping[str, str] | None = None,
     options: Options = DEFAULT_OPTIONS,
     dynamic_shapes: Any = None,
@@ -306,7 +314,15 @@ def compile(  # the name that users look for
     _check_absent(others, dynamic_shapes)
     if dynamic_shapes is not None:
         return _buckets(
-            source, example_inputs, target, overrides, options, dynamic_shapes, buckets or {}, pad
+            source,
+            example_inputs,
+            target,
+            overrides,
+            exact,
+            options,
+            dynamic_shapes,
+            buckets or {},
+            pad,
         )
     module = load(
         source,
@@ -315,6 +331,7 @@ def compile(  # the name that users look for
         overrides=overrides,
         example_inputs=example_inputs,
         states=states,
+        exact=exact,
     )
     lower(module, options=options)
     return assemble(module)
@@ -466,6 +483,7 @@ def _buckets(
     example_inputs: Any,
     target: str | Path | None,
     overrides: str | Path | None,
+    exact: bool,
     options: Options,
     dynamic_shapes: Any,
     buckets: Mapping[str, Sequence[int]],
@@ -486,7 +504,7 @@ def _buckets(
     family = Family(source, *_arguments(example_inputs), dynamic_shapes)
 
     def make(sizes: Mapping[str, int]) -> Program:
-        module = load(family.load(sizes), target, overrides=overrides)
+        module = load(family.load(sizes), target, overrides=overrides, exact=exact)
         if any(states_of(entry) for entry in levels.entries(module)):
             raise error(
                 Code.OPTION,

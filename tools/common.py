@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: Parser, *, default_target: str | None = None) -> None:
-    """Add --target, --shape, --state and --overrides."""
+    """Add --target, --shape, --state, --overrides and --exact."""
     default = f" (default: {default_target})" if default_target else ""
     parser.add_argument(
         "--target",
@@ -73,6 +73,12 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         "--overrides",
         metavar="FILE",
         help="decisions to take from a TOML file: engine, memory and mapping by operation",
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="leave to the host what a target without floats would compute in fixed point, within "
+        "one step of the result",
     )
 
 
@@ -127,7 +133,9 @@ def load_model(args: argparse.Namespace, model: Any, target: str | None) -> Any:
     names = cast("dict[str, str]", model) if isinstance(model, dict) else ()
     shapes = _by_entry(parse_shapes(args.shape), names)
     states = parse_pairs(args.state, "--state", "IN=OUT")
-    return api.load(model, target, shapes=shapes, overrides=args.overrides, states=states)
+    return api.load(
+        model, target, shapes=shapes, overrides=args.overrides, states=states, exact=args.exact
+    )
 
 
 def _by_entry(shapes: dict[str, tuple[int, ...]], entries: Collection[str]) -> Any:
