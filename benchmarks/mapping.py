@@ -11,6 +11,8 @@ mobile4k. Columns:
 
   bound     cycles that no program can beat (npu_dialect/bound.py), and the resource they are of
   /bound    cycles over it
+  /layers   cycles over the bound by layers: what an engine is busy at least where one layer
+            computes and the next one waits for the scratchpad's port
   /busiest  cycles over those of the busiest engine; then each engine's share of the time
   dram      bytes moved over the compulsory ones (weights, inputs, state, outputs, each once)
   peak      the highest address of the scratchpad over the greatest sum of bytes live at once, with
@@ -49,8 +51,8 @@ BUILT = ("mobilenet_v2", "resnet18", "resnet50", "mobilebert")
 HAVE_INT8 = ("cifar_resnet20", "ultraface_rfb320", "winml_mnist")
 """Files of the folder of models of which a quantized one lies beside them."""
 COLUMNS = (
-    "model", "target", "cycles", "bound", "of", "/bound", "/busiest", "engines", "dram", "peak KiB",
-    "peak", "compile s", "instr", "verify",
+    "model", "target", "cycles", "bound", "of", "/bound", "/layers", "/busiest", "engines", "dram",
+    "peak KiB", "peak", "compile s", "instr", "verify",
 )  # fmt: skip
 
 
@@ -170,6 +172,7 @@ def measure(path: Path, target: str) -> common.Row:
     return {
         "cycles": profile.cycles,
         "bound": bound.cycles,
+        "in_layers": bound.in_layers,
         "binds": bound.binds,
         "resources": dict(bound.resources),
         "busy": busy,
@@ -288,6 +291,7 @@ def cells(row: common.Row) -> tuple[object, ...]:
         f"{row['bound']:,}",
         row["binds"] + (f" +{row['host_layers']} host" if row["host_layers"] else ""),
         f"{ratio(row['cycles'], row['bound']):.2f}",
+        f"{ratio(row['cycles'], row['in_layers']):.2f}",
         f"{row['over_busiest']:.3f}",
         shares,
         f"{ratio(row['dram'], row['compulsory']):.2f}",

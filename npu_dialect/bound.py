@@ -91,6 +91,23 @@ class Bound(_ByResource):
     host: tuple[str, ...] = ()
     """Layers of the host, whose time the bound leaves out."""
 
+    @property
+    def engines(self) -> dict[str, float]:
+        """Cycles that each engine is busy at least, layer by layer: where one layer computes and
+        the next one waits for the scratchpad's port, these are more than both sums.
+        """
+        found = {"mxu": 0.0, "vpu": 0.0, "dma": self.resources["dram"]}
+        for each in self.layers:
+            array, vector, port = (each.resources[name] for name in ("array", "vector", "spm"))
+            found["mxu"] += array if vector else max(array, port if array else 0.0)
+            found["vpu"] += vector if array else max(vector, port if vector else 0.0)
+        return found
+
+    @property
+    def in_layers(self) -> int:
+        """The cycles of the engine with the most of them: another bound, never less."""
+        return max(self.cycles, _whole(max(self.engines.values())))
+
     def to_text(self) -> str:
         """One line that `of_text` reads."""
         rows = [[layer.name, *_rounded(layer.resources)] for layer in self.layers]

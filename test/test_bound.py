@@ -47,6 +47,9 @@ def assert_below(profile: Profile) -> None:
     busy = {e.name: e.busy for e in profile.engines}
     for resource, engines in ENGINES.items():
         assert least.resources[resource] <= max(busy.get(e, 0) for e in engines) + 1e-6, resource
+    assert least.in_layers <= profile.cycles
+    for engine in ("mxu", "vpu"):
+        assert least.engines[engine] <= busy.get(engine, 0) + 1e-6, engine
     assert least.dram_bytes <= profile.dram_read + profile.dram_written
     for layer in profile.layers:
         assert layer.lower_bound is None or layer.lower_bound.cycles <= sum(layer.busy.values())
@@ -142,6 +145,16 @@ def test_a_program_is_bound_by_the_sum_of_a_resource_over_its_layers():
     sums = {"array": 10.0, "vector": 18.0, "spm": 2.0, "dram": 15.0}
     found = Bound(sums, tuple(LayerBound("l", r) for r in layers))
     assert (found.cycles, found.binds) == (18, "vector")
+
+
+def test_an_engine_takes_each_layer_for_as_long_as_its_slower_part():
+    first = {"array": 100.0, "vector": 0.0, "spm": 40.0, "dram": 5.0}
+    second = {"array": 30.0, "vector": 0.0, "spm": 90.0, "dram": 5.0}
+    rows = (LayerBound("a", first), LayerBound("b", second))
+    found = Bound({name: first[name] + second[name] for name in first}, rows)
+    assert found.cycles == 130
+    assert found.engines["mxu"] == 190
+    assert found.in_layers == 190
 
 
 def test_a_bound_is_the_same_after_it_was_written_and_read():
