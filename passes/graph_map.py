@@ -30,6 +30,7 @@ from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMa
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
 from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, TooLargeError
 from npu_dialect.passes.mapping.scatter import ScatterMapping
+from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.targets import module_target
 from npu_dialect.target import Target
 
@@ -108,7 +109,7 @@ def _pins(function: FuncOp) -> dict[Operation, AnyMapping]:
 def _annotate(plan: Plan) -> None:
     for step in plan.steps:
         attributes = step.group.op.attributes
-        resident = any(v in plan.resident for v in step.group.op.results)
+        resident = any(storage(v) in plan.resident for v in step.group.op.results)
         attributes["npu.memory"] = StringAttr("spm" if resident else "dram")
         if step.mapping is not None:
             attributes["npu.mapping"] = mapping_attribute(step.mapping)

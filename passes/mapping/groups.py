@@ -438,7 +438,9 @@ def _check_move(group: Group) -> None:
             raise NoViewError("rows that have no single stride")
         return
     for copy in copies(group.op):
-        copied_dims(copy)
+        dims = copied_dims(copy)
+        if len(dims) > MOST_DIMS:
+            raise NoViewError(f"a copy with {len(dims)} dimensions, {MOST_DIMS} at most")
     if group.body[0].name == "graph.pad" and VIEW not in group.op.attributes:
         for place, sizes in border(group.op):
             if place.strides(sizes) is None:
@@ -448,17 +450,14 @@ def _check_move(group: Group) -> None:
 def copied_dims(copy: Copy) -> tuple[int, ...]:
     """The fewest dimensions along which both sides of a copy have strides.
 
-    Raises NoViewError where there are none, or too many.
+    Raises NoViewError where there are none.
     """
     both = [(place, (copy.count,)) for place in (copy.source, copy.destination)]
     fine = refined((copy.count,), both)
     if fine is None:
         raise NoViewError("a copy between parts that do not divide along with each other")
     breaks = apart(fine, [(place, fine) for place, _ in both])
-    found = collapse(fine, [fine, fine], keep_last=False, apart=breaks).dims
-    if len(found) > MOST_DIMS:
-        raise NoViewError(f"a copy with {len(found)} dimensions, {MOST_DIMS} at most")
-    return found
+    return collapse(fine, [fine, fine], keep_last=False, apart=breaks).dims
 
 
 def _need_whole(group: Group, rule: str) -> None:

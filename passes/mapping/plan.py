@@ -18,15 +18,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import StringAttr
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Block, Operation, OpResult, SSAValue
 
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
-from npu_dialect.passes.mapping.groups import Group, is_constant, root, size_in_bytes
+from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
 from npu_dialect.passes.mapping.problems import AnyMapping, Problem, search
 from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned
+from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.mapping.work import Work, Works
 from npu_dialect.target import Target
 
@@ -127,12 +128,15 @@ class Planner:
         self.by_bit = by_bit
         count = len(self.groups)
         self.inputs, self.outputs, self.ends = [0] * count, [0] * count, [0] * count
+        self.partly = [0] * count
+        """What a step writes more of, that an earlier one has begun."""
         for k, group in enumerate(self.groups):
-            for value in map(root, group.inputs):
+            for value in map(storage, group.inputs):
                 if value in self.tensors:
                     self.inputs[k] |= self.tensors[value].bit
-            for value in group.op.results:
-                self.outputs[k] |= self.tensors[value].bit
+            for tensor in self._written(k):
+                where = self.outputs if tensor.written == k else self.partly
+                where[k] |= tensor.bit
         self.recent = [0] * count
         for k in range(1, count):
             self.recent[k] = self.outputs[k - 1] | (self.outputs[k - 2] if k > 1 else 0)
@@ -141,6 +145,11 @@ class Planner:
         self._sizes: dict[int, int] = {0: 0}
         self._sets: dict[int, frozenset[SSAValue]] = {0: frozenset()}
         self.weights = [_weights(g) for g in self.groups]
+
+    def _written(self, number: int) -> list[Tensor]:
+        """The tensors with memory of their own that a step writes, or writes parts of."""
+        found = map(storage, self.groups[number].op.results)
+        return [self.tensors[v] for v in found if v in self.tensors]
 
     def bytes_of(self, bits: int) -> int:
         """Bytes of the tensors of a set."""
@@ -202,7 +211,7 @@ class Planner:
             group = self.groups[segment.number]
             plan.steps.append(Step(group, segment.work))
             if segment.stays:
-                plan.resident.update(group.op.results)
+                plan.resident.update(map(storage, group.op.results))
         return plan
 
     # --- segments of one group
@@ -212,7 +221,7 @@ class Planner:
         live = self.bytes_of(state)
         results = self.outputs[number]
         found = False
-        for stays in self._choices(number):
+        for stays in self._choices(number, state):
             if not stays and found and self.wanted[self.groups[number].op] == StringAttr("spm"):
                 continue
             room = self.capacity - live - self.reserved[number]
@@ -224,10 +233,15 @@ class Planner:
                 carry_on, cost = self.time(work, carry, room - work.used, fresh)
                 yield Move(number + 1, after, carry_on, cost, Single(number, work, stays))
 
-    def _choices(self, number: int) -> Iterator[bool]:
-        """Whether a group's results may stay in the scratchpad, then that they need not."""
+    def _choices(self, number: int, state: int) -> Iterator[bool]:
+        """Whether a group's results may stay in the scratchpad, then that they need not; one of
+        them where they are parts of a tensor that has a place already.
+        """
         op = self.groups[number].op
-        results = [self.tensors[v] for v in op.results]
+        results = [t for t in self._written(number) if t.written == number]
+        if not results:
+            yield bool(state & self.partly[number])
+            return
         may_stay = all(t.may_stay and t.value not in self.banned for t in results)
         if may_stay and self.wanted[op] != StringAttr("dram"):
             yield True
@@ -351,17 +365,20 @@ def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:
     for group in groups:
         n = number[group.op]
         in_dram = group.kind in ("host", "io")
-        for value in group.op.results:
-            found[value] = Tensor(value, size_in_bytes(value), n, n, not in_dram)
-        for value in group.inputs:
-            tensor = found.get(root(value))
+        for value in map(storage, group.op.results):
+            if isinstance(value, OpResult) and value.op.name == "graph.group":
+                tensor = found.setdefault(value, Tensor(value, size_in_bytes(value), n, n, True))
+                tensor.read = n
+                tensor.may_stay &= not in_dram
+        for value in map(storage, group.inputs):
+            tensor = found.get(value)
             if tensor is not None:
                 tensor.read = max(tensor.read, n)
                 tensor.may_stay &= not in_dram
     last = block.last_op
     assert last is not None
     for value in last.operands:
-        tensor = found.get(root(value))
+        tensor = found.get(storage(value))
         if tensor is not None:
             tensor.may_stay = False
     return found

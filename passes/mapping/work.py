@@ -18,7 +18,7 @@ from npu_dialect import cost
 from npu_dialect.passes.host_work import HostWork
 from npu_dialect.passes.mapping import contraction, elementwise
 from npu_dialect.passes.mapping.contraction import Contraction, Estimate
-from npu_dialect.passes.mapping.groups import Group, root, size_in_bytes
+from npu_dialect.passes.mapping.groups import Group, size_in_bytes
 from npu_dialect.passes.mapping.moves import move_cycles
 from npu_dialect.passes.mapping.problems import (
     AnyMapping,
@@ -30,6 +30,7 @@ from npu_dialect.passes.mapping.problems import (
 )
 from npu_dialect.passes.mapping.scatter import Scatter
 from npu_dialect.passes.mapping.tiles import Buffer, spm_bytes
+from npu_dialect.passes.mapping.views import source_of, storage
 from npu_dialect.target import Target
 
 ENGINES = {"array": "mxu", "vector": "vpu", "host": "host", "move": "dma", "io": "io"}
@@ -207,9 +208,9 @@ def neighbours(groups: Sequence[Group]) -> dict[Operation, tuple[list[SSAValue],
     before: dict[Operation, list[SSAValue]] = {group.op: [] for group in groups}
     after = {group.op: False for group in groups}
     for group in groups:
-        for value in map(root, group.inputs):
+        for value in map(source_of, group.inputs):
             maker = makers.get(value)
             if maker is not None and "vector" in (maker.kind, group.kind):
-                before[group.op].append(value)
+                before[group.op].append(storage(value))
                 after[maker.op] = True
     return {group.op: (before[group.op], after[group.op]) for group in groups}
