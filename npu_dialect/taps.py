@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects.builtin import ModuleOp, TensorType
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, BlockArgument, Operation
 from xdsl.utils.hints import isa
 
@@ -144,22 +143,19 @@ class _Recorder:
 
     def __call__(self, event: Event, view: View) -> None:
         from npu_dialect.tile.descriptor import dense
+        from npu_dialect.tile.memory import holds_tensor
         from npu_dialect.tile.syntax import shape_of
 
         for written in event.writes:
             owner = written.buffer.owner
             value = owner if isinstance(owner, BlockArgument) else owner.results[0]
             names = provenance.sources(event.op)
-            if names and _is_tensor(owner):
+            if names and holds_tensor(owner):
                 whole = dense(written.buffer, written.space, written.dtype, shape_of(value))
                 self._buffers[names[-1]] = (view, whole)
 
     def arrays(self) -> dict[str, Array]:
         return {name: view(whole).copy() for name, (view, whole) in self._buffers.items()}
-
-
-def _is_tensor(owner: Operation | BlockArgument) -> bool:
-    return isinstance(owner, BlockArgument) or isinstance(owner.parent_op(), FuncOp)
 
 
 EXACT_BYTES = ("session.x64quantprecision", "1")

@@ -58,11 +58,13 @@ from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMa
 from npu_dialect.passes.mapping.groups import Group, root
 from npu_dialect.passes.mapping.scatter import ScatterMapping
 from npu_dialect.passes.targets import module_target
+from npu_dialect.passes.to_tile.cascade import CascadeLowering, cascade_of, runs
 from npu_dialect.passes.to_tile.context import Lowering, Nest
 from npu_dialect.passes.to_tile.contraction import ContractionLowering
 from npu_dialect.passes.to_tile.host import HostLowering
 from npu_dialect.passes.to_tile.move import MoveLowering
 from npu_dialect.passes.to_tile.scatter import ScatterLowering
+from npu_dialect.passes.to_tile.site import Site
 from npu_dialect.passes.to_tile.states import Move, in_order, in_place
 from npu_dialect.passes.to_tile.vector import PoolingLowering, VectorLowering
 from npu_dialect.target import Target
@@ -128,8 +130,7 @@ class FunctionLowering:
         """Writes the new function in place of the old one."""
         self._keep_attributes()
         moves = self._bind()
-        for op in self.source.body.block.ops:
-            self._lower(op)
+        self._lower_all()
         self._copy_out(moves)
         self.low.builder.insert(ReturnOp())
         self.module.body.block.insert_op_before(self.function, self.source)
@@ -157,6 +158,16 @@ class FunctionLowering:
                 moves.append((value, place))
         return moves
 
+    def _lower_all(self) -> None:
+        """Lowers every operation; the groups of a cascade together, where its first one stands."""
+        ops = list(self.source.body.block.ops)
+        cascades = runs(ops)
+        for op in ops:
+            if op in cascades:
+                CascadeLowering(self.low, cascades[op], self._nest).emit()
+            elif cascade_of(op) is None:
+                self._lower(op)
+
     def _lower(self, op: Operation) -> None:
         if op.name in ("graph.constant", "graph.reshape", "func.return"):
             return
@@ -178,18 +189,18 @@ class FunctionLowering:
         elif group.kind == "move":
             MoveLowering(self.low, group, resident).emit()
         else:
-            self._nest(group, resident)
+            self._nest(group, Site(self.low, group, resident))
 
-    def _nest(self, group: Group, resident: bool) -> None:
+    def _nest(self, group: Group, site: Site) -> None:
         mapping = mapping_of(group)
         if isinstance(mapping, ContractionMapping):
-            ContractionLowering(self.low, group, mapping, resident).emit()
+            ContractionLowering(self.low, group, mapping, site).emit()
         elif isinstance(mapping, PoolingMapping):
-            PoolingLowering(self.low, group, mapping, resident).emit()
+            PoolingLowering(self.low, group, mapping, site).emit()
         elif isinstance(mapping, ScatterMapping):
-            ScatterLowering(self.low, group, mapping, resident).emit()
+            ScatterLowering(self.low, group, mapping, site.out_resident).emit()
         elif isinstance(mapping, ElementwiseMapping):
-            VectorLowering(self.low, group, mapping, resident).emit()
+            VectorLowering(self.low, group, mapping, site).emit()
         else:
             raise error(
                 Code.NOT_LOWERABLE,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from xdsl.dialects.builtin import ArrayAttr, StringAttr, TensorType
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, SSAValue, TypeAttribute
 
 from npu_dialect import provenance
@@ -21,6 +20,7 @@ from npu_dialect.npu.base import Instruction
 from npu_dialect.passes.tile_instructions import Addresses, flattened
 from npu_dialect.tile.descriptor import BufferKey, dense
 from npu_dialect.tile.events import Event
+from npu_dialect.tile.memory import holds_tensor
 from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
 
 TENSORS = "npu.tensors"
@@ -50,7 +50,7 @@ class TensorTaps:
             owner = key.owner
             value = owner if isinstance(owner, BlockArgument) else owner.results[0]
             names = provenance.sources(event.op)
-            if names and (value is owner or isinstance(value.owner.parent_op(), FuncOp)):  # type: ignore[union-attr]
+            if names and holds_tensor(owner):
                 self._add(names[-1], key, value, instructions)
 
     def _add(

@@ -11,8 +11,10 @@ from xdsl.dialects.builtin import (
     LocationAttr,
     MemRefType,
     StringAttr,
+    UnitAttr,
 )
-from xdsl.ir import Attribute
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, BlockArgument, Operation
 from xdsl.irdl import (
     IRDLOperation,
     base,
@@ -97,7 +99,8 @@ class AllocOp(TileOp):
     laid out densely in row-major order of the actual extents; without, they are the shape. `depth`
     slots are used in rotation, so that an execution may still be read while the next `depth - 1`
     are written. `offset` is the byte address of slot 0, and `label` names the buffer in reports;
-    the slots follow each other.
+    the slots follow each other. `part` marks a buffer of the function that holds no tensor of the
+    model: some rows of one at a time, or a constant that was loaded.
 
     ```
     %x = tile.alloc like(%view : memref<10x32xi8, "dram">) {depth = 2, label = "x"}
@@ -112,6 +115,7 @@ class AllocOp(TileOp):
     depth = prop_def(IntegerAttr, default_value=int_attr(1))
     offset = opt_prop_def(IntegerAttr)
     label = opt_prop_def(StringAttr)
+    part = opt_prop_def(UnitAttr)
     result = result_def(MemRefType)
 
     traits = traits_def(MemoryAllocEffect())
@@ -126,6 +130,7 @@ class AllocOp(TileOp):
         depth: int = 1,
         label: str | None = None,
         offset: int | None = None,
+        part: bool = False,
         location: LocationAttr | None = None,
     ) -> None:
         super().__init__(
@@ -135,6 +140,7 @@ class AllocOp(TileOp):
                 "depth": int_attr(depth),
                 "offset": None if offset is None else int_attr(offset),
                 "label": None if label is None else StringAttr(label),
+                "part": UnitAttr() if part else None,
             },
         )
         self.place(location)
@@ -147,6 +153,7 @@ class AllocOp(TileOp):
         dtype: DType | None = None,
         depth: int = 1,
         label: str | None = None,
+        part: bool = False,
         location: LocationAttr | None = None,
     ) -> AllocOp:
         """A buffer for what `view` shows: its shape, its actual extents, and its type unless
@@ -159,6 +166,7 @@ class AllocOp(TileOp):
             like=view,
             depth=depth,
             label=label,
+            part=part,
             location=location,
         )
 
@@ -201,6 +209,16 @@ class AllocOp(TileOp):
             properties=properties,
             attributes=attributes,
         )
+
+
+def holds_tensor(owner: Operation | BlockArgument) -> bool:
+    """Whether the buffer that `owner` makes is a tensor between loop nests: an argument, or a
+    buffer of the function that holds all of one.
+    """
+    if isinstance(owner, BlockArgument):
+        return True
+    is_part = isinstance(owner, AllocOp) and owner.part is not None
+    return not is_part and isinstance(owner.parent_op(), FuncOp)
 
 
 @irdl_op_definition

@@ -141,11 +141,20 @@ def _uncuttable_anchor(group: Group, axis: int) -> str | None:
         batched = prod(weights[:-2]) != 1
         return f"weights must be one matrix, found {_dims(weights)}" if batched else None
     if anchor.name == "graph.conv2d" or anchor.name in POOLS:
-        is_flat = axis > 1
-        return f"an image must have more than one row, found {_dims(shape)}" if is_flat else None
+        if axis > 1:
+            return f"an image must have more than one row, found {_dims(shape)}"
+        return _padded(_anchored(group, group.outer(anchor.operands[0])), shape[axis])
     source = shape_of(anchor.operands[0])
     if row_axis(source) != axis or source[axis] != shape[axis]:
         return f"rows must not be reduced, found {_dims(source)} to {_dims(shape)}"
+    return None
+
+
+def _padded(window: RowWindow, rows: int) -> str | None:
+    for row in (0, rows - 1):
+        low, high = window.seen_of(row, row + 1)
+        if low == high:
+            return f"every row must be made of some input, row {row} is made of padding"
     return None
 
 

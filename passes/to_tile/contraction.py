@@ -25,6 +25,7 @@ from npu_dialect.passes.mapping import contraction as mapper
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping, input_extent
 from npu_dialect.passes.mapping.groups import Group, contraction, is_constant, matrices, root
 from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
+from npu_dialect.passes.to_tile.site import Site, constants
 from npu_dialect.tile.attributes import Span
 from npu_dialect.tile.syntax import shape_of as buffer_shape
 from npu_dialect.tile.syntax import space_of
@@ -54,55 +55,46 @@ class Weights:
 class ContractionLowering:
     """The nest of one array group."""
 
-    def __init__(self, low: Lowering, group: Group, mapping: ContractionMapping, resident: bool):
-        self.low, self.group, self.m = low, group, mapping
+    def __init__(self, low: Lowering, group: Group, mapping: ContractionMapping, site: Site):
+        self.low, self.group, self.site = low, group, site
         anchor = group.anchor
         assert anchor is not None
         self.anchor = anchor
         self.x, self.w = (group.outer(v) for v in anchor.operands[:2])
-        self.p: Contraction = contraction(group, self._resident, resident)
-        self.n = mapper.loop_trips(self.p, mapping)
-        self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
+        whole = contraction(group, site.lies_in_scratchpad, site.out_resident)
+        self.p: Contraction
+        self.m: ContractionMapping
+        self.p, self.m = site.problem(whole, mapping)
+        self.n = mapper.loop_trips(self.p, self.m)
+        self.depth = {b.label: b.depth for b in mapper.buffers(self.p, self.m)}
         self.location = group.location
         self.is_matmul = anchor.name == "graph.matmul"
-        self._prepare(resident)
-
-    def _resident(self, value: SSAValue) -> bool:
-        return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
+        self._prepare()
 
     # --- operands
     # ---------------------------------------------------------------------------------------------
 
-    def _prepare(self, resident: bool) -> None:
-        low, group = self.low, self.group
-        out = group.result
-        low.allocate_result(group, out, resident)
+    def _prepare(self) -> None:
+        group, site = self.group, self.site
         if self.is_matmul:
-            self.matrices = matrices(group)
-            b = self.matrices
+            b = self.matrices = matrices(group)
             self.batch = b.batch
-            self.x_buffer = low.buffer(self.x, self.location, (*b.x_batch, b.m, b.k))
-            out_shape = (*b.batch, b.m, b.n)
+            x_shape, out_shape = (*b.x_batch, b.m, b.k), (*b.batch, b.m, b.n)
         else:
             self.batch = (self.p.batch,)
-            self.x_buffer = low.buffer(self.x, self.location, self._shape(self.anchor.operands[0]))
-            out_shape = self._shape(self.anchor.results[0])
-        self.out_buffer = low.buffer(out, self.location, out_shape)
-        self.residual = None
-        if group.tensors:
-            self.residual = low.buffer(group.tensors[0], self.location, out_shape)
-        plan = group.plan
-        more = group.constants_location
-        self.params = None if plan.params is None else low.data(plan.params.view(np.int32), more)
-        self.table = None if plan.table is None else low.data(plan.table, more)
-        self.packed = low.data(self._packed(), more) if is_constant(self.w) else None
+            x_shape, out_shape = (
+                shape_of(v) for v in (self.anchor.operands[0], self.anchor.results[0])
+            )
+            top, left = group.setting("pads")[:2]
+            self.pads = site.top(top), left
+        self.out_buffer = site.result(out_shape)
+        self.x_buffer = site.read(0, self.x, x_shape)
+        self.residual = site.read(1, group.tensors[0], out_shape) if group.tensors else None
+        self.params, self.table = constants(site, group)
+        self.packed = site.constant("weights", self._packed) if is_constant(self.w) else None
         self.weights = self.packed
         if self.weights is None:
-            self.weights = low.buffer(self.w, self.location, self._dynamic_shape())
-
-    @staticmethod
-    def _shape(value: SSAValue) -> tuple[int, ...]:
-        return shape_of(value)
+            self.weights = self.low.buffer(self.w, self.location, self._dynamic_shape())
 
     def _packed(self) -> np.ndarray[Any, Any]:
         """The constant weights with output channels outermost."""
@@ -253,7 +245,7 @@ class ContractionLowering:
 
     def _windows(self, at: Loops) -> tuple[Span, Span]:
         """Input rows and columns of a tile before clamping."""
-        top, left = self.group.setting("pads")[:2]
+        top, left = self.pads
         (sh, sw), (dh, dw) = self.p.strides, self.p.dilations
         rows = input_extent(self.m.rows, self.p.kh, sh, dh)
         cols = input_extent(self.m.cols, self.p.kw, sw, dw)

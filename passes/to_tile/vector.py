@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Attribute, SSAValue
 
@@ -24,30 +23,25 @@ from npu_dialect.passes.mapping.groups import (
 )
 from npu_dialect.passes.mapping.tiles import trips
 from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
+from npu_dialect.passes.to_tile.site import Site, constants
 from npu_dialect.tile.attributes import Span
-from npu_dialect.tile.syntax import space_of
 
 
 class VectorLowering:
     """The nest of an elementwise chain or a reduction."""
 
-    def __init__(self, low: Lowering, group: Group, mapping: ElementwiseMapping, resident: bool):
-        self.low, self.group, self.m = low, group, mapping
+    def __init__(self, low: Lowering, group: Group, mapping: ElementwiseMapping, site: Site):
+        self.low, self.group = low, group
         self.location = group.location
-        self.p = elementwise(group, self._resident, resident)
-        self.streams = streams(group)
-        self.depth = {b.label: b.depth for b in mapper.buffers(self.p, mapping)}
-        low.allocate_result(group, group.result, resident)
-        self.fixed = Fixed.of(low, group)
-        shapes = self.streams.shape.operands
+        whole = elementwise(group, site.lies_in_scratchpad, site.out_resident)
+        self.p, self.m = site.problem(whole, mapping)
+        self.depth = {b.label: b.depth for b in mapper.buffers(self.p, self.m)}
+        self.out = site.result(whole.output.dims)
+        self.fixed = Fixed(*constants(site, group))
         self.inputs = [
-            low.buffer(v, self.location, dims)
-            for v, dims in zip(self.streams.inputs, shapes, strict=False)
+            site.read(k, v, stream.dims)
+            for k, (v, stream) in enumerate(zip(streams(group).inputs, whole.inputs, strict=True))
         ]
-        self.out = low.buffer(group.result, self.location, shapes[-1])
-
-    def _resident(self, value: SSAValue) -> bool:
-        return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
 
     def emit(self) -> None:
         """Writes the nest."""
@@ -77,14 +71,15 @@ class VectorLowering:
     def _tile(
         self, nest: Nest, indices: Sequence[Index], params: SSAValue | None, table: SSAValue | None
     ) -> None:
-        shapes = self.streams.shape.operands
         loaded = [
             nest.load(
-                nest.view(b, self._spans(dims, indices)), self.depth.get(f"in{i}", 1), f"in{i}"
+                nest.view(b, self._spans(stream.dims, indices)),
+                self.depth.get(f"in{i}", 1),
+                f"in{i}",
             )
-            for i, (b, dims) in enumerate(zip(self.inputs, shapes, strict=False))
+            for i, (b, stream) in enumerate(zip(self.inputs, self.p.inputs, strict=True))
         ]
-        spans = self._spans(shapes[-1], indices)
+        spans = self._spans(self.p.output.dims, indices)
         place = nest.view(self.out, spans)
         out = nest.target_of(place, self.depth.get("out", 1), "out")
         if params is not None:
@@ -133,15 +128,6 @@ class Fixed:
     params: SSAValue | None
     table: SSAValue | None
 
-    @staticmethod
-    def of(low: Lowering, group: Group) -> Fixed:
-        """The constants in dram."""
-        plan, location = group.plan, group.constants_location
-        return Fixed(
-            None if plan.params is None else low.data(plan.params.view(np.int32), location),
-            None if plan.table is None else low.data(plan.table, location),
-        )
-
     def load(self, nest: Nest) -> tuple[SSAValue | None, SSAValue | None]:
         """Both in the scratchpad."""
         return (
@@ -153,23 +139,20 @@ class Fixed:
 class PoolingLowering:
     """The nest of a pooling group: channels, then batch, rows, columns."""
 
-    def __init__(self, low: Lowering, group: Group, mapping: PoolingMapping, resident: bool):
-        self.low, self.group, self.m = low, group, mapping
+    def __init__(self, low: Lowering, group: Group, mapping: PoolingMapping, site: Site):
+        self.low, self.group = low, group
         self.location = group.location
-        self.p = pooling(group, self._resident, resident)
-        self.depth = {b.label: b.depth for b in mapper.pooling_buffers(self.p, mapping)}
+        whole = pooling(group, site.lies_in_scratchpad, site.out_resident)
+        self.p, self.m = site.problem(whole, mapping)
+        self.depth = {b.label: b.depth for b in mapper.pooling_buffers(self.p, self.m)}
         anchor = group.anchor
         assert anchor is not None
         self.anchor = anchor
-        low.allocate_result(group, group.result, resident)
-        self.fixed = Fixed.of(low, group)
-        self.x = low.buffer(
-            group.outer(anchor.operands[0]), self.location, shape_of(anchor.operands[0])
-        )
-        self.out = low.buffer(group.result, self.location, shape_of(anchor.results[0]))
-
-    def _resident(self, value: SSAValue) -> bool:
-        return value in self.low.memory and space_of(self.low.memory[value]) == "spm"
+        self.out = site.result(shape_of(anchor.results[0]))
+        self.fixed = Fixed(*constants(site, group))
+        x = anchor.operands[0]
+        self.x = site.read(0, group.outer(x), shape_of(x))
+        self.pads = (site.top(group.setting("pads")[0]), group.setting("pads")[1])
 
     def emit(self) -> None:
         """Writes the nest."""
@@ -193,7 +176,7 @@ class PoolingLowering:
         nest.store(out, place)
 
     def _windows(self, y: Index, x: Index) -> list[Span]:
-        top, left = self.group.setting("pads")[:2]
+        top, left = self.pads
         (kh, kw), (sh, sw), (dh, dw) = self.p.size, self.p.strides, self.p.dilations
         rows = along(input_extent(self.m.rows, kh, sh, dh), y, self.m.rows * sh, -top)
         cols = along(input_extent(self.m.cols, kw, sw, dw), x, self.m.cols * sw, -left)
