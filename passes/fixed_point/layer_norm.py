@@ -2,10 +2,10 @@
 
     quantize(layer_norm(dequantize(x), gain, bias))  ==>
 
-    sum, squares = the sums of (x - zero) and of its squares over a row of N    exact
+    sum, squares = the sums of d and d * d over a row of N, d = x - middle of the range    exact
     V = N * squares - sum * sum + C              N**2 * (variance + epsilon) in steps of x, exact
     Y = N / sqrt(V)                              in fixed point: one over the deviation
-    n = (x - zero) * Y - (sum / N) * Y           the normalized element
+    n = (x - zero) * Y - mean * Y                the normalized element
     n * (gain / scale of the result) + bias / scale of the result, rounded to the result
 
 V has 30 bits, which in rows of many elements are few: its low bits would be lost, or those of
@@ -175,7 +175,7 @@ def _in_reach(plan: Plan) -> bool:
     finite = np.isfinite(plan.gain).all() and np.isfinite(plan.bias).all()
     if not plan.count or not finite or not 0 <= plan.added < 2.0**60:
         return False
-    if plan.count * reach(plan.quant) ** 2 >= 2**31:
+    if plan.count * (span(plan.quant) // 2 + 1) ** 2 >= 2**31:
         return False
     if plan.deviation_bits - plan.normal_bits + MEAN_BITS > MOST_SHIFT:
         return False
@@ -185,7 +185,7 @@ def _in_reach(plan: Plan) -> bool:
 def _steps(plan: Plan, x: SSAValue, axes: list[int], steps: Steps) -> Steps:
     total = steps.total(x, axes)
     squares = steps.total(steps.lookup(x, _squares(plan.quant)), axes)
-    inverse = _inverse(plan, total, squares, steps)
+    inverse = _inverse(plan, _from_middle(plan, total, steps), squares, steps)
     moved = plan.deviation_bits - plan.normal_bits
     mean = steps.scaled(total, 2.0**MEAN_BITS / plan.count)
     middle = steps.product(mean, inverse, moved + MEAN_BITS)
@@ -197,10 +197,20 @@ def _steps(plan: Plan, x: SSAValue, axes: list[int], steps: Steps) -> Steps:
     return steps
 
 
+def _middle(quant: QuantType) -> int:
+    return (quant.low + quant.high) // 2
+
+
 def _squares(quant: QuantType) -> Array:
-    """[256] u16: the squared distances from the zero point."""
-    distance = np.clip(stored_values(quant), quant.low, quant.high) - quant.zero_point
+    """[256] u16: the squared distances from the middle of the range."""
+    distance = np.clip(stored_values(quant), quant.low, quant.high) - _middle(quant)
     return (distance**2).astype(np.uint16)
+
+
+def _from_middle(plan: Plan, total: SSAValue, steps: Steps) -> SSAValue:
+    """The sum of distances from the middle of the range, where they are smallest."""
+    moved = plan.count * (plan.quant.zero_point - _middle(plan.quant))
+    return steps.plus(total, steps.number(moved)) if moved else total
 
 
 def _inverse(plan: Plan, total: SSAValue, squares: SSAValue, steps: Steps) -> SSAValue:

@@ -1,0 +1,298 @@
+"""Softmax and layer norm in fixed point, against the same functions in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mapped_groups import ModuleBuilder
+from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.ir import SSAValue
+
+import npu_dialect as npu
+from npu_dialect import dtypes, graph, pipeline
+from npu_dialect.diagnostics import Code, collect
+from npu_dialect.graph.interpret import run
+from npu_dialect.graph.quant import QuantType, uniform
+from npu_dialect.passes.fixed_point import inverse_root, layer_norm, reciprocal, softmax
+from npu_dialect.passes.fixed_point.steps import COARSEST, Steps
+from npu_dialect.provenance import name_location
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Make = Callable[[ModuleBuilder, SSAValue], graph.GraphOp]
+
+BYTES = (dtypes.i8, dtypes.u8)
+PASS = "graph-fixed-point"
+
+
+def function(
+    make: Make, shape: tuple[int, ...], x: QuantType, y: QuantType, target: str = "edge256"
+) -> ModuleOp:
+    """quantize(make(dequantize(x)))."""
+    build = ModuleBuilder(target, (shape, x))
+    real = graph.DequantizeOp(build.args[0], location=name_location("dequantize"))
+    build.block.add_op(real)
+    made = make(build, real.result)
+    made.location = name_location("function")
+    result = graph.QuantizeOp(made.results[0], y, location=name_location("quantize"))
+    build.block.add_ops([made, result])
+    module = build.module(result.result)
+    del module.attributes["npu.level"]  # no pass has run yet
+    return module
+
+
+def in_integers(module: ModuleOp) -> bool:
+    return not any(isinstance(op, graph.DequantizeOp) for op in module.walk())
+
+
+def rows(rng: np.random.Generator, count: int, quant: QuantType, many: int = 60) -> Array:
+    """Rows of stored values: random, narrow, constant, with one element that differs."""
+    low, high = quant.low, quant.high
+    spread = rng.uniform(0, 60, (many, 1))
+    normal = rng.normal(rng.uniform(low, high, (many, 1)), spread, (many, count))
+    x = np.where(spread < 30, normal, rng.integers(low, high + 1, (many, count)))
+    x = np.clip(np.rint(x), low, high)
+    x[0], x[1], x[2], x[3], x[4], x[5, ::2], x[5, 1::2] = low, high, low, high, high, low, high
+    x[2, 0], x[3, 0], x[4, 0] = high, low, high - 1
+    return x.astype(quant.storage_dtype.numpy)
+
+
+def real(x: Array, quant: QuantType) -> Array:
+    return (x.astype(np.float64) - quant.zero_point) * quant.scale
+
+
+def steps_off(found: Array, exact: Array, quant: QuantType) -> float:
+    """How far results are from what the real numbers are in steps, as far as the type has them."""
+    inside = np.clip(exact / quant.scale + quant.zero_point, quant.low, quant.high)
+    return float(np.abs(found.astype(np.float64) - inside).max())
+
+
+# --- softmax --------------------------------------------------------------------------------------
+
+
+def exact_softmax(x: Array, quant: QuantType) -> Array:
+    numbers = real(x, quant)
+    e = np.exp(numbers - numbers.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def softmax_of(shape: tuple[int, ...], x: QuantType, y: QuantType, **kwargs: Any) -> ModuleOp:
+    make: Make = lambda _, v: graph.SoftmaxOp(v, len(shape) - 1)  # noqa: E731
+    return function(make, shape, x, y, **kwargs)
+
+
+def check_softmax(x: Array, quant: QuantType, result: QuantType) -> None:
+    plan = softmax.best_plan(x.shape[-1], quant, result)
+    module = softmax_of(x.shape, quant, result)
+    pipeline.run(module, PASS)
+    assert in_integers(module) == (plan is not None)
+    if plan is not None:
+        off = steps_off(run(module, [x])[0], exact_softmax(x, quant), result)
+        assert off <= 0.5 + plan.error <= 0.5 + COARSEST
+
+
+@given(
+    st.integers(1, 600),
+    st.floats(1e-4, 1.0),
+    st.floats(1e-6, 0.02),
+    st.sampled_from(BYTES),
+    st.sampled_from((*BYTES, dtypes.i16)),
+    st.integers(0, 2**32 - 1),
+)
+def test_softmax_is_off_by_no_more_than_its_bound(
+    count: int, scale: float, out: float, x: dtypes.DType, y: dtypes.DType, seed: int
+):
+    rng = np.random.default_rng(seed)
+    quant = uniform(x, scale, int(rng.integers(x.low, x.high + 1)))
+    result = uniform(y, out, int(rng.integers(y.low, y.high + 1)))
+    check_softmax(rows(rng, count, quant), quant, result)
+
+
+@pytest.mark.parametrize("scale", [0.004, 0.03, 0.3])
+def test_softmax_of_every_pair_of_bytes(scale: float):
+    pairs = np.stack(np.meshgrid(*[np.arange(256)] * 2), -1).reshape(-1, 2).astype(np.uint8)
+    check_softmax(pairs, uniform(dtypes.u8, scale, 100), uniform(dtypes.u8, 1 / 256, 0))
+
+
+def test_softmax_of_a_wide_row_of_nearly_equal_values_stays_in_floats():
+    """The errors of 4,096 entries add up to more than a quarter of a step, at worst."""
+    module = softmax_of((1, 4096), uniform(dtypes.u8, 0.4, 0), uniform(dtypes.u8, 1 / 256, 0))
+    pipeline.run(module, PASS)
+    assert not in_integers(module)
+
+
+# --- layer norm -----------------------------------------------------------------------------------
+
+
+def exact_layer_norm(x: Array, quant: QuantType, gain: Array, bias: Array, epsilon: float) -> Array:
+    numbers = real(x, quant)
+    d = numbers - numbers.mean(-1, keepdims=True)
+    variance = (d * d).mean(-1, keepdims=True)
+    return d / np.sqrt(variance + float(np.float32(epsilon))) * gain + bias
+
+
+def layer_norm_of(
+    shape: tuple[int, ...], x: QuantType, y: QuantType, gain: Array, bias: Array, epsilon: float
+) -> ModuleOp:
+    def make(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+        parameters = [build.constant(p.astype(np.float32), None) for p in (gain, bias)]
+        return graph.LayerNormOp(value, *parameters, len(shape) - 1, epsilon)
+
+    return function(make, shape, x, y)
+
+
+@given(
+    st.integers(1, 700),
+    st.floats(-6, 1),
+    st.floats(-3, 0),
+    st.sampled_from((1e-12, 1e-5, 1e-3)),
+    st.sampled_from(BYTES),
+    st.sampled_from((*BYTES, dtypes.i16)),
+    st.integers(0, 2**32 - 1),
+)
+def test_layer_norm_is_off_by_no_more_than_its_bound(
+    count: int,
+    scale: float,
+    out: float,
+    epsilon: float,
+    x: dtypes.DType,
+    y: dtypes.DType,
+    seed: int,
+):
+    rng = np.random.default_rng(seed)
+    quant = uniform(x, 10**scale, int(rng.integers(x.low, x.high + 1)))
+    result = uniform(y, 10**out, int(rng.integers(y.low, y.high + 1)))
+    gain = rng.normal(1, rng.choice([0, 0.3, 2]), count).astype(np.float32)
+    bias = rng.normal(0, rng.choice([0, 1]), count).astype(np.float32)
+    stored = rows(rng, count, quant)
+    module = layer_norm_of(stored.shape, quant, result, gain, bias, epsilon)
+    pipeline.run(module, PASS)
+    steps = [p.astype(np.float64) / result.scale for p in (gain, bias)]
+    plan = layer_norm.Plan(count, quant, epsilon, *steps, result)
+    if in_integers(module):
+        exact = exact_layer_norm(stored, quant, gain, bias, epsilon)
+        assert steps_off(run(module, [stored])[0], exact, result) <= 0.5 + plan.error
+        assert plan.error <= COARSEST
+
+
+@pytest.mark.parametrize("count", [64, 192, 384, 768, 1024])
+def test_layer_norm_of_usual_widths_is_in_integers(count: int):
+    quant, result = uniform(dtypes.u8, 0.05, 120), uniform(dtypes.u8, 0.03, 128)
+    module = layer_norm_of((2, count), quant, result, np.ones(count), np.zeros(count), 1e-5)
+    pipeline.run(module, PASS)
+    assert in_integers(module)
+
+
+def test_layer_norm_of_every_pair_of_bytes():
+    quant, result = uniform(dtypes.u8, 0.002, 100), uniform(dtypes.i8, 0.02, 5)
+    pairs = np.stack(np.meshgrid(*[np.arange(256)] * 2), -1).reshape(-1, 2).astype(np.uint8)
+    gain, bias = np.array([1.5, -0.75]), np.array([0.25, 0.5])
+    module = layer_norm_of(pairs.shape, quant, result, gain, bias, 1e-5)
+    pipeline.run(module, PASS)
+    exact = exact_layer_norm(pairs, quant, gain, bias, 1e-5)
+    assert steps_off(run(module, [pairs])[0], exact, result) <= 0.52
+
+
+# --- what they are made of ------------------------------------------------------------------------
+
+
+def of_integers(make: Callable[[Steps, SSAValue], SSAValue], x: Array) -> Array:
+    build = ModuleBuilder("edge256", (x.shape, i32))
+    steps = Steps(name_location("steps"))
+    result = make(steps, build.args[0])
+    build.block.add_ops(steps.ops)
+    return run(build.module(result), [x.astype(np.int32)])[0]
+
+
+@pytest.mark.parametrize(("least", "wide"), [(1, 2**17), (100, 2**17), (2**13, 2**17), (2**29, 3)])
+def test_the_reciprocal_is_as_exact_as_it_says(least: int, wide: int):
+    greatest = min(least * wide, 2**31 - 1)
+    x = np.unique(np.rint(np.geomspace(least, greatest, 100_000)))
+    factor = 3.7
+    shifts: list[int] = []
+
+    def make(steps: Steps, value: SSAValue) -> SSAValue:
+        found = reciprocal.reciprocal(steps, value, least, greatest, factor)
+        assert found is not None
+        shifts.append(found.shift)
+        return found.value
+
+    off = of_integers(make, x) / 2.0 ** shifts[0] * x / factor - 1
+    assert np.abs(off).max() <= reciprocal.error(least, greatest) <= 2**-10
+
+
+def test_the_inverse_root_is_as_exact_as_it_says_from_1_to_the_greatest():
+    x = np.unique([*range(1, 70_000), *np.rint(np.geomspace(1, 2**31 - 1, 200_000)).tolist()])
+
+    def make(steps: Steps, value: SSAValue) -> SSAValue:
+        found = inverse_root.inverse_root(steps, value)
+        return steps.product(found.root, found.power, 15)
+
+    off = of_integers(make, x) / 2.0 ** (inverse_root.BITS - 15) * np.sqrt(x) - 1
+    assert np.abs(off).max() <= inverse_root.ERROR + 2.0**-14  # the product of 15 bits and more
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+X, Y = uniform(dtypes.u8, 0.05, 120), uniform(dtypes.u8, 1 / 256, 0)
+
+
+@pytest.mark.parametrize("count", [10, 200])
+def test_all_levels_agree(count: int):
+    module = softmax_of((6, count), X, Y)
+    x = rows(np.random.default_rng(0), count, X, 6)
+    results: list[Array] = []
+    for level in ("graph", "tile", "npu"):
+        npu.lower(module, until=level)
+        results.append(next(iter(npu.execute(module, x).values())))
+    for tier in ("plain", "compiled"):
+        found = npu.simulate(npu.assemble(module), x, tier=tier).outputs
+        results.append(next(iter(found.values())))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_all_levels_agree_on_layer_norm():
+    shape = (3, 5, 400)
+    module = layer_norm_of(shape, X, uniform(dtypes.i8, 0.02, 3), np.ones(400), np.ones(400), 1e-5)
+    x = rows(np.random.default_rng(0), 400, X, 15).reshape(shape)
+    results: list[Array] = []
+    for level in ("graph", "tile", "npu"):
+        npu.lower(module, until=level)
+        results.append(next(iter(npu.execute(module, x).values())))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_a_target_with_floats_keeps_them():
+    module = softmax_of((6, 10), X, Y, target="mobile4k")
+    pipeline.run(module, PASS)
+    assert not in_integers(module)
+
+
+def test_exact_keeps_the_host():
+    module = npu.load(softmax_of((6, 10), X, Y), "edge256", exact=True)
+    npu.lower(module)
+    engines = {row.op: row.engine for row in npu.assemble(module).placement}
+    assert engines["graph.softmax"] == "host"
+
+
+def test_the_overrides_file_keeps_one_on_the_host(tmp_path: Any):
+    pins = tmp_path / "pins.toml"
+    pins.write_text('["function"]\nengine = "host"\n')
+    module = npu.load(softmax_of((6, 10), X, Y), "edge256", overrides=pins)
+    npu.lower(module)
+    assert any(row.engine == "host" for row in npu.assemble(module).placement)
+
+
+def test_placement_and_a_remark_say_how_far_off_it_may_be():
+    with collect() as records:
+        program = npu.compile(softmax_of((6, 10), X, Y), "edge256")
+    assert all(row.engine == "vpu" for row in program.placement)
+    reasons = {row.reason for row in program.placement}
+    assert any(r.endswith("; softmax in fixed point, at most one step off") for r in reasons)
+    assert any(r.code == Code.APPROXIMATION and "--exact" in r.remedy for r in records)
