@@ -159,23 +159,6 @@ class Nest:
         inside.copy(view, buffer)
         return buffer
 
-    def load_in_pieces(self, source: SSAValue, pieces: int, label: str) -> SSAValue:
-        """As `load` with one slot, by copies of parts along the first dimension of more than one
-        element.
-        """
-        if space_of(source) == "spm":
-            return source
-        buffer = self.local(source, 1, label)
-        shape = buffer_shape(source)
-        axis = next((a for a, d in enumerate(shape) if d > 1), 0)
-        size = -(-shape[axis] // min(pieces, shape[axis]))
-        inside = Nest(self.builder, provenance.fuse(self.location, _origin(source)))
-        for start in range(0, shape[axis], size):
-            spans: list[Span | int] = list(shape)
-            spans[axis] = Span(min(size, shape[axis] - start), start)
-            inside.copy(inside.view(source, spans), inside.view(buffer, spans))
-        return buffer
-
     def copy(self, source: SSAValue, destination: SSAValue) -> None:
         """A copy that is complete when the next operation starts, as far as the program's meaning
         goes.
