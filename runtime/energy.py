@@ -15,7 +15,8 @@ COVERS = (
     "spm and acc), the host's tasks, leakage and the clock tree, from the tables of the target "
     "file. Dynamic energy alone is 8 to 10 times under measured silicon, since control, "
     "interconnect and the dram's background power are not in such tables: trust ratios between "
-    "runs on one target, not joules."
+    "runs on one target, not joules. Power spreads the energy of each instruction evenly over the "
+    "cycles in which it occupies its engine; peaks shorter than that do not show."
 )
 """What a figure of energy covers, for every report that shows one."""
 
@@ -51,13 +52,19 @@ class Energy:
 
 def leakage(target: Target, makespan: int) -> dict[str, float]:
     """pJ that each unit of the machine leaks in `makespan` cycles."""
+    watts = leakage_watts(target)
+    return {name: w * _picoseconds(target, makespan) for name, w in watts.items()}
+
+
+def leakage_watts(target: Target) -> dict[str, float]:
+    """Watts that each unit of the machine leaks, all cores together."""
     watts = {name: memory.leakage for name, memory in target.memories.items()}
     watts |= {
         "mxu": target.array.leakage,
         "vpu": target.vector.leakage,
         "dma": target.dma.leakage,
     }
-    return {name: w * target.cores * _picoseconds(target, makespan) for name, w in watts.items()}
+    return {name: w * target.cores for name, w in watts.items()}
 
 
 def clock(target: Target, timing: Timing, is_npu: Sequence[bool]) -> float:

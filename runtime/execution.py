@@ -11,7 +11,7 @@ class Execution:
     """How a session executes its instructions."""
 
     tier: str
-    """compiled, torch or plain."""
+    """compiled, torch or plain; none where only times were asked for."""
     threads: int = 1
     instructions: int = 0
     """How many are executed in a run."""

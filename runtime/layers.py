@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+
 from npu_dialect.bound import Bound, LayerBound
 from npu_dialect.cost import Cost, energy_pj
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.schedule import Plan, queue_name
+from npu_dialect.runtime.series import Series, rates
 from npu_dialect.runtime.timing import Timing
 from npu_dialect.target import Target
 
@@ -45,6 +48,10 @@ class Layer:
     begin: int
     end: int
     """First start and last end of its instructions."""
+    average_watts: float
+    """Dynamic power of its instructions, while any of them is busy."""
+    peak_watts: float
+    """The greatest dynamic power of its instructions at one time."""
     lower_bound: LayerBound | None = None
     """What the layer takes at least, alone on the machine."""
 
@@ -121,6 +128,11 @@ def _row(
     busy = _busy(facts, members)
     array_cycles = sum(c.cycles for c in costs if c.macs)
     ideal = sum(peak_cycles(facts.target, c) for c in costs)
+    dynamic = [energy_pj(c, facts.target) for c in costs]
+    begin = min(int(facts.timing.start[i]) for i in members)
+    end = max(int(facts.timing.end[i]) for i in members)
+    per_cycle = _power(facts, members, [sum(table.values()) for table in dynamic])
+    watts = facts.target.frequency * 1e-12
     return Layer(
         name=name,
         sources=_sources(facts, members),
@@ -134,12 +146,20 @@ def _row(
         dram_written=_bytes(costs, "writes", "dram"),
         spm_read=_bytes(costs, "reads", "spm"),
         spm_written=_bytes(costs, "writes", "spm"),
-        dynamic_pj=add(energy_pj(c, facts.target) for c in costs),
+        dynamic_pj=add(dynamic),
         static_pj=static_pj * share,
         bound=_bound(critical.get(name, {}), costs),
-        begin=min(int(facts.timing.start[i]) for i in members),
-        end=max(int(facts.timing.end[i]) for i in members),
+        begin=begin,
+        end=end,
+        average_watts=per_cycle.mean_of_some * watts,
+        peak_watts=per_cycle.peak * watts,
     )
+
+
+def _power(facts: Facts, members: Sequence[int], pj: Sequence[float]) -> Series:
+    """pJ a cycle over time, each instruction's energy spread over the cycles that it is busy."""
+    chosen = np.asarray(members, np.int64)
+    return rates(facts.timing.start[chosen], facts.timing.free[chosen], pj)
 
 
 def _busy(facts: Facts, members: Sequence[int]) -> dict[str, int]:

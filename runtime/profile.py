@@ -4,20 +4,24 @@ program.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from npu_dialect import bound
-from npu_dialect.bound import Bound
+from npu_dialect.bound import Bound, LayerBound
 from npu_dialect.cost import Cost, energy_pj
-from npu_dialect.runtime import energy, layers, timing
+from npu_dialect.runtime import buffers, energy, layers, power, timing
+from npu_dialect.runtime.buffers import Buffer
 from npu_dialect.runtime.energy import Energy
 from npu_dialect.runtime.layers import Facts, Layer
 from npu_dialect.runtime.program import PlacedOp, Placement, Program
 from npu_dialect.runtime.schedule import Plan, queue_name
+from npu_dialect.runtime.series import Series, levels, rates
 from npu_dialect.runtime.timing import Timing
-from npu_dialect.target import Target
+from npu_dialect.target import OperatingPoint, Target
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,13 @@ class Profile:
     costs: Sequence[Cost]
     """By executed instruction."""
     timing: Timing
+    target: Target
+    """The machine, at `point`."""
+    point: OperatingPoint | None = None
+    """Another operating point than that of the target's tables; None for those."""
 
     def __repr__(self) -> str:
         return f"Profile({self.program!r}, {self.cycles:,} cycles)"
-
-    @property
-    def target(self) -> Target:
-        """The machine."""
-        return self.program.machine
 
     @property
     def cycles(self) -> int:
@@ -63,7 +66,25 @@ class Profile:
         """What no program of the model can beat; None for a program that was not lowered from a
         graph.
         """
-        return bound.of_metadata(self.program.metadata, self.program.entry_name())
+        found = bound.of_metadata(self.program.metadata, self.program.entry_name())
+        if found is None or self.point is None:
+            return found
+        return _with_dram(found, self.target.frequency / self.program.machine.frequency)
+
+    @property
+    def nominal(self) -> Profile:
+        """The profile of the same program at the operating point of the target's tables."""
+        return self.program.profile
+
+    def at(self, point: str) -> Profile:
+        """The profile of the same program at an operating point. Raises CompileError (NPU0004,
+        NPU0301).
+        """
+        machine = self.program.machine
+        chosen = power.point_of(machine, point)
+        if chosen == power.nominal(machine):
+            return self.nominal
+        return _compute(self.program, self.plan, power.at(machine, chosen), chosen)
 
     @cached_property
     def energy(self) -> Energy:
@@ -74,6 +95,15 @@ class Profile:
             leakage=energy.leakage(self.target, self.cycles),
             clock=energy.clock(self.target, self.timing, is_npu),
         )
+
+    @cached_property
+    def critical(self) -> Mapping[str, int]:
+        """Cycles of the critical path by what bounds them, the most first."""
+        found: dict[str, int] = {}
+        for span in self.timing.critical:
+            name = self.costs[span.instruction].bound
+            found[name] = found.get(name, 0) + span.end - span.begin
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -95,6 +125,45 @@ class Profile:
     def _engine(self, name: str, members: Sequence[int]) -> Engine:
         busy = sum(self.costs[i].cycles for i in members)
         return Engine(name, len(members), busy, busy / self.cycles if self.cycles else 0.0)
+
+    @cached_property
+    def buffers(self) -> list[Buffer]:
+        """What lies in the scratchpad when."""
+        return buffers.of(self)
+
+    @cached_property
+    def occupancy(self) -> Series:
+        """Bytes of the scratchpad that hold something which is still read, over time."""
+        found = self.buffers
+        begin, end, size = (
+            np.array([getattr(b, name) for b in found], np.int64)
+            for name in ("begin", "end", "size")
+        )
+        return levels(begin, end, size)
+
+    @cached_property
+    def traffic(self) -> dict[tuple[str, str], Series]:
+        """Bytes a cycle over time, by memory (dram, spm) and direction (read, write)."""
+        return {
+            (space, direction): self._rates(space, direction)
+            for space in ("dram", "spm")
+            for direction in ("read", "write")
+        }
+
+    def _rates(self, space: str, direction: str) -> Series:
+        moved = [c.reads if direction == "read" else c.writes for c in self.costs]
+        amounts = [table.get(space, 0) for table in moved]
+        return rates(self.timing.start, self.timing.free, amounts)
+
+    @cached_property
+    def power(self) -> Series:
+        """Watts over time."""
+        return power.over_time(self)
+
+    @property
+    def average_watts(self) -> float:
+        """Energy over time."""
+        return self.energy.joules / self.seconds if self.seconds else 0.0
 
     @cached_property
     def peak_spm(self) -> int:
@@ -142,10 +211,25 @@ def of(program: Program) -> Profile:
 
 def compute(program: Program) -> Profile:
     """Costs, times and energy of a program; `of` keeps them."""
-    plan = Plan.of(program)
-    by_static = [op.cost(program.machine, program.kernels) for op, _ in program.static]
+    return _compute(program, Plan.of(program), program.machine)
+
+
+def _compute(
+    program: Program, plan: Plan, target: Target, point: OperatingPoint | None = None
+) -> Profile:
+    by_static = [op.cost(target, program.kernels) for op, _ in program.static]
     costs = [by_static[number] for number, _ in program.executed]
-    return Profile(program, plan, costs, timing.of_costs(plan, costs))
+    return Profile(program, plan, costs, timing.of_costs(plan, costs), target, point)
+
+
+def _with_dram(found: Bound, factor: float) -> Bound:
+    """A bound with other cycles of dram, for another clock."""
+    rows = tuple(LayerBound(b.name, _scaled_dram(b.resources, factor)) for b in found.layers)
+    return replace(found, resources=_scaled_dram(found.resources, factor), layers=rows)
+
+
+def _scaled_dram(resources: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {**resources, "dram": resources["dram"] * factor}
 
 
 def placed(program: Program) -> list[PlacedOp]:

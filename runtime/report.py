@@ -1,13 +1,12 @@
-"""The tables of a run, for terminals and as a self-contained web page."""
+"""The tables of a run as rows of text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 
-from npu_dialect.runtime.energy import COVERS
 from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.profile import Profile
+from npu_dialect.runtime.quantities import si
 from npu_dialect.runtime.run import Run
 
 Table = list[list[str]]
@@ -37,12 +36,14 @@ def totals(run: Run) -> Table:
     return [
         ["total", "value"],
         ["target", p.target.name],
+        *operating_point(p),
         ["cycles", f"{p.cycles:,}"],
         *lower_bound(p),
-        ["time", f"{p.seconds * 1e6:,.2f} us"],
-        ["energy", f"{p.energy.joules * 1e6:,.3f} uJ ({dynamic / p.energy.total:.0%} dynamic)"]
+        ["time", si(p.seconds, "s", 4)],
+        ["energy", f"{si(p.energy.joules, 'J', 4)} ({dynamic / p.energy.total:.0%} dynamic)"]
         if p.energy.total
-        else ["energy", "0 uJ"],
+        else ["energy", "0 J"],
+        ["power", f"{si(p.average_watts, 'W')} on average, {si(p.power.peak, 'W')} at most"],
         ["multiply-accumulates", f"{p.macs:,}"],
         ["array utilization", f"{p.utilization:.1%}"],
         ["dram read / written", f"{p.dram_read:,} / {p.dram_written:,} B"],
@@ -50,6 +51,14 @@ def totals(run: Run) -> Table:
         ["scratchpad peak", f"{p.peak_spm:,} of {p.target.memories['spm'].size:,} B"],
         ["simulated by", simulated_by(run)],
     ]
+
+
+def operating_point(profile: Profile) -> Table:
+    """A row for another operating point than that of the target's tables."""
+    point = profile.point
+    if point is None:
+        return []
+    return [["operating point", f"{point.name}: {point.voltage:g} V, {si(point.frequency, 'Hz')}"]]
 
 
 def states(run: Run) -> Table:
@@ -77,6 +86,8 @@ def lower_bound(profile: Profile) -> Table:
 def simulated_by(run: Run) -> str:
     """The tier of a run, and how much of it was native code."""
     e = run.execution
+    if e.tier == "none":
+        return "nothing: times only"
     if e.tier != "compiled":
         return f"the tier {e.tier}"
     threads = f", {e.threads} threads" if e.threads > 1 else ""
@@ -150,52 +161,8 @@ def placement(run: Run) -> Table:
     return [["source", "op", "engine", "layer", "cycles", "rule", "reason"], *rows]
 
 
-def html(run: Run) -> str:
-    """All tables as one page that needs nothing else."""
-    sections = {
-        "Totals": totals(run),
-        "Layers": layers(run),
-        "Engines": engines(run),
-        "Energy": energy(run),
-        "Inputs and outputs (outside the totals)": io(run),
-        "Placement": placement(run),
-        "Instructions in the plain tier": fallbacks(run),
-    }
-    body = "".join(_section(title, table) for title, table in sections.items() if len(table) > 1)
-    title = f"NPU report: {escape(run.profile.target.name)}"
-    return _PAGE.format(title=title, body=body, note=escape(COVERS))
-
-
-def _section(title: str, table: Table) -> str:
-    rows = "".join(_row(cells, "td") for cells in table[1:])
-    head = _row(table[0], "th")
-    content = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
-    return f"<h2>{escape(title)}</h2>{content}\n"
-
-
-def _row(cells: Iterable[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(c)}</{tag}>' for c in cells)}</tr>\n"
-
-
 def text(table: Sequence[Sequence[str]]) -> str:
     """A table as aligned text."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table)
     return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width">
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto }}
-th, td {{ padding: .2em .8em; text-align: left; white-space: nowrap }}
-th, td {{ border-bottom: 1px solid #8884 }}
-td {{ font-variant-numeric: tabular-nums }}
-</style></head><body>
-<h1>{title}</h1>
-{body}<p>{note}</p>
-</body></html>
-"""

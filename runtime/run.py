@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npu_dialect import files
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.machine import Array
-from npu_dialect.runtime.energy import COVERS, Energy
+from npu_dialect.runtime.energy import Energy
 from npu_dialect.runtime.execution import Execution
 from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.profile import Engine, Profile
 from npu_dialect.runtime.timing import Timing
+
+if TYPE_CHECKING:
+    from npu_dialect.runtime.program import Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,15 @@ class Run:
     """Whether `summary` lists every instruction."""
     execution: Execution = field(default_factory=lambda: Execution("plain"))
     """How the instructions were simulated; outputs, times and energies do not depend on it."""
+
+    @staticmethod
+    def without_data(program: Program, operating_point: str | None = None) -> Run:
+        """Time and energy of a program that is not simulated: they do not depend on data. Raises
+        CompileError (NPU0004, NPU0301, NPU0604).
+        """
+        profile = program.profile
+        chosen = profile.at(operating_point) if operating_point else profile
+        return Run({}, chosen, execution=Execution("none"))
 
     def __repr__(self) -> str:
         names = ", ".join(self.outputs)
@@ -83,60 +95,33 @@ class Run:
         return self.profile.timing
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the outputs, as JSON values."""
-        p = self.profile
-        return {
-            "target": p.target.name,
-            "entry": p.program.entry_name(),
-            "states": [
-                {"name": s.name, "type": s.type, "access": access, "bytes": s.operand.size}
-                for s, access in p.program.used_states
-            ],
-            "frequency": p.target.frequency,
-            "cycles": p.cycles,
-            "seconds": p.seconds,
-            "energy_joules": p.energy.joules,
-            "energy_pj": {**asdict(p.energy), "total": p.energy.total},
-            "energy_covers": COVERS,
-            "lower_bound": _bound_json(p),
-            "macs": p.macs,
-            "utilization": p.utilization,
-            "dram_read": p.dram_read,
-            "dram_written": p.dram_written,
-            "peak_spm": p.peak_spm,
-            "engines": [asdict(e) for e in p.engines],
-            "layers": [_layer_json(layer) for layer in p.layers],
-            "io": [_layer_json(layer) for layer in p.io],
-            "placement": [asdict(row) for row in p.program.placement],
-            "simulation": asdict(self.execution),
-        } | ({"instructions": self._instructions()} if self.trace else {})
+        """Everything but the outputs, as JSON values (docs/reports.md)."""
+        from npu_dialect.runtime import summary
+
+        return summary.of(self)
 
     def to_json(self) -> str:
         """`summary` as text."""
         return json.dumps(self.summary(), indent=2)
 
-    def _instructions(self) -> list[dict[str, Any]]:
-        p = self.profile
-        times = zip(
-            p.timing.start.tolist(), p.timing.free.tolist(), p.timing.end.tolist(), strict=True
-        )
-        return [
-            {"index": index, "op": op.name, "engine": op.engine, "start": s, "free": f, "end": e}
-            for (index, op), (s, f, e) in zip(p.program.executed, times, strict=True)
-        ]
-
     def save_trace(self, path: str | Path) -> None:
-        """Write a timeline for Perfetto or chrome://tracing. Raises CompileError (NPU0002)."""
+        """Write a timeline for Perfetto or chrome://tracing, compressed where the name ends with
+        `.gz`. Raises CompileError (NPU0002).
+        """
         from npu_dialect.runtime import trace
 
-        files.write_text(path, trace.to_json(self.profile))
+        files.write_bytes(path, trace.to_bytes(self.profile, str(path)))
 
-    def save_report(self, path: str | Path) -> None:
-        """Write a report: a web page (.html) or JSON (.json). Raises CompileError (NPU0002,
-        NPU0003).
+    def save_report(
+        self,
+        path: str | Path,
+        *,
+        baseline: Mapping[str, Any] | None = None,
+        frames_per_second: float | None = None,
+    ) -> None:
+        """Write a report: a web page (.html) or JSON (.json). `baseline` is the summary of another
+        run to compare with. Raises CompileError (NPU0002, NPU0003).
         """
-        from npu_dialect.runtime import report
-
         suffix = Path(path).suffix
         if suffix not in (".html", ".json"):
             raise error(
@@ -145,29 +130,9 @@ class Run:
                 found=f"the suffix {suffix!r}",
                 source=str(path),
             )
-        files.write_text(path, self.to_json() if suffix == ".json" else report.html(self))
+        if suffix == ".json":
+            files.write_text(path, self.to_json())
+            return
+        from npu_dialect.runtime import report_page
 
-
-def _bound_json(profile: Profile) -> dict[str, Any] | None:
-    bound = profile.lower_bound
-    if bound is None:
-        return None
-    return {
-        "cycles": bound.cycles,
-        "by": bound.binds,
-        "ratio": profile.cycles / bound.cycles if bound.cycles else None,
-        "resources": dict(bound.resources),
-        "dram_bytes": bound.dram_bytes,
-        "host": list(bound.host),
-    }
-
-
-def _layer_json(layer: Layer) -> dict[str, Any]:
-    bound = layer.lower_bound
-    derived = {
-        "lower_bound": None if bound is None else {"cycles": bound.cycles, "by": bound.binds},
-        "energy_pj": layer.energy_pj,
-        "dram_bytes": layer.dram_bytes,
-        "spm_bytes": layer.spm_bytes,
-    }
-    return asdict(layer) | derived
+        files.write_text(path, report_page.html(self, baseline, frames_per_second))

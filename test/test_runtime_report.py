@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -123,63 +122,6 @@ def test_the_summary_is_json_and_lists_instructions_when_traced(run: Run):
     assert [row["name"] for row in found["layers"]] == ["conv", "pool"]
     assert [i["op"] for i in found["instructions"]][2:4] == ["npu.conv2d", "npu.pool2d"]
     assert "instructions" not in simulate(convolve_and_pool(), X).summary()
-
-
-def test_the_trace_has_one_event_per_instruction(run: Run, tmp_path: Path):
-    run.save_trace(tmp_path / "t.json")
-    trace = json.loads((tmp_path / "t.json").read_text())
-    complete = [e for e in trace["traceEvents"] if e["ph"] == "X"]
-    assert len(complete) == 5
-    for event in complete:
-        assert {"name", "pid", "tid", "ts", "dur"} <= event.keys()
-        assert event["name"] in ("conv", "pool")
-    ends = [e["ts"] + e["dur"] for e in complete]
-    assert max(ends) <= run.seconds * 1e6 + 1e-9
-
-
-def test_the_trace_names_the_engines(run: Run, tmp_path: Path):
-    run.save_trace(tmp_path / "t.json")
-    trace = json.loads((tmp_path / "t.json").read_text())
-    names = {
-        e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name"
-    }
-    assert names == {0: "dma", 1: "mxu", 2: "vpu"}
-
-
-class Tags(HTMLParser):
-    """Checks that tags are closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_the_web_page_is_well_formed_and_needs_nothing_else(run: Run, tmp_path: Path):
-    run.save_report(tmp_path / "r.html")
-    page = (tmp_path / "r.html").read_text()
-    tags = Tags()
-    tags.feed(page)
-    assert not tags.open
-    assert not tags.links
-    assert "table" in tags.seen
-    for layer in run.layers:
-        assert layer.name in page
-
-
-def test_the_web_page_escapes_names():
-    made = program([fill("spm", 0, 1)], layers=["<script>"])
-    assert "<script>" not in report.html(simulate(made, {}))
 
 
 def test_the_json_report_is_the_summary(run: Run, tmp_path: Path):

@@ -18,7 +18,7 @@ from npu_dialect.diagnostics import CompileError, collect
 from npu_dialect.dtypes import i8
 from npu_dialect.npu.arrays import Conv2DOp
 from npu_dialect.npu.base import Instruction
-from npu_dialect.runtime import report, tiers
+from npu_dialect.runtime import report, report_page, tiers
 from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.simulator import Session, Step, simulate
 from npu_dialect.tools import npu_run
@@ -299,7 +299,7 @@ def test_the_report_says_what_runs_in_the_plain_tier(partly: Program):
     run = Session(partly, tier="compiled").run(X)
     assert ["npu.conv2d", "it has no routine", "1"] in report.fallbacks(run)
     assert f"the tier compiled, {run.execution.native} of 5" in report.simulated_by(run)
-    assert "it has no routine" in report.html(run)
+    assert "it has no routine" in report_page.html(run)
     summary = run.summary()["simulation"]
     assert summary["tier"] == "compiled"
     assert summary["fallbacks"]["npu.conv2d"] == {"it has no routine": 1}

@@ -154,7 +154,7 @@ def test_a_program_gives_the_expected_outputs(run_tool: RunTool, mnist: Path):
 
 def test_the_tables_name_layers_and_totals(run_tool: RunTool, mnist: Path):
     out = run_tool("npu-run", mnist / "m.npu", "--input", mnist / "x.npy").out
-    assert all(word in out for word in ("Convolution28", "energy nJ", "cycles", "mobile4k"))
+    assert all(word in out for word in ("Convolution28", "energy", "cycles", "mobile4k"))
 
 
 def test_a_summary_can_be_had_as_json(run_tool: RunTool, mnist: Path):
@@ -268,7 +268,7 @@ def test_a_level_that_takes_no_time_has_no_trace(run_tool: RunTool, models: Path
     options = ["--random", 0, "--level", "graph", "--trace", "t.json"]
     run = run_tool("npu-run", models / "winml_mnist.onnx", "--target", "mobile4k", *options)
     assert run.code == 1
-    assert "--trace and --report must be asked of a run at level npu" in run.err
+    assert "what else tells of time must be asked of a run at level npu" in run.err
 
 
 def test_a_compilation_says_what_left_the_accelerator_and_why(run_tool: RunTool, models: Path):

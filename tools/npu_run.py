@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, CompileError, error
-from npu_dialect.tools import common
+from npu_dialect.tools import common, profile_options
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -24,6 +24,9 @@ EXAMPLES = """\
   npu-run model.npu --input x.npy                     one input
   npu-run model.npu --input a=a.npy --input b=b.npy   several, by name (or one .npz with all)
   npu-run model.npu --random 0 --trace trace.json     random inputs; a trace for a trace viewer
+  npu-run model.npu --timing --report r.html          time and energy alone, without inputs
+  npu-run model.npu --timing --frames-per-second 30   the best operating point at a rate
+  npu-run model.npu --timing --baseline before.json   what became faster or slower since
   npu-run model.npu --input x.npy --output out.npz    keep the outputs
   npu-run model.npu --input x.npy --seed 7            another order that the waits permit
   npu-run model.npu --input images/ --labels labels.npy --output out.npz
@@ -88,9 +91,7 @@ def _parser() -> common.Parser:
     add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
     _add_tier_options(parser)
     add("--seed", type=int, metavar="N", help="choose the order of execution at random")
-    add("--trace", metavar="FILE", help="write what each engine did when")
-    add("--report", metavar="FILE", help="write a report, .json or .html")
-    add("--json", action="store_true", help="print JSON, not tables")
+    profile_options.add(parser)
     common.add_debug_option(parser)
     return parser
 
@@ -130,6 +131,8 @@ def _run(args: argparse.Namespace) -> int:
     _check(args)
     if args.compare:
         return _compare(args)
+    if args.timing:
+        return _time(args)
     if args.dump:
         _dump(args)
     if args.level != "npu":
@@ -139,6 +142,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse combinations that mean nothing."""
+    profile_options.check(args)
     if args.input and args.random is not None:
         raise _no_inputs("both")
     if _is_program(args.program) and not args.model and (args.compare or args.level != "npu"):
@@ -157,9 +161,8 @@ def _check_other_level(args: argparse.Namespace) -> None:
     """Refuse what only the simulation of a program knows."""
     found = "--compare" if args.compare else f"--level {args.level}"
     rules = {
-        "--trace and --report must be asked of a run at level npu, which alone takes time": (
-            args.trace or args.report
-        ),
+        "--trace, --report and what else tells of time must be asked of a run at level npu, which "
+        "alone takes some": profile_options.asked(args),
         "--tier, --strict and --threads must be asked of a run at level npu alone": (
             args.tier != "auto" or args.strict or args.threads != 1
         ),
@@ -240,6 +243,20 @@ def _inputs(args: argparse.Namespace, ports: Sequence[Port]) -> Inputs:
     return random_inputs(ports, args.random) if args.random is not None else load_inputs(args.input)
 
 
+def _time(args: argparse.Namespace) -> int:
+    """Time and energy without a run."""
+    from npu_dialect.runtime.run import Run
+
+    program = _program(args).entry(args.entry)
+    run = profile_options.at_point(args, Run.without_data(program))
+    profile_options.save(args, run)
+    if args.json:
+        print(json.dumps(profile_options.to_json(args, run), indent=2))
+    else:
+        profile_options.show(args, run)
+    return 0
+
+
 def _simulate(args: argparse.Namespace, program: Program) -> int:
     from npu_dialect import api
     from npu_dialect.diagnostics import collect
@@ -262,7 +279,8 @@ def _simulate(args: argparse.Namespace, program: Program) -> int:
             threads=args.threads,
         )
     common.show_records(records, remarks=True)
-    _save(args, run)
+    run = profile_options.at_point(args, run)
+    profile_options.save(args, run)
     _finish(args, run.outputs, run.state, run)
     return 0
 
@@ -303,21 +321,14 @@ def _simulate_all(args: argparse.Namespace, program: Program, samples: DataSet) 
     with common.progress("npu-run") as progress, collect() as records:
         summary = run_samples(args, program, samples, _initial(args), progress)
     common.show_records(records, remarks=True)
-    _save(args, summary.run)
+    run = profile_options.at_point(args, summary.run)
+    profile_options.save(args, run)
     if args.json:
-        print(json.dumps(summary.to_json() | summary.run.summary(), indent=2))
+        print(json.dumps(summary.to_json() | profile_options.to_json(args, run), indent=2))
     else:
         tables.show_samples(summary)
-        tables.show_run(summary.run)
+        profile_options.show(args, run)
     return 0
-
-
-def _save(args: argparse.Namespace, run: Run) -> None:
-    """Write the files of time and energy that were asked for."""
-    if args.trace:
-        run.save_trace(args.trace)
-    if args.report:
-        run.save_report(args.report)
 
 
 def _check_single(args: argparse.Namespace) -> None:
@@ -434,7 +445,7 @@ def _finish(
     if args.save_states:
         files.write_npz(args.save_states, dict(states))
     if args.json:
-        print(json.dumps(_summary(outputs, states, run), indent=2))
+        print(json.dumps(_summary(args, outputs, states, run), indent=2))
         return
     from npu_dialect.tools import tables
 
@@ -442,13 +453,17 @@ def _finish(
     if states:
         tables.show_outputs(states, "\nstates after the run")
     if run is not None:
-        tables.show_run(run)
+        profile_options.show(args, run)
 
 
 def _summary(
-    outputs: dict[str, Array], states: Mapping[str, Array], run: Run | None
+    args: argparse.Namespace,
+    outputs: dict[str, Array],
+    states: Mapping[str, Array],
+    run: Run | None,
 ) -> dict[str, Any]:
-    found = {"outputs": _shapes(outputs)} | (run.summary() if run is not None else {})
+    figures = profile_options.to_json(args, run) if run is not None else {}
+    found = {"outputs": _shapes(outputs)} | figures
     return found | ({"states_after": _shapes(states)} if states else {})
 
 

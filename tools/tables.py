@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,19 +15,16 @@ from rich.text import Text
 if TYPE_CHECKING:
     from npu_dialect.compare import Comparison, Step
     from npu_dialect.ports import Array
-    from npu_dialect.runtime.run import Run
     from npu_dialect.tools.sample_run import Summary
 
-PIPE_WIDTH = 160
-"""Characters in a line where the output is no terminal, and nobody can make it wider."""
-
-LAYER_COLUMNS = ("layer", "engines", "cycles", "share", "util", "dram B", "energy nJ", "bound")
-"""The columns of the report that a terminal has room for."""
+PIPE_WIDTH = 120
+"""Characters in a line where the output is no terminal and COLUMNS does not say."""
 
 
 def console() -> Console:
     """Standard output, printing names as they are."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = None if is_known else PIPE_WIDTH
     return Console(width=width, markup=False, highlight=False)
 
 
@@ -54,31 +52,6 @@ def _range(array: Array) -> tuple[str, ...]:
         return "", "", ""
     values = array.astype(np.float64)
     return f"{values.min():.6g}", f"{values.max():.6g}", str(int(values.argmax()))
-
-
-def show_run(run: Run) -> None:
-    """Print the layers of a run, and its totals."""
-    from npu_dialect.runtime import report
-
-    head, *layers = report.layers(run)
-    chosen = [head.index(name) for name in LAYER_COLUMNS]
-    rows = table("\nlayers", LAYER_COLUMNS, text=2)
-    for layer in layers:
-        rows.add_row(*(layer[i] for i in chosen))
-    console().print(rows)
-
-    _, *totals = report.totals(run)
-    summary = table("\ntotals", ("", ""), text=2)
-    for total in totals:
-        summary.add_row(*total)
-    console().print(summary)
-
-    head, *fallbacks = report.fallbacks(run)
-    if fallbacks:
-        rows = table("\nin the plain tier", head, text=2)
-        for row in fallbacks:
-            rows.add_row(*row)
-        console().print(rows)
 
 
 def show_samples(summary: Summary) -> None:

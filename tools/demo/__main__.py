@@ -132,7 +132,7 @@ def show(
     """The page: accuracy, difference from onnxruntime, layers and totals."""
     import numpy as np
 
-    from npu_dialect.tools import tables
+    from npu_dialect.tools import profile_tables, tables
 
     *_, reference, simulated = results.values()
     accuracy = tables.table("\naccuracy", ("network", "correct", "top-1"))
@@ -146,7 +146,7 @@ def show(
         f"\nlargest difference from onnxruntime: {most} quantization step{'s' * (most != 1)} "
         f"({np.count_nonzero(np.rint(steps))} of {steps.size:,} logits differ)"
     )
-    tables.show_run(run)
+    profile_tables.show_run(run)
 
 
 if __name__ == "__main__":
