@@ -99,7 +99,8 @@ def _input_cycles(
     each = itemsize(p.x_type)
     if m.x == "held":
         whole = input_bytes(p)
-        total = dram_cycles(target, whole, whole, loads)
+        run = np.minimum(_in_a_row(p, p.ih, p.iw) * (whole // (p.batch * p.ih * p.iw)), whole)
+        total = dram_cycles(target, whole, run, loads)
         return total, total / loads
     depth = m.channels if p.depthwise else m.reduction if m.x == "slice" else p.ic
     channels = p.oc if p.depthwise else p.ic * p.groups
@@ -113,11 +114,20 @@ def _input_cycles(
             (m.cols, p.kw, p.strides[1], p.dilations[1], p.iw),
         )
     )
-    wide = np.where(in_cols < p.iw, in_cols, in_rows * in_cols) * depth
+    wide = _in_a_row(p, in_rows, in_cols) * depth
     run = np.where(depth < channels, depth, wide) * each
     return dram_cycles(target, every, run, loads), dram_cycles(
         target, in_rows * in_cols * depth * each, run
     )
+
+
+def _in_a_row(p: Contraction, rows: Any, cols: Any) -> Any:
+    """Pixels of so many rows and columns of the input that lie next to each other."""
+    if p.steps[1] > 1:
+        return 1
+    if p.steps[0] > 1:
+        return cols
+    return np.where(cols < p.iw, cols, rows * cols)
 
 
 def _weight_cycles(

@@ -39,6 +39,10 @@ class Contraction:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
     """Rows above and columns to the left of the input."""
+    steps: tuple[int, int] = (1, 1)
+    """How far apart the rows and columns of the input lie in their tensor. A convolution of one tap
+    has its strides here, and what they skip is no part of its input.
+    """
     groups: int = 1
     batch: int = 1
     batched_weights: bool = False

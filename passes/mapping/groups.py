@@ -267,10 +267,14 @@ def _convolution(group: Group, x: SSAValue, w: SSAValue, common: dict[str, Any])
     depthwise = is_depthwise(group)
     groups = 1 if depthwise else channels // per_group
     strides, dilations = group.setting("strides"), group.setting("dilations")
-    top, left = group.setting("pads")[:2]
+    pads = group.setting("pads")
+    steps = (1, 1)
+    if (kh, kw) == (1, 1) and not any(pads):
+        steps, strides, ih, iw = (strides[0], strides[1]), (1, 1), oh, ow
     return Contraction(
         oh=oh, ow=ow, oc=outputs // groups, ic=per_group, ih=ih, iw=iw, kh=kh, kw=kw,
-        strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]), pads=(top, left),
+        strides=(strides[0], strides[1]), dilations=(dilations[0], dilations[1]),
+        pads=(pads[0], pads[1]), steps=steps,
         groups=groups, batch=n, depthwise=depthwise, **common,
     )  # fmt: skip
 

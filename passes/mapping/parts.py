@@ -40,7 +40,9 @@ def part(p: P, group: Group, start: int, stop: int, held: bool = False) -> P:
         window = reads(group)[0].window
         assert window is not None
         low, high = window.seen_of(start, stop)
-        found = replace(p, oh=stop - start, ih=high - low)
+        rows = stop - start
+        stepped = isinstance(p, Contraction) and p.steps != (1, 1)
+        found = replace(p, oh=rows, ih=rows if stepped else high - low)
     else:
         rows = p.oh // rows_of_tensor(group.result) * (stop - start)
         found = replace(p, oh=rows, ih=rows)

@@ -88,13 +88,22 @@ class ContractionLowering:
             top, left = group.setting("pads")[:2]
             self.pads = site.top(top), left
         self.out_buffer = site.result(out_shape)
-        self.x_buffer = site.read(0, self.x, x_shape)
+        self.x_buffer = self._stepped(site.read(0, self.x, x_shape))
         self.residual = site.read(1, group.tensors[0], out_shape) if group.tensors else None
         self.params, self.table = constants(site, group)
         self.packed = site.constant("weights", self._packed) if is_constant(self.w) else None
         self.weights = self.packed
         if self.weights is None:
             self.weights = self.low.buffer(self.w, self.location, self._dynamic_shape())
+
+    def _stepped(self, image: SSAValue) -> SSAValue:
+        """The rows and columns of an image that a convolution of one tap reads."""
+        if self.p.steps == (1, 1):
+            return image
+        images, _, _, channels = buffer_shape(image)
+        (down, right), p = self.p.steps, self.p
+        spans = [images, Span(p.oh, 0, step=down), Span(p.ow, 0, step=right), channels]
+        return Nest(self.low.builder, self.location).view(image, spans)
 
     def _packed(self) -> np.ndarray[Any, Any]:
         """The constant weights with output channels outermost."""
