@@ -64,7 +64,8 @@ def over_time(profile: Profile) -> Series:
 
 def _clock(profile: Profile) -> Series:
     timing = profile.timing
-    is_npu = np.array([profile.engine_of(i) in energy.NPU_ENGINES for i in range(len(timing.end))])
+    engines = map(profile.engine_of, range(len(timing.end)))
+    is_npu = np.array([engine in energy.NPU_ENGINES for engine in engines], np.bool_)
     busy = levels(timing.start[is_npu], timing.end[is_npu], 1.0)
     return Series(busy.times, np.where(busy.values > 0, profile.target.power.clock, 0.0))
 

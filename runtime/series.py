@@ -67,7 +67,7 @@ def levels(begin: Cycles, end: Cycles, amount: npt.ArrayLike) -> Series:
     held = np.broadcast_to(np.asarray(amount, np.float64), begin.shape)
     times, place = np.unique(np.concatenate((begin, end)), return_inverse=True)
     change = np.bincount(place, np.concatenate((held, -held)), len(times))
-    values = np.cumsum(change)
+    values = np.asarray(np.cumsum(change), np.float64)
     values[np.abs(values) < NOISE * np.abs(values).max(initial=0.0)] = 0.0
     return Series(times.astype(np.int64), values)
 
