@@ -97,6 +97,7 @@ class Code(Enum):
     APPROXIMATION = "NPU1004", "The compiled result may differ from the model in the way stated."
     CAPTURED = "NPU1005", "A torch module was captured, in the way stated."
     IN_TORCH = "NPU1006", "A part of a model under `torch.compile` runs in torch."
+    DEGENERATE = "NPU1007", "A tensor of the model holds one number, whatever its inputs are."
 
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number

@@ -32,8 +32,10 @@ from xdsl.pattern_rewriter import PatternRewriter
 from npu_dialect import graph, overrides
 from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import APPROXIMATE, EXACT
+from npu_dialect.passes.fixed_point.affine import affine
 from npu_dialect.passes.fixed_point.layer_norm import layer_norm
 from npu_dialect.passes.fixed_point.softmax import softmax
+from npu_dialect.passes.fixed_point.squares import mean_of_products
 from npu_dialect.passes.fixed_point.steps import Steps
 from npu_dialect.passes.placement.rules import has_float_lanes, place
 from npu_dialect.passes.rewriting import replace, rewrite
@@ -42,7 +44,12 @@ from npu_dialect.target import Target
 
 Function = Callable[[graph.QuantizeOp], Steps | None]
 
-FUNCTIONS: dict[str, Function] = {"softmax": softmax, "layer norm": layer_norm}
+FUNCTIONS: dict[str, Function] = {
+    "softmax": softmax,
+    "layer norm": layer_norm,
+    "mean of products": mean_of_products,
+    "scaling by channel": affine,
+}
 """What makes the steps of a function, by the name that messages have for it."""
 
 

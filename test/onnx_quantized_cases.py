@@ -51,6 +51,8 @@ QUANTIZED = [
     Case("DequantizeLinear", quantized(0.1, 3, 2, 3), label="run-time parameters"),
     Case("DequantizeLinear", [ints(4, 6, dtype=np.int8), floats(2, 6, low=0.1)],
          {"axis": 0, "block_size": 2}, (0, 1), opset=21, label="blocks"),
+    Case("QuantizeLinear", [np.where(X > 1, -np.inf, X).astype(np.float32),
+                            *parameters(np.inf, 0, np.uint8)], {}, (1, 2), label="endless scale"),
     Case("DynamicQuantizeLinear", [X], outputs=3),
     qlinear_conv("per tensor", W, scalar(0.01), scalar(0, np.int8)),
     qlinear_conv("per channel", W, SCALES, ZEROS, pads=[1, 1, 1, 1]),

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mapped_groups import ModuleBuilder
-from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.dialects.builtin import ModuleOp, i1, i32
 from xdsl.ir import SSAValue
 
 import npu_dialect as npu
 from npu_dialect import dtypes, graph, pipeline
 from npu_dialect.diagnostics import Code, collect
+from npu_dialect.graph.base import dtype_of
 from npu_dialect.graph.interpret import run
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.passes.fixed_point import inverse_root, layer_norm, reciprocal, softmax
@@ -195,6 +196,82 @@ def test_layer_norm_of_every_pair_of_bytes():
     pipeline.run(module, PASS)
     exact = exact_layer_norm(pairs, quant, gain, bias, 1e-5)
     assert steps_off(run(module, [pairs])[0], exact, result) <= 0.52
+
+
+# --- means of products, factors by channel --------------------------------------------------------
+
+
+@given(st.integers(1, 500), st.floats(1e-4, 1.0), st.booleans(), st.integers(0, 2**32 - 1))
+def test_the_mean_of_products_is_rounded_once(count: int, scale: float, square: bool, seed: int):
+    rng = np.random.default_rng(seed)
+    quant = uniform(dtypes.u8, scale, int(rng.integers(256)))
+    x = rows(rng, count, quant)
+    other = x if square else x[::-1].copy()
+    exact = (real(x, quant) * real(other, quant)).mean(-1, keepdims=True)
+    result = uniform(dtypes.u8, float(np.abs(exact).max() / 200 + 1e-9), 40)
+    build = ModuleBuilder("edge256", *[(x.shape, quant)] * (1 if square else 2))
+    a = graph.DequantizeOp(build.args[0])
+    b = a if square else graph.DequantizeOp(build.args[1])
+    product = graph.MulOp(a, b)
+    mean = graph.ReduceMeanOp(product, [1])
+    q = graph.QuantizeOp(mean, result)
+    for op in dict.fromkeys((a, b, product, mean, q)):
+        op.location = name_location("mean")
+        build.block.add_op(op)
+    module = build.module(q.result)
+    pipeline.run(module, PASS)
+    assert in_integers(module)
+    found = run(module, [x] if square else [x, other])[0]
+    assert steps_off(found, exact, result) <= 0.5 + 1e-4  # f32 of a sum, times f32
+
+
+@given(
+    st.floats(1e-4, 1.0),
+    st.integers(0, 2),
+    st.sampled_from(BYTES),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_batch_norm_is_rounded_once(scale: float, axis: int, x: dtypes.DType, seed: int):
+    rng = np.random.default_rng(seed)
+    shape = (4, 5, 6)
+    quant = uniform(x, scale, int(rng.integers(x.low, x.high + 1)))
+    stored = rng.integers(x.low, x.high + 1, shape).astype(x.numpy)
+    gain, bias, mean = (rng.normal(size=shape[axis]).astype(np.float32) for _ in range(3))
+    variance = rng.uniform(0.01, 3, shape[axis]).astype(np.float32)
+    along = [1] * 3
+    along[axis] = -1
+    factor, m, b = (
+        v.astype(np.float64).reshape(along)
+        for v in (gain / np.sqrt(variance.astype(np.float64) + float(np.float32(1e-3))), mean, bias)
+    )
+    exact = (real(stored, quant) - m) * factor + b
+    result = uniform(dtypes.u8, float(np.ptp(exact) / 300), 128)
+
+    def make(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+        parts = [build.constant(p, None) for p in (gain, bias, mean, variance)]
+        return graph.BatchNormOp(value, *parts, axis, 1e-3)
+
+    module = function(make, shape, quant, result)
+    pipeline.run(module, PASS)
+    assert in_integers(module)
+    assert steps_off(run(module, [stored])[0], exact, result) <= 0.5 + 1e-3
+
+
+def test_a_choice_between_constants_is_quantized_before_it_is_made():
+    """The mask of an attention, or a one-hot code: no float tensor is left."""
+    build = ModuleBuilder("edge256", ((2, 3), i1))
+    a, b = (build.constant(np.asarray(v, np.float32)) for v in (1.0, 0.0))
+    chosen = graph.WhereOp(build.args[0], a, b, location=name_location("where"))
+    quant = uniform(dtypes.u8, 1 / 255, 7)
+    q = graph.QuantizeOp(chosen, quant, location=name_location("quantize"))
+    build.block.add_ops([chosen, q])
+    module = build.module(q.result)
+    condition = np.array([[True, False, True], [False, False, True]])
+    expected = run(module, [condition])[0]
+    pipeline.run(module, "graph-fold-qdq,graph-fold-constants")
+    (choice,) = (op for op in module.walk() if isinstance(op, graph.WhereOp))
+    assert dtype_of(choice.a) is dtypes.u8
+    np.testing.assert_array_equal(run(module, [condition])[0], expected)
 
 
 # --- what they are made of ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
     relu(dequantize(q))   ==>  dequantize(relu(q))         max with the zero point
     quantize(reshape(x))  ==>  reshape(quantize(x))
+    quantize(where(c, 1.0, dequantize(q)))  ==>  where(c, quantize(1.0), requantize(q))
     quantize(dequantize(q))  ==>  q, or requantize(q) where the parameters differ
 
 All of it is exact: dequantize and quantize never decrease, and 0 maps to the zero point.
@@ -17,7 +18,7 @@ from npu_dialect import graph, numerics
 from npu_dialect.graph.attributes import requant_f32, values
 from npu_dialect.graph.base import type_of
 from npu_dialect.graph.quant import QuantType
-from npu_dialect.passes.qdq.common import one_scale, stored
+from npu_dialect.passes.qdq.common import known, one_scale, stored
 from npu_dialect.passes.rewriting import Rules, discard, location_of, rebuild, replace
 
 
@@ -93,6 +94,18 @@ def hoist(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
         discard(*inner, *(outer or ()))
 
 
+def hoist_where(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
+    """quantize comes before a choice between numbers that are known or were quantized."""
+    choice, quant = op.x.owner, one_scale(op.result)
+    if quant is None or not isinstance(choice, graph.WhereOp) or not op.x.has_one_use():
+        return
+    sides = (choice.a, choice.b)
+    if all(known(v) is not None or stored(v) is not None for v in sides):
+        inner = [graph.QuantizeOp(v, quant, location=op.location) for v in sides]
+        chosen = graph.WhereOp(choice.condition, *inner, location=choice.location)
+        replace(rewriter, op, *inner, chosen)
+
+
 def _on_stored(op: Operation, operands: list[SSAValue], quant: QuantType) -> list[Operation] | None:
     """`op` on quantized operands: [] where it changes nothing, None where it cannot be."""
     if isinstance(op, graph.ReluOp) and quant.zero_point <= quant.low:
@@ -161,5 +174,5 @@ RULES: Rules = {
     graph.PadOp: [sink_pad],
     graph.ConcatOp: [sink_concat],
     graph.GatherOp: [sink_gather],
-    graph.QuantizeOp: [pair, hoist],
+    graph.QuantizeOp: [pair, hoist, hoist_where],
 }

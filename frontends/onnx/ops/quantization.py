@@ -11,6 +11,7 @@ from xdsl.ir import BlockArgument
 from xdsl.rewriter import Rewriter
 
 from npu_dialect import dtypes, graph
+from npu_dialect.diagnostics import Code, warn
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.builder import is_quantized
@@ -115,10 +116,30 @@ def _quantize(
     block_size: int,
 ) -> SSAValue:
     """The same by arithmetic, for parameters that a type cannot state."""
+    if _is_endless(b, scale, zero):
+        return b.constant(np.zeros(shape_of(x), storage.numpy))
     steps = b.emit(graph.RoundOp(common.div(b, x, _spread(b, scale, x, axis, block_size))))
     if zero is not None:
         steps = common.add(b, steps, _spread(b, zero, x, axis, block_size))
     return common.cast(b, steps, storage)
+
+
+def _is_endless(b: Builder, scale: SSAValue, zero: SSAValue | None) -> bool:
+    """Whether every quotient by the scale is 0 or NaN, which both give 0: quantizers that saw an
+    infinite number, in a mask mostly, write such a scale.
+    """
+    known = b.array(scale)
+    zeros = np.zeros(1) if zero is None else b.array(zero)
+    if known is None or zeros is None or zeros.any() or not np.isinf(known).all():
+        return False
+    warn(
+        Code.DEGENERATE,
+        "a scale must be finite to tell numbers apart",
+        found="inf: all of the tensor is 0, as in onnxruntime",
+        remedy="a finite number in place of infinity, in the mask, before the model is quantized",
+        source=b.source,
+    )
+    return True
 
 
 @op("DequantizeLinear", storage=True)
