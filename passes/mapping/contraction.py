@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -26,7 +25,6 @@ from npu_dialect.passes.mapping.contraction_problem import Contraction as Contra
 from npu_dialect.passes.mapping.contraction_problem import ContractionMapping as ContractionMapping
 from npu_dialect.passes.mapping.contraction_problem import (
     Level,
-    Order,
     all_buffers,
     input_bytes,
     itemsize,
@@ -36,43 +34,15 @@ from npu_dialect.passes.mapping.contraction_problem import (
 from npu_dialect.passes.mapping.contraction_problem import buffers as buffers
 from npu_dialect.passes.mapping.contraction_problem import input_extent as input_extent
 from npu_dialect.passes.mapping.estimates import Estimate as Estimate
+from npu_dialect.passes.mapping.fronts import Front, Kind
+from npu_dialect.passes.mapping.fronts import name as name_of
+from npu_dialect.passes.mapping.fronts import read as read_fronts
+from npu_dialect.passes.mapping.fronts import write as write_fronts
 from npu_dialect.passes.mapping.tiles import candidates, spm_bytes
 from npu_dialect.target import Target
 
 EXHAUSTIVE = 20_000
 """Choices of extents up to which all are tried; beyond, those that cut evenly."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A nest without its extents."""
-
-    order: Order
-    slots: int
-    x: Level
-    weights: Level
-
-
-@dataclass(frozen=True)
-class Front:
-    """The choices of one kind of which none takes less scratchpad and costs less: bytes ascend,
-    costs descend.
-    """
-
-    kind: Kind
-    bytes: Numbers
-    costs: Any
-    extents: Numbers
-    """[choice, 4]: rows, columns, channels, reduction."""
-
-    def within(self, capacity: int) -> int:
-        """The number of the best choice in so many bytes; -1 where none fits."""
-        return int(np.searchsorted(self.bytes, capacity, "right")) - 1
-
-    def mapping(self, number: int) -> ContractionMapping:
-        rows, cols, channels, reduction = self.extents[number].tolist()
-        k = self.kind
-        return ContractionMapping(rows, cols, channels, reduction, k.order, k.slots, k.x, k.weights)
 
 
 @lru_cache(4096)
@@ -175,6 +145,16 @@ def _may_fit(
 @lru_cache(4096)
 def fronts(target: Target, p: Contraction) -> tuple[Front, ...]:
     """The front of every kind of nest."""
+    place = name_of(target, p)
+    kept = read_fronts(place)
+    if kept is None:
+        kept = compute_fronts(target, p)
+        write_fronts(place, kept)
+    return kept
+
+
+def compute_fronts(target: Target, p: Contraction) -> tuple[Front, ...]:
+    """As `fronts`, without what is kept on disk."""
     found = choices(target, _shape(p))
     return tuple(f for kind in kinds(p) if (f := _front(target, p, found, kind)) is not None)
 
@@ -187,19 +167,28 @@ def _shape(p: Contraction) -> Contraction:
     )  # fmt: skip
 
 
+WEIGHTS_OUTER: tuple[tuple[Level, Level], ...] = (
+    ("tile", "tile"), ("tile", "slice"), ("held", "tile"), ("held", "slice"),
+    ("slice", "tile"), ("slice", "slice"),
+)  # fmt: skip
+ROWS_OUTER: tuple[tuple[Level, Level], ...] = (
+    ("tile", "tile"), ("tile", "held"), ("tile", "slice"), ("held", "held"),
+)  # fmt: skip
+"""The levels (of activations, of weights) that make sense in a nest. Weights that the outermost
+loop goes over are loaded once anyway; so are activations."""
+
+
 def kinds(p: Contraction) -> Iterator[Kind]:
     """The nests that may be best for a problem."""
-    for order, slots in product(("weights_outer", "rows_outer"), (2, 1)):
-        if order == "rows_outer" and slots == 1:
+    nests = [Kind("weights_outer", 2, *levels) for levels in WEIGHTS_OUTER]
+    nests += [Kind("rows_outer", 2, *levels) for levels in ROWS_OUTER]
+    nests += [Kind("weights_outer", 1, "tile", "tile"), Kind("weights_outer", 1, "slice", "slice")]
+    for kind in nests:
+        levels = kind.x, kind.weights
+        if (p.x_resident and kind.x != "tile") or (p.w_resident and kind.weights != "tile"):
             continue
-        for x, weights in product(("tile", "held", "slice"), repeat=2):
-            if (p.x_resident and x != "tile") or (p.w_resident and weights != "tile"):
-                continue
-            if slots == 1 and "held" in (x, weights):
-                continue
-            if "slice" in (x, weights) and not p.may_split_reduction:
-                continue
-            yield Kind(order, slots, x, weights)
+        if "slice" not in levels or p.may_split_reduction:
+            yield kind
 
 
 def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front | None:

@@ -8,13 +8,12 @@ So programs share routines, and most are found compiled.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npu_dialect import cache as disk
 from npu_dialect.runtime.compiled.host import Host, detect
 from npu_dialect.runtime.compiled.llvm import VERSION, binding, ir
 
@@ -27,7 +26,8 @@ Emitter = Callable[..., None]
 EMITTERS: dict[str, Emitter] = {}
 """Emitters by name."""
 
-CACHE_VARIABLE = "NPU_CACHE_DIR"
+CACHE_VARIABLE = disk.FOLDER_VARIABLE
+FOLDER = "routines"
 
 
 def emitter(name: str) -> Callable[[Emitter], Emitter]:
@@ -123,32 +123,15 @@ def version() -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled routines are kept: NPU_CACHE_DIR, or the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen) / "routines"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "npu_dialect" / "routines"
+    """Where compiled routines are kept."""
+    return disk.folder(FOLDER)
 
 
 def _read(symbol: str) -> bytes | None:
     """A kept routine; None where there is none, or one that is not whole."""
-    try:
-        data = (cache_folder() / f"{symbol}.o").read_bytes()
-    except OSError:
-        return None
-    digest, code = data[:32], data[32:]
-    return code if hashlib.sha256(code).digest() == digest else None
+    return disk.read(FOLDER, f"{symbol}.o")
 
 
 def _write(symbol: str, code: bytes) -> None:
-    """Keeps a routine. A folder that cannot be written costs time only."""
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(code).digest() + code)
-        os.replace(temporary, folder / f"{symbol}.o")
-    except OSError:
-        return
+    """Keeps a routine."""
+    disk.write(FOLDER, f"{symbol}.o", code)

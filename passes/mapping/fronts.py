@@ -1,0 +1,123 @@
+"""Fronts: the choices of mapping a layer of which none takes less scratchpad and costs less. They
+are kept on disk, since the same layers are compiled again and again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from npu_dialect import cache, cost, dtypes, target
+from npu_dialect.passes.mapping.contraction_problem import (
+    Contraction,
+    ContractionMapping,
+    Level,
+    Order,
+)
+from npu_dialect.target import Target
+
+Numbers = npt.NDArray[np.int64]
+
+FOLDER = "mappings"
+MOST = 8192
+"""Layers that are kept on disk, of some KiB each."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A nest without its extents."""
+
+    order: Order
+    slots: int
+    x: Level
+    weights: Level
+
+
+@dataclass(frozen=True)
+class Front:
+    """The choices of one kind of which none takes less scratchpad and costs less: bytes ascend,
+    costs descend.
+    """
+
+    kind: Kind
+    bytes: Numbers
+    costs: npt.NDArray[np.float64]
+    extents: Numbers
+    """[choice, 4]: rows, columns, channels, reduction."""
+
+    def within(self, capacity: int) -> int:
+        """The number of the best choice in so many bytes; -1 where none fits."""
+        return int(np.searchsorted(self.bytes, capacity, "right")) - 1
+
+    def mapping(self, number: int) -> ContractionMapping:
+        """A choice as a mapping."""
+        rows, cols, channels, reduction = self.extents[number].tolist()
+        k = self.kind
+        return ContractionMapping(rows, cols, channels, reduction, k.order, k.slots, k.x, k.weights)
+
+
+# --- on disk --------------------------------------------------------------------------------------
+
+
+def name(machine: Target, p: Contraction) -> str:
+    """What fronts are kept under: it differs with the layer, the target and this code."""
+    text = f"{version()} {_description(machine)} {p!r}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(place: str) -> tuple[Front, ...] | None:
+    """The fronts that are kept under a name; None where there are none."""
+    content = cache.read(FOLDER, place)
+    if content is None:
+        return None
+    try:
+        return tuple(_front(*row) for row in json.loads(content))
+    except (ValueError, TypeError):
+        return None
+
+
+def write(place: str, fronts: Sequence[Front]) -> None:
+    """Keeps fronts."""
+    rows: list[Any] = [
+        (
+            (f.kind.order, f.kind.slots, f.kind.x, f.kind.weights),
+            f.bytes.tolist(),
+            f.costs.tolist(),
+            f.extents.tolist(),
+        )
+        for f in fronts
+    ]
+    cache.write(FOLDER, place, json.dumps(rows, separators=(",", ":")).encode(), MOST)
+
+
+def _front(kind: Any, size: list[int], costs: list[float], extents: list[list[int]]) -> Front:
+    shape = len(size), 4
+    return Front(
+        Kind(*kind),
+        np.array(size, np.int64),
+        np.array(costs, np.float64),
+        np.array(extents, np.int64).reshape(shape),
+    )
+
+
+@lru_cache(64)
+def _description(machine: Target) -> str:
+    return hashlib.sha256(repr(machine).encode()).hexdigest()
+
+
+@lru_cache(1)
+def version() -> str:
+    """Changes with everything that decides what a mapping costs and which ones are tried."""
+    digest = hashlib.sha256()
+    modules = (Path(m.__file__ or "") for m in (cost, dtypes, target))
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *modules):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
