@@ -191,9 +191,11 @@ class Power:
     clock_gating: bool
     """Whether the clock stops while no engine of the accelerator is busy."""
     power_gating: bool
-    """Whether idle units can be switched off; declared, and not used yet."""
+    """Whether the accelerator can be switched off between frames (`npu-run --frames-per-second`)."""
     operating_points: tuple[OperatingPoint, ...]
-    """Declared, and not used yet: times and energies are those of `frequency`."""
+    """What `npu-run --operating-point` may choose; one has the target's frequency, at whose voltage
+    the tables of energy and leakage hold.
+    """
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def summary(*layers: dict[str, Any], **figures: float) -> dict[str, Any]:
 
 
 def names(found: baseline.Comparison) -> list[tuple[str | None, str | None]]:
-    return [(p.before and p.before["name"], p.after and p.after["name"]) for p in found.layers]
+    rows = [(p.before or {}, p.after or {}) for p in found.layers]
+    return [(before.get("name"), after.get("name")) for before, after in rows]
 
 
 def test_layers_of_one_name_are_one_layer():
