@@ -49,6 +49,7 @@ PASSES = (
     "graph-place",
     "graph-scatter-rows",
     "graph-to-tile",
+    "graph-views",
     "npu-pack",
     "npu-roll",
     "npu-sync",
@@ -84,6 +85,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
         Step("graph-bound", "counts groups, and knows nothing of what comes after it"),
     ),
     "tile": (
+        Step("graph-views", "what is addressed rather than moved takes no memory"),
         Step("graph-map", "cuts whole groups"),
         Step("graph-to-tile", "emits the nests that the mapping describes"),
         Step("tile-allocate", "needs every buffer of the function"),

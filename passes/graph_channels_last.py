@@ -10,7 +10,8 @@ becomes
 
 Importers put a transposition before and after every convolution and pooling. They move down through
 what works in any order of dimensions (its constants and attributes are permuted) and cancel; one
-before a flattening matrix product goes into the weights. What is left is work for the copy engine.
+before a flattening matrix product goes into the weights. What is left is addressed (`graph-views`)
+or copied.
 """
 
 from __future__ import annotations

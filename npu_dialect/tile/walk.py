@@ -261,7 +261,8 @@ class _Walker:
         def run() -> None:
             source = get()
             size = source.dtype.itemsize
-            if source.dims != whole or source.strides != dense_strides(whole, size):
+            rows = zip(whole, source.strides, dense_strides(whole, size), strict=True)
+            if source.dims != whole or any(a != b for d, a, b in rows if d != 1):
                 raise broken(op, "the source must be a whole buffer that lies densely", source)
             self.values[place] = Descriptor(
                 source.buffer,

@@ -102,6 +102,65 @@ def _made(op: graph.ConstantOp | graph.ReshapeOp | graph.TransposeOp) -> Before:
     return op.result, op
 
 
+def sink_past_reshape(op: graph.ReshapeOp, rewriter: PatternRewriter) -> None:
+    """reshape(transpose(x)) becomes transpose(reshape'(x)), where the dimensions that the reshape
+    joins lie side by side in x.
+    """
+    moved = op.x.owner
+    if not isinstance(moved, graph.TransposeOp):
+        return
+    order, shape = values(moved.permutation), shape_of(op.result)
+    if not math.prod(shape):
+        return
+    parts = _reshaped_parts(order, shape_of(moved.result), shape)
+    if parts is None:
+        return
+    try:
+        flat = [k for part in parts for k in part]
+        new = graph.ReshapeOp(moved.x, [shape[k] for k in flat], location=op.location)
+        back = graph.TransposeOp(new, [flat.index(k) for k in range(len(shape))],
+                                 location=moved.location)  # fmt: skip
+    except ValueError:  # scales along a dimension that the reshape does not keep
+        return
+    if back.type == op.type:
+        replace(rewriter, op, new, back)
+
+
+def _reshaped_parts(order: Order, before: Order, after: Order) -> list[list[int]] | None:
+    """The dimensions of `after` that each run of dimensions becomes, in the order of the tensor
+    before its transposition; None where a run is not one there. Dimensions of 1 stay with what is
+    before them, since repeats come after what they repeat.
+    """
+    axes = [p for p, d in zip(order, before, strict=True) if d != 1]
+    rank = {p: k for k, p in enumerate(sorted(axes))}
+    long = [k for k, d in enumerate(after) if d != 1]
+    ends = [*long[1:], len(after)]
+    parts: list[tuple[int, list[int]]] = [(-1, list(range(long[0] if long else len(after))))]
+    for old, new in same_elements([d for d in before if d != 1], [after[k] for k in long]):
+        own = [rank[axes[a]] for a in old]
+        if own != list(range(own[0], own[0] + len(own))):
+            return None
+        parts.append((own[0], list(range(long[new[0]], ends[new[-1]]))))
+    return [new for _, new in sorted(parts)]
+
+
+def same_elements(before: Order, after: Order) -> list[tuple[range, range]]:
+    """The smallest runs of dimensions with as many elements, in order; no extent may be 0."""
+    found: list[tuple[range, range]] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        first_i, first_j = i, j
+        left, i = (before[i], i + 1) if i < len(before) else (1, i)
+        right, j = (after[j], j + 1) if j < len(after) else (1, j)
+        while left != right:
+            if left < right:
+                left, i = left * before[i], i + 1
+            else:
+                right, j = right * after[j], j + 1
+        found.append((range(first_i, i), range(first_j, j)))
+    return found
+
+
 def sink_past_view(op: Operation, rewriter: PatternRewriter) -> None:
     """op(reshape(transpose(x))) of one operand becomes reshape(transpose(op(x)))."""
     view = op.operands[0].owner
@@ -185,6 +244,7 @@ SINK: Rules = {
     **{cls: [sink] for cls in PERMUTED},
     **{cls: [sink, sink_past_view] for cls in kernels.EMITTERS},
     graph.MatmulOp: [flatten_into_weights],
+    graph.ReshapeOp: [sink_past_reshape],
 }
 
 HOIST: Rules = {graph.TransposeOp: [hoist_above_dequantize]}

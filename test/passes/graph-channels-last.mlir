@@ -53,3 +53,20 @@ func.func @left(%x : tensor<1x4x4x2x!quant.uniform<i8:f32, 0.5>>) -> tensor<1x2x
 // CHECK: func.func @left
 // CHECK-NEXT: %[[T:.*]] = graph.transpose %x
 // CHECK-NEXT: graph.dequantize %[[T]]
+
+// Repeats (a resize of the nearest element) are no obstacle: dimensions move together with what they are repeated along.
+
+func.func @repeat(%x : tensor<1x4x4x2xf32>, %y : tensor<1x8x8x2xf32>) -> tensor<1x8x8x2xf32> {
+  %1 = graph.transpose %x {permutation = [0, 3, 1, 2]} : (tensor<1x4x4x2xf32>) -> tensor<1x2x4x4xf32>
+  %2 = graph.reshape %1 : (tensor<1x2x4x4xf32>) -> tensor<1x2x4x1x4x1xf32>
+  %3 = graph.broadcast_to %2 : (tensor<1x2x4x1x4x1xf32>) -> tensor<1x2x4x2x4x2xf32>
+  %4 = graph.reshape %3 : (tensor<1x2x4x2x4x2xf32>) -> tensor<1x2x8x8xf32>
+  %5 = graph.transpose %4 {permutation = [0, 2, 3, 1]} : (tensor<1x2x8x8xf32>) -> tensor<1x8x8x2xf32>
+  %6 = graph.add %5, %y : (tensor<1x8x8x2xf32>, tensor<1x8x8x2xf32>) -> tensor<1x8x8x2xf32>
+  func.return %6 : tensor<1x8x8x2xf32>
+}
+// CHECK: func.func @repeat
+// CHECK-NEXT: %[[R:.*]] = graph.reshape %x : (tensor<1x4x4x2xf32>) -> tensor<1x4x1x4x1x2xf32>
+// CHECK-NEXT: %[[B:.*]] = graph.broadcast_to %[[R]] {{.*}} -> tensor<1x4x2x4x2x2xf32>
+// CHECK-NEXT: %[[V:.*]] = graph.reshape %[[B]] {{.*}} -> tensor<1x8x8x2xf32>
+// CHECK-NEXT: graph.add %[[V]], %y

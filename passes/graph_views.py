@@ -1,0 +1,41 @@
+"""graph-views: what moves data becomes a way to address it, where strides can express it.
+
+    %y = graph.group %x {kind = "move"} { graph.transpose %x {permutation = [0, 2, 1]} }
+    %z = graph.group %a, %b {kind = "move"} { graph.concat %a, %b {axis = 1} }
+
+becomes
+
+    %y = graph.group %x {kind = "move", npu.view} { ... }
+    %z = graph.group %a, %b {kind = "move", npu.within = [0, 1]} { ... }
+
+With `npu.view` the result is never made: its readers read the operand by strides. With `npu.within`
+those operands (by number) have no memory of their own: what makes them writes them to where they
+lie within the result. A movement keeps an instruction where some engine could not address what it
+then had to, where the host or the caller needs the tensor itself, or where short runs in dram would
+cost more than the copy; `npu.copied` says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.passes import ModulePass
+
+from npu_dialect.passes.mapping.view_choice import Chooser
+from npu_dialect.passes.targets import module_target
+
+
+@dataclass(frozen=True)
+class GraphViewsPass(ModulePass):
+    """Replace movements by addressing."""
+
+    name = "graph-views"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = module_target(op)
+        for function in op.body.block.ops:
+            if isinstance(function, FuncOp) and not function.is_declaration:
+                Chooser(function.body.block, target).run()
