@@ -36,6 +36,7 @@ DIALECTS = {
 
 PASSES = (
     "graph-bound",
+    "graph-calibrate",
     "graph-canonicalize",
     "graph-channels-last",
     "graph-decompose",
@@ -47,6 +48,7 @@ PASSES = (
     "graph-integer-states",
     "graph-map",
     "graph-place",
+    "graph-quantize",
     "graph-scatter-rows",
     "graph-to-tile",
     "graph-views",

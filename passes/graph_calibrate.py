@@ -1,0 +1,162 @@
+"""graph-calibrate: runs the graph on samples and notes the range of every float tensor.
+
+    %1 = graph.conv2d %x, %w {...} : (...) -> tensor<1x8x8x16xf32>
+
+becomes, with the samples of a file,
+
+    %1 = graph.conv2d %x, %w {..., npu.ranges = array<f64: -3.2, 4.7>} : ...
+
+Two numbers for each result, the least and the greatest real number that a quantized type shall
+hold; those of the arguments stand on the function. Arguments and results keep all that was seen; of
+tensors between, `method` says how a range follows from the
+values (passes/quantizing/ranges.py). The statistics behind them can be written (`save`), and read
+instead of running the samples again (`statistics`), also to try another method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, f64
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
+from xdsl.passes import ModulePass
+
+from npu_dialect import graph
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.passes.quantizing import calibration
+from npu_dialect.passes.quantizing.ranges import (
+    ESTIMATORS,
+    PERCENTILE,
+    Estimator,
+    Range,
+    minmax,
+    percentile,
+)
+from npu_dialect.passes.quantizing.statistics import Calibration
+
+RANGES = "npu.ranges"
+"""The attribute: pairs of numbers, by result, or by argument of a function. NaN where there is
+none.
+"""
+LEVELS = 256
+"""Values of the type that ranges are chosen for."""
+
+
+@dataclass(frozen=True)
+class GraphCalibratePass(ModulePass):
+    """Note the ranges of float tensors on samples. `samples` is a .npz or .npy, `statistics` and
+    `save` are .npz files; `method` is minmax, moving, percentile, mse or entropy; `percent` is of
+    percentile.
+    """
+
+    name = "graph-calibrate"
+
+    samples: str = ""
+    statistics: str = ""
+    save: str = ""
+    method: str = "minmax"
+    percent: float = PERCENTILE
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        estimator = self._estimator()
+        if bool(self.samples) == bool(self.statistics):
+            raise error(
+                Code.OPTION,
+                "must be given either samples or statistics",
+                found="both" if self.samples else "neither",
+                source="graph-calibrate",
+            )
+        known = calibration.load(self.statistics) if self.statistics else None
+        everything: dict[str, calibration.Statistics] = {}
+        for function in functions(op):
+            found = known if known is not None else self._observe(function)
+            everything |= found
+            annotate(function, found, estimator)
+        if self.save:
+            calibration.save(self.save, everything)
+
+    def _observe(self, function: FuncOp) -> Calibration:
+        samples = calibration.samples_of(self.samples, calibration.ports_of(function))
+        return calibration.observe(function, samples)
+
+    def _estimator(self) -> Estimator:
+        if self.method not in ESTIMATORS:
+            raise error(
+                Code.OPTION,
+                f"method must be one of {', '.join(ESTIMATORS)}",
+                found=self.method,
+                source="graph-calibrate",
+            )
+        if self.method == "percentile":
+            return partial(percentile, percent=self.percent)
+        return ESTIMATORS[self.method]
+
+
+def functions(module: ModuleOp) -> list[FuncOp]:
+    """The functions that are entries."""
+    return [
+        f
+        for f in module.ops
+        if isinstance(f, FuncOp) and not f.is_declaration and f.sym_visibility is None
+    ]
+
+
+def annotate(
+    function: FuncOp, found: Calibration, estimator: Estimator, levels: int = LEVELS
+) -> None:
+    """Writes the ranges that follow from statistics onto the operations. Raises CompileError where
+    those of a tensor are missing.
+    """
+    ranges: dict[SSAValue, Range] = {}
+    ends = {*function.args, *returned(function)}
+    for value, name in calibration.names_in(function).items():
+        if name not in found or not found[name].known:
+            raise error(
+                Code.OPTION,
+                "there must be statistics of every float tensor",
+                found=f"none of {name}",
+                remedy="statistics of this model, after the same passes",
+                source="graph-calibrate",
+            )
+        chosen = minmax if value in ends else estimator
+        ranges[value] = chosen(found[name], levels)
+    function.attributes[RANGES] = _attribute(function.args, ranges)
+    for op in function.body.block.ops:
+        if any(result in ranges for result in op.results):
+            op.attributes[RANGES] = _attribute(op.results, ranges)
+
+
+def returned(function: FuncOp) -> list[SSAValue]:
+    """The results of a function, as they are before they are moved."""
+    last = function.body.block.last_op
+    assert last is not None
+    found: list[SSAValue] = []
+    for value in last.operands:
+        while isinstance(value.owner, graph.ReshapeOp | graph.TransposeOp):
+            value = value.owner.x
+        found.append(value)
+    return found
+
+
+def _attribute(values: Sequence[SSAValue], ranges: dict[SSAValue, Range]) -> DenseArrayBase:
+    nan = float("nan")
+    pairs = [ranges.get(v, Range(nan, nan)) for v in values]
+    return DenseArrayBase.from_list(f64, [x for pair in pairs for x in (pair.low, pair.high)])
+
+
+def range_of(value: SSAValue) -> Range | None:
+    """The range that graph-calibrate noted for a value; None where it noted none."""
+    owner = value.owner
+    holder = owner if isinstance(owner, Operation) else owner.parent_op()
+    attribute = holder.attributes.get(RANGES) if holder is not None else None
+    if not isinstance(attribute, DenseArrayBase):
+        return None
+    numbers = [float(x) for x in attribute.get_values()]
+    index = cast(OpResult | BlockArgument, value).index
+    low, high = numbers[2 * index : 2 * index + 2]
+    return None if low != low else Range(low, high)

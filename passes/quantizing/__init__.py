@@ -1,0 +1,1 @@
+"""What quantizes a float graph: statistics of its tensors, ranges, types."""

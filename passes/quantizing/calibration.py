@@ -1,0 +1,231 @@
+"""Statistics of all float tensors of a module on samples, at level graph.
+
+Tensors are called by the source of the operation that makes them: `conv1`, or `conv1#1` for one
+before the last of the same source; arguments by the name of the input. Statistics are kept in
+`.npz` files, and read again where the model is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from xdsl.dialects.builtin import ArrayAttr, StringAttr
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.utils.hints import isa
+
+from npu_dialect import dtypes, files, provenance
+from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.graph import interpret
+from npu_dialect.graph.base import dtype_of, shape_of, type_of
+from npu_dialect.graph.states import (
+    INPUT_NAMES,
+    State,
+    arguments_with,
+    initial_of,
+    states_of,
+)
+from npu_dialect.passes.quantizing.statistics import Calibration, Statistics
+from npu_dialect.ports import Array, Inputs, Port, bind
+
+NUMBERS, COUNTS = "numbers/", "counts/"
+"""What stands before a tensor's name in a file."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def names_in(function: FuncOp) -> dict[SSAValue, str]:
+    """The names of the float tensors of a function that are no constants."""
+    found: dict[SSAValue, str] = {}
+    found.update(zip(function.args, argument_names(function), strict=True))
+    by_source: dict[str, list[SSAValue]] = {}
+    for op in function.body.block.ops:
+        source = (op.name, *provenance.sources(op))[-1]
+        for k, value in enumerate(op.results):
+            by_source.setdefault(source + (f":{k}" if k else ""), []).append(value)
+    for source, values in by_source.items():
+        for k, value in enumerate(values):
+            found[value] = source if k + 1 == len(values) else f"{source}#{k + 1}"
+    return {value: name for value, name in found.items() if is_real(value)}
+
+
+def argument_names(function: FuncOp) -> list[str]:
+    """What the arguments are called, states among them."""
+    names = function.attributes.get(INPUT_NAMES)
+    if isa(names, ArrayAttr[StringAttr]):
+        return [name.data for name in names]
+    return [f"in{k}" for k in range(len(function.args))]
+
+
+def is_real(value: SSAValue) -> bool:
+    """Whether a value is a tensor of f32 that is no constant."""
+    owner = value.owner
+    constant = isinstance(owner, Operation) and owner.name == "graph.constant"
+    return not constant and dtype_of(value) is dtypes.f32
+
+
+def ports_of(function: FuncOp) -> list[Port]:
+    """The inputs of a function that are no states."""
+    held = {state.argument for state in states_of(function)}
+    pairs = zip(function.args, argument_names(function), strict=True)
+    return [
+        Port(name, dtype_of(value), shape_of(value))
+        for k, (value, name) in enumerate(pairs)
+        if k not in held
+    ]
+
+
+def observe(
+    function: FuncOp, samples: Iterable[Inputs], progress: Progress | None = None
+) -> dict[str, Statistics]:
+    """The statistics of a function on samples. States go on from one sample to the next.
+
+    Raises CompileError where there is no sample, one that does not fit, or values that are no
+    numbers.
+    """
+    names = names_in(function)
+    found = {name: Statistics() for name in names.values()}
+    states = states_of(function)
+    contents = {s.name: _initial(function, s) for s in states}
+    total, count = len(samples) if isinstance(samples, Sequence) else 0, 0
+    for sample in samples:
+        if progress:
+            progress("calibration", count, total)
+        count += 1
+        given = arguments_with(function, bind(ports_of(function), sample), contents)
+        for value, array in zip(function.args, given, strict=True):
+            if value in names:
+                found[names[value]].add(array)
+
+        def record(op: Operation, results: Sequence[Array]) -> None:
+            for value, array in zip(op.results, results, strict=True):
+                if value in names:
+                    found[names[value]].add(array)
+
+        outputs = interpret.run(function, given, record=record)
+        contents |= {s.name: outputs[s.result] for s in states if s.result is not None}
+    if not count:
+        raise error(
+            Code.OPTION,
+            "there must be samples to calibrate with",
+            found="none",
+            remedy="--calibrate samples.npz, with some tens of typical inputs",
+            source="graph-calibrate",
+        )
+    check(found)
+    return found
+
+
+def _initial(function: FuncOp, state: State) -> Array:
+    number = state.argument
+    value = function.args[number] if number is not None else None
+    returned = function.body.block.last_op
+    if value is None:
+        assert returned is not None and state.result is not None
+        value = returned.operands[state.result]
+    return initial_of(function, state, type_of(value))
+
+
+def check(found: Calibration) -> None:
+    """Raise CompileError for tensors that are no numbers."""
+    for name, each in found.items():
+        if each.strange:
+            raise error(
+                Code.OPTION,
+                "the values of a tensor that is quantized must be finite",
+                found=f"{each.strange:,} of {each.elements:,} are NaN or infinite",
+                remedy="other samples, or leaving the layer in floats",
+                source=name,
+            )
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def save(path: str | Path, found: Calibration) -> None:
+    """Write statistics. Raises CompileError (NPU0002)."""
+    arrays: dict[str, Array] = {}
+    for name, each in found.items():
+        numbers, counts = each.to_arrays()
+        arrays |= {f"{NUMBERS}{name}": numbers, f"{COUNTS}{name}": counts}
+    files.write_npz(path, arrays)
+
+
+def load(path: str | Path) -> dict[str, Statistics]:
+    """Read statistics. Raises CompileError (NPU0001, NPU0003)."""
+    arrays = read_arrays(path)
+    names = [n.removeprefix(NUMBERS) for n in arrays if n.startswith(NUMBERS)]
+    try:
+        return {
+            n: Statistics.of_arrays(arrays[f"{NUMBERS}{n}"], arrays[f"{COUNTS}{n}"]) for n in names
+        }
+    except (KeyError, ValueError) as problem:
+        raise _no_arrays(
+            path, problem, "must hold statistics as graph-calibrate writes them"
+        ) from problem
+
+
+def read_arrays(path: str | Path) -> dict[str, Array]:
+    """The arrays of a `.npz`, or the one of a `.npy` under the empty name."""
+    content = files.read_bytes(Path(path))
+    try:
+        loaded: Any = np.load(BytesIO(content), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, BadZipFile, OSError) as problem:
+        raise _no_arrays(path, problem, "must be a .npy or .npz file of arrays") from problem
+
+
+def _no_arrays(path: str | Path, problem: Exception, rule: str) -> CompileError:
+    return error(Code.FILE_KIND, rule, found=str(problem).splitlines()[0], source=str(path))
+
+
+def samples_of(path: str | Path, ports: Sequence[Port]) -> list[dict[str, Array]]:
+    """The samples in a file: for each input an array with a first dimension of samples, which may
+    be that of a batch of one. Raises CompileError for arrays that do not fit.
+    """
+    arrays = read_arrays(path)
+    if set(arrays) == {""} and len(ports) == 1:
+        arrays = {ports[0].name: arrays[""]}
+    split = {port.name: list(_split(path, port, arrays)) for port in ports}
+    counts = {name: len(found) for name, found in split.items()}
+    if len(set(counts.values())) > 1:
+        raise error(
+            Code.INPUT_NAMES,
+            "there must be as many samples for each input",
+            found=", ".join(f"{n} for {name}" for name, n in counts.items()),
+            source=str(path),
+        )
+    names = list(split)
+    return [dict(zip(names, each, strict=True)) for each in zip(*split.values(), strict=True)]
+
+
+def _split(path: str | Path, port: Port, arrays: Mapping[str, Array]) -> Iterator[Array]:
+    if port.name not in arrays:
+        raise error(
+            Code.INPUT_NAMES,
+            f"there must be samples for the input {port.name}",
+            found=", ".join(n or "an array without a name" for n in arrays) or "no array",
+            source=str(path),
+        )
+    array, shape = arrays[port.name], tuple(port.shape)
+    if array.shape[1:] == shape:
+        yield from array
+    elif array.shape == shape:
+        yield array
+    elif shape[:1] == (1,) and array.shape[1:] == shape[1:]:
+        yield from array[:, None]
+    else:
+        raise error(
+            Code.INPUT_NAMES,
+            f"samples of {port.name} must be [samples, {', '.join(map(str, shape))}]",
+            found=list(array.shape),
+            source=str(path),
+        )

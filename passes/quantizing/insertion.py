@@ -1,0 +1,218 @@
+"""Where tensors are quantized: after what computes them, but not inside what becomes one operation.
+
+    x -> conv -> relu -> y     ==>     dq(q(x)) -> conv(dq(w), dq(bias)) -> relu -> dq(q(y))
+
+A quantize and a dequantize stand where the model will have integers; graph-fold-qdq makes them of
+it. What only moves values keeps the type of its operand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+from xdsl.dialects.builtin import LocationAttr
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import BlockArgument, Operation, SSAValue
+
+from npu_dialect import dtypes, graph, provenance
+from npu_dialect.graph.base import quant_of, shape_of, tensor_type
+from npu_dialect.graph.elementwise import BinaryOp
+from npu_dialect.graph.quant import QuantType, uniform
+from npu_dialect.graph.unary import UnaryOp
+from npu_dialect.passes.quantizing.calibration import argument_names, is_real
+from npu_dialect.passes.quantizing.ranges import Range
+from npu_dialect.passes.quantizing.schemes import Array, Scheme
+from npu_dialect.passes.rewriting import constant, constant_like, erase_dead, splat
+
+MOVES = (
+    graph.ReshapeOp, graph.TransposeOp, graph.SliceOp, graph.BroadcastToOp, graph.GatherOp,
+    graph.MaxPool2DOp,
+)  # fmt: skip
+"""Operations whose results are some of the first operand's values."""
+LINEAR = (graph.Conv2DOp, graph.MatmulOp)
+FACTORS = (graph.AddOp, graph.SubOp, graph.MulOp, graph.DivOp)
+ACTIVATIONS = (graph.ReluOp, graph.ClampOp)
+
+
+@dataclass
+class Insertion:
+    """Quantizes one function with the ranges of its tensors. What has no range stays as it is."""
+
+    function: FuncOp
+    ranges: dict[SSAValue, Range]
+    scheme: Scheme
+    cones: dict[SSAValue, frozenset[SSAValue]] = field(
+        default_factory=dict[SSAValue, frozenset[SSAValue]]
+    )
+    """What each tensor is an elementwise function of."""
+    real: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
+    """The dequantized tensor that stands for a quantized one, and back."""
+
+    def run(self) -> int:
+        """Rewrites the function; the number of tensors that are quantized."""
+        for value in list(self.ranges):
+            self._note(value)
+        chosen = [value for value in self.ranges if self._is_chosen(value)]
+        for value in chosen:
+            self._quantize(value, self.scheme.activation(self.ranges[value]))
+        for op in list(self.function.body.block.ops):
+            if isinstance(op, LINEAR):
+                self._weights(op)
+            elif isinstance(op, BinaryOp):
+                self._constants(op)
+        erase_dead(self.function.body.block)
+        return len(chosen)
+
+    # --- which tensors ---
+
+    def _note(self, value: SSAValue) -> None:
+        owner = value.owner
+        operands = self._varying(owner) if is_elementwise(owner) else []
+        found = [self.cones.get(v, frozenset((v,))) for v in operands]
+        cone = frozenset[SSAValue]().union(*found) if found else frozenset((value,))
+        self.cones[value] = cone if len(cone) == 1 else frozenset((value,))
+
+    @staticmethod
+    def _varying(op: object) -> list[SSAValue]:
+        assert isinstance(op, Operation)
+        return [v for v in op.operands if constant(v) is None]
+
+    def _is_chosen(self, value: SSAValue) -> bool:
+        """Whether a tensor is quantized."""
+        users = list(dict.fromkeys(use.operation for use in value.uses))
+        owner = value.owner
+        if not users or all(isinstance(u, graph.CastOp | graph.QuantizeOp) for u in users):
+            return False
+        if isinstance(owner, (graph.DequantizeOp, *MOVES)):
+            return False
+        return not self._is_inside(value, owner, users)
+
+    def _is_inside(self, value: SSAValue, owner: object, users: list[Operation]) -> bool:
+        """Whether a tensor lies within what becomes one operation of integers."""
+        if (
+            len(users) == 1
+            and isinstance(owner, (*LINEAR, *FACTORS))
+            and self._joins(owner, users[0])
+        ):
+            return True
+        if self.cones[value] == {value}:
+            return False
+        return all(
+            is_elementwise(user) and self.cones.get(user.results[0]) == self.cones[value]
+            for user in users
+        )
+
+    def _joins(self, owner: object, user: Operation) -> bool:
+        """Whether an activation, or factors and terms by channel, go with what is before them."""
+        if isinstance(user, ACTIVATIONS):
+            return True
+        is_scaled = isinstance(user, FACTORS) and len(self._varying(user)) == 1
+        return isinstance(owner, LINEAR) and is_scaled and all(map(_by_channel, user.operands))
+
+    # --- activations ---
+
+    def _quantize(self, value: SSAValue, quant: QuantType) -> None:
+        """Puts a quantize and a dequantize behind a tensor."""
+        users = [use for use in value.uses if not isinstance(use.operation, graph.QuantizeOp)]
+        location = self._location(value)
+        stored = graph.QuantizeOp(value, quant, location=location)
+        back = graph.DequantizeOp(stored, location=location)
+        block = self.function.body.block
+        if isinstance(value.owner, Operation):
+            block.insert_ops_after([stored, back], value.owner)
+        elif block.first_op is not None:
+            block.insert_ops_before([stored, back], block.first_op)
+        for use in users:
+            use.operation.operands[use.index] = back.result
+        self.real[value] = back.result
+
+    def _location(self, value: SSAValue) -> LocationAttr:
+        if isinstance(value.owner, Operation):
+            return value.owner.location
+        return provenance.name_location(
+            argument_names(self.function)[cast(BlockArgument, value).index]
+        )
+
+    # --- constants ---
+
+    def _weights(self, op: graph.Conv2DOp | graph.MatmulOp) -> None:
+        """Weights by output channel, and a bias in steps of the sums."""
+        weights, array = op.operands[1], constant(op.operands[1])
+        inputs = _stored_type(op.operands[0])
+        if array is None or quant_of(weights) is not None or inputs is None:
+            return
+        many = isinstance(op, graph.MatmulOp) and int(np.prod(array.shape[:-2])) > 1
+        quant = self.scheme.weight(array, None if many else array.ndim - 1)
+        stored = self._stored(op, 1, array, quant)
+        bias = constant(op.operands[2]) if len(op.operands) > 2 else None
+        if bias is not None and inputs.axis is None:
+            scales = np.float32(inputs.scale) * stored.scales
+            axis = bias.ndim - 1 if scales.size > 1 else None
+            self._stored(op, 2, bias, uniform(dtypes.i32, scales, 0, axis))
+
+    def _constants(self, op: BinaryOp) -> None:
+        """Constants that vary along more than the channels, beside a quantized tensor."""
+        for k, value in enumerate(op.operands):
+            array = constant(value)
+            other = op.operands[1 - k]
+            if array is None or array.dtype != np.float32 or _by_channel(value):
+                continue
+            if _stored_type(other) is not None:
+                found = Range.around(float(array.min()), float(array.max()))
+                self._stored(op, k, array, self.scheme.activation(found))
+
+    @staticmethod
+    def _stored(op: Operation, operand: int, array: Array, quant: QuantType) -> QuantType:
+        """Gives an operation a quantized constant."""
+        value = op.operands[operand]
+        location = value.owner.location if isinstance(value.owner, Operation) else op.location
+        real = graph.ConstantOp(array, tensor_type(array.shape, _f32()), location=location)
+        stored = graph.QuantizeOp(real, quant, location=location)
+        made = constant_like(value, stored.evaluate(array)[0], quant)
+        stored.erase()
+        real.erase()
+        back = graph.DequantizeOp(made, location=location)
+        block = op.parent
+        assert block is not None
+        block.insert_ops_before([made, back], op)
+        op.operands[operand] = back.result
+        return quant
+
+
+def is_elementwise(op: object) -> bool:
+    """Whether each element of the result follows from one element of each tensor."""
+    is_unary = isinstance(op, UnaryOp) and not isinstance(op, graph.SoftmaxOp | graph.LogSoftmaxOp)
+    if is_unary or not isinstance(op, BinaryOp):
+        return is_unary
+    shapes = [shape_of(v) for v in op.operands if constant(v) is None]
+    return all(shape == shape_of(op.results[0]) for shape in shapes)
+
+
+def _by_channel(value: SSAValue) -> bool:
+    """Whether a value is no constant, or one that varies along its last dimension only."""
+    array = constant(value)
+    if array is None or array.ndim == 0 or array.size == array.shape[-1]:
+        return True
+    return splat(value) is not None
+
+
+def _stored_type(value: SSAValue) -> QuantType | None:
+    """The quantized type behind a tensor of reals, also where its values were moved."""
+    while isinstance(value.owner, MOVES):
+        value = value.owner.operands[0]
+    return quant_of(value.owner.x) if isinstance(value.owner, graph.DequantizeOp) else None
+
+
+def _f32() -> object:
+    return dtypes.element_type(dtypes.f32)
+
+
+def real_tensors(function: FuncOp) -> list[SSAValue]:
+    """The float tensors of a function that are no constants, in program order."""
+    values: list[SSAValue] = [*function.args]
+    for op in function.body.block.ops:
+        if not isinstance(op, ReturnOp):
+            values += op.results
+    return [v for v in values if is_real(v)]
