@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from harness import run_in_process
 from onnx import helper, numpy_helper
 
 import npu_dialect as npu
@@ -133,3 +136,44 @@ def test_the_end_of_the_commands_runs_the_rest(debugger: Debugger):
 def test_every_command_has_help(command: str):
     method: Any = getattr(shell.Shell, f"do_{command}")
     assert method.__doc__
+
+
+# --- npu-run --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(program: Program, tmp_path: Path) -> tuple[str, str]:
+    program.save(tmp_path / "m.npu")
+    np.save(tmp_path / "x.npy", X)
+    return str(tmp_path / "m.npu"), str(tmp_path / "x.npy")
+
+
+def test_npu_run_takes_commands_from_standard_input(files: tuple[str, str]):
+    model, x = files
+    found = run_in_process("npu-run", [model, "--input", x, "--break", "product1"], "where\nc\n")
+    assert found.code == 0
+    assert "stopped at layer" in found.out
+    assert "end of the program" in found.out
+
+
+def test_npu_run_says_that_a_program_is_clean(files: tuple[str, str]):
+    model, x = files
+    found = run_in_process("npu-run", [model, "--input", x, "--sanitize"])
+    assert found.code == 0
+    assert found.out.startswith("clean")
+
+
+def test_npu_run_reports_what_is_not_clean(files: tuple[str, str], tmp_path: Path):
+    np.save(tmp_path / "nan.npy", np.full_like(X, np.nan))
+    options = ["--input", str(tmp_path / "nan.npy"), "--sanitize", "--json"]
+    found = run_in_process("npu-run", [files[0], *options])
+    assert found.code == 1
+    assert {f["kind"] for f in json.loads(found.out)["findings"]} == {"not-finite"}
+
+
+@pytest.mark.parametrize("other", [["--tier", "compiled"], ["--sanitize"]])
+def test_npu_run_refuses_what_does_not_go_with_stops(files: tuple[str, str], other: list[str]):
+    model, x = files
+    found = run_in_process("npu-run", [model, "--input", x, "--break", "start", *other])
+    assert found.code == 1
+    assert "must be" in found.err

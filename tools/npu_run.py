@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, CompileError, error
-from npu_dialect.tools import common, profile_options
+from npu_dialect.tools import common, debug_options, profile_options
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -36,6 +36,8 @@ EXAMPLES = """\
   npu-run llm.npu --entry decode --random 0 --initial past=past.npy --save-states after.npz
                                                       one of several entries, from given states
   npu-run model.npu --random 0 --tier plain           every instruction by its definition
+  npu-run model.npu --random 0 --break conv1          stop there; commands from the terminal
+  npu-run model.npu --input x.npy --sanitize          what is suspicious about a run
   npu-run model.onnx --target edge256 --level tile --input x.npy
                                                       compile in memory, run at a level
   npu-run model.onnx --compare --input x.npy          all levels and onnxruntime side by side
@@ -92,6 +94,7 @@ def _parser() -> common.Parser:
     _add_tier_options(parser)
     add("--seed", type=int, metavar="N", help="choose the order of execution at random")
     profile_options.add(parser)
+    debug_options.add(parser)
     common.add_debug_option(parser)
     return parser
 
@@ -143,6 +146,7 @@ def _run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Refuse combinations that mean nothing."""
     profile_options.check(args)
+    debug_options.check(args)
     if args.input and args.random is not None:
         raise _no_inputs("both")
     if _is_program(args.program) and not args.model and (args.compare or args.level != "npu"):
@@ -267,6 +271,10 @@ def _simulate(args: argparse.Namespace, program: Program) -> int:
         return _simulate_all(args, program, samples)
     inputs = _inputs(args, program.inputs)
     _check_single(args)
+    if args.stops:
+        return debug_options.debug(args, program, inputs, _initial(args))
+    if args.sanitize:
+        return debug_options.sanitize(args, program, inputs, _initial(args))
     with common.progress("npu-run"), collect() as records:
         run = api.simulate(
             program,
