@@ -345,6 +345,14 @@ def test_all_levels_agree_on_layer_norm():
         np.testing.assert_array_equal(result, results[0])
 
 
+def test_a_layer_norm_is_six_instructions_of_the_vector_unit():
+    """Two sums, squares, the deviation, the mean by it, and the elements; not one for each step."""
+    result = uniform(dtypes.i8, 0.02, 3)
+    module = layer_norm_of((8, 64), X, result, np.full(64, 1.5), np.ones(64), 1e-5)
+    npu.lower(module, until="graph")
+    assert sum(isinstance(op, graph.GroupOp) for op in module.walk()) == 6
+
+
 def test_a_target_with_floats_keeps_them():
     module = softmax_of((6, 10), X, Y, target="mobile4k")
     pipeline.run(module, PASS)

@@ -153,6 +153,26 @@ class Clusters:
 
     def _cone(self, root: Operation) -> list[Operation]:
         """`root`, and the operations before it that only it needs, by at most three tensors."""
+        return self._whole_cone(root) or self._part_of_cone(root)
+
+    def _whole_cone(self, root: Operation) -> list[Operation]:
+        """All that only `root` needs, however many tensors lie between; [] where it is too much."""
+        cone = {root}
+        heap: list[tuple[int, Operation]] = []
+        self._push(heap, root)
+        while heap:
+            op = heappop(heap)[1]
+            if op not in cone and self._joins(op, root, cone):
+                cone.add(op)
+                self._push(heap, op)
+        inputs = {v for op in cone for v in _kernel_inputs(op) if v.owner not in cone}
+        tables = {_table(op) for op in cone} - {None}
+        if len(cone) > LONGEST or len(inputs) > VECTOR_TENSORS or len(tables) > 1:
+            return []
+        return sorted(cone, key=self.index.__getitem__)
+
+    def _part_of_cone(self, root: Operation) -> list[Operation]:
+        """As much of it as three tensors allow, the nearest first."""
         cone = {root}
         inputs = dict.fromkeys(_kernel_inputs(root))
         table = _table(root)
