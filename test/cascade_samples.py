@@ -26,11 +26,12 @@ from npu_dialect.passes.mapping import stripes
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import PoolingMapping
 from npu_dialect.passes.mapping.groups import Group
+from npu_dialect.passes.mapping.rows import reads, reshaped
 from npu_dialect.pipeline import Options
 from npu_dialect.universe import NpuContext
 
 QUIET = Options(reproducer=None)
-ATTRIBUTES = ("npu.cascade", "npu.held", "npu.weights", "npu.input_held")
+ATTRIBUTES = ("npu.cascade", "npu.held", "npu.weights", "npu.input_held", "npu.rows")
 
 IMAGES = (*[rg._conv] * 6, rg._pool, rg._pool, *[rg._plain] * 3, *[rg._quantize] * 2)  # pyright: ignore[reportPrivateUsage]
 TOKENS = (*[rg._matmul] * 4, rg._norm, rg._softmax, rg._reduce, *[rg._plain] * 4, rg._quantize)  # pyright: ignore[reportPrivateUsage]
@@ -112,8 +113,9 @@ def make_cascade(groups: Sequence[Group], number: int, rng: np.random.Generator)
     total = stripes.rows_of(groups[-1])
     assert total is not None
     rows = int(rng.integers(1, min(total, 6) + 1)) if rng.random() < 0.8 else total
-    least = stripes.least_held(groups, rows)
-    for group in groups:
+    most = [int(rng.integers(1, 5)) if rng.random() < 0.3 else None for _ in groups]
+    least = stripes.least_held(groups, rows, most)
+    for group, limit in zip(groups, most, strict=True):
         attributes = group.op.attributes
         cascade = {"number": IntegerAttr(number, i64), "rows": IntegerAttr(rows, i64)}
         attributes["npu.cascade"] = DictionaryAttr(cascade)
@@ -121,10 +123,12 @@ def make_cascade(groups: Sequence[Group], number: int, rng: np.random.Generator)
             attributes["npu.memory"] = StringAttr("rows")
             held = least[group.result] + int(rng.integers(0, 4))
             attributes["npu.held"] = IntegerAttr(held, i64)
+        if limit is not None:
+            attributes["npu.rows"] = IntegerAttr(limit, i64)
         if rng.random() < 0.5:
             attributes["npu.weights"] = StringAttr("held")
         _cut_tiles(group, rng)
-    _hold_inputs(groups, rows, rng)
+    _hold_inputs(groups, stripes.least_input_held(groups, rows, most), rng)
 
 
 def _cut_tiles(group: Group, rng: np.random.Generator) -> None:
@@ -135,11 +139,12 @@ def _cut_tiles(group: Group, rng: np.random.Generator) -> None:
         group.op.attributes["npu.mapping"] = mapping_attribute(replace(mapping, rows=rows))
 
 
-def _hold_inputs(groups: Sequence[Group], rows: int, rng: np.random.Generator) -> None:
-    held = stripes.least_input_held(groups, rows)
+def _hold_inputs(
+    groups: Sequence[Group], held: dict[SSAValue, int], rng: np.random.Generator
+) -> None:
     for source in stripes.Flow(tuple(groups)).inputs:
         first = groups[source.readers[0][0]]
-        is_first = stripes.reshaped(stripes.reads(first)[0].value) is source.value
+        is_first = reshaped(reads(first)[0].value) is source.value
         if is_first and not lies_in_scratchpad(source.value) and rng.random() < 0.5:
             more = held[source.value] + int(rng.integers(0, 4))
             first.op.attributes["npu.input_held"] = IntegerAttr(more, i64)

@@ -21,7 +21,7 @@ from npu_dialect.passes.mapping.elementwise import (
     Stream,
 )
 from npu_dialect.passes.mapping.groups import POOLS, Group
-from npu_dialect.passes.mapping.stripes import reads, row_axis, rows_of_tensor
+from npu_dialect.passes.mapping.rows import reads, row_axis, rows_of_tensor
 
 P = TypeVar("P", Contraction, Elementwise, Pooling)
 M = TypeVar("M", ContractionMapping, ElementwiseMapping, PoolingMapping)

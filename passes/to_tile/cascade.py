@@ -17,6 +17,8 @@ Every nest is that of a group, on the rows of its stripe. What each group says:
 
     npu.memory       "rows" for a result of which a row buffer has `npu.held` rows, else as ever
     npu.weights      "held" where its constants are loaded once and stay
+    npu.rows         the most rows of the result that are made at once, where they are fewer than a
+                     stripe needs: the groups before it make what these need, in turn
     npu.input_held   on the first group that reads a tensor of dram with its first operand: rows of
                      that tensor that a row buffer has, which is filled by each row once. Without it
                      every nest loads what its windows need
@@ -24,7 +26,8 @@ Every nest is that of a group, on the rows of its stripe. What each group says:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, StringAttr
@@ -32,6 +35,7 @@ from xdsl.ir import Operation, SSAValue
 
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.passes.mapping.groups import Group
+from npu_dialect.passes.mapping.rows import reads, reshaped
 from npu_dialect.passes.mapping.stripes import (
     Flow,
     Piece,
@@ -39,9 +43,6 @@ from npu_dialect.passes.mapping.stripes import (
     fits,
     least_held,
     least_input_held,
-    loads,
-    reads,
-    reshaped,
     steps,
 )
 from npu_dialect.passes.to_tile.context import Lowering, Nest
@@ -52,6 +53,7 @@ CASCADE = "npu.cascade"
 HELD = "npu.held"
 WEIGHTS = "npu.weights"
 INPUT_HELD = "npu.input_held"
+ROWS = "npu.rows"
 
 Emit = Callable[[Group, Site], None]
 """Writes the nest of a group on the operands of a site."""
@@ -94,6 +96,7 @@ class CascadeLowering:
         self.flow = Flow(self.groups)
         self._check()
         self.rows = _setting(groups[0].op, "rows")
+        self.most = [self._most(g) for g in groups]
         self.made = [0] * len(groups)
         self.buffers: dict[SSAValue, RowBuffer] = {}
         self.shared = [self._shared(g) for g in groups]
@@ -126,11 +129,20 @@ class CascadeLowering:
             reads=reads(group),
         )
 
+    def _most(self, group: Group) -> int | None:
+        attribute = group.op.attributes.get(ROWS)
+        if attribute is None:
+            return None
+        most = cast(Any, attribute).value.data if isinstance(attribute, IntegerAttr) else 0
+        if most < 1:
+            raise self._refuse(group, f"{ROWS} must be 1 at least", attribute)
+        return most
+
     # --- row buffers
 
     def _allocate(self) -> None:
         """Row buffers for results and inputs."""
-        least = least_held(self.groups, self.rows)
+        least = least_held(self.groups, self.rows, self.most)
         for shared in self.shared:
             if shared.whole:
                 continue
@@ -140,11 +152,12 @@ class CascadeLowering:
                 raise self._refuse(group, rule)
             held = self._held(group, HELD, least[group.result])
             self.buffers[group.result] = RowBuffer.of(self.low, group, group.result, held)
-        self.loads = {s.value: self._input(g, s) for g, s in self._held_inputs()}
+        self.inputs = {s.value: s for s in self._held_inputs()}
 
-    def _held_inputs(self) -> Iterable[tuple[Group, Source]]:
-        """The inputs that have a row buffer, and the groups that say so."""
+    def _held_inputs(self) -> Iterator[Source]:
+        """Gives inputs row buffers where their first readers say so."""
         sources = {s.value: s for s in self.flow.inputs}
+        least = least_input_held(self.groups, self.rows, self.most)
         for number, group in enumerate(self.groups):
             if INPUT_HELD not in group.op.attributes:
                 continue
@@ -152,17 +165,13 @@ class CascadeLowering:
             if source is None or source.readers[0][0] != number or self._is_near(source):
                 rule = f"{INPUT_HELD} must stand on the first reader of a tensor of dram, by rows"
                 raise self._refuse(group, rule)
-            yield group, source
+            held = self._held(group, INPUT_HELD, least[source.value])
+            self.buffers[source.value] = RowBuffer.of(self.low, group, source.value, held)
+            yield source
 
     def _is_near(self, source: Source) -> bool:
         memory = self.low.memory.get(source.value)
         return memory is not None and space_of(memory) == "spm"
-
-    def _input(self, group: Group, source: Source) -> list[tuple[int, int]]:
-        least = least_input_held(self.groups, self.rows)[source.value]
-        held = self._held(group, INPUT_HELD, least)
-        self.buffers[source.value] = RowBuffer.of(self.low, group, source.value, held)
-        return loads(self.groups, self.rows, source.value)
 
     def _held(self, group: Group, name: str, least: int) -> int:
         attribute = group.op.attributes.get(name)
@@ -176,28 +185,25 @@ class CascadeLowering:
     def emit(self) -> None:
         """Writes all stripes."""
         self._allocate()
-        for number, stripe in enumerate(steps(self.groups, self.rows)):
-            waiting = {v: spans[number] for v, spans in self.loads.items()}
-            for piece in stripe:
-                self._load(waiting, piece)
-                self._make_room(piece)
-                self._emit(piece)
+        for piece in chain.from_iterable(steps(self.groups, self.rows, self.most)):
+            for source in self.inputs.values():
+                self._load(source, piece)
+            self._make_room(piece)
+            self._emit(piece)
 
-    def _load(self, waiting: dict[SSAValue, tuple[int, int]], piece: Piece) -> None:
-        """Fills row buffers with what the stripe reads of inputs, before the first reader does."""
-        needed = self.flow.needs[piece.group]
-        for value in [v for v in waiting if v in needed]:
-            start, stop = waiting.pop(value)
-            if stop <= start:
-                continue
-            source = next(s for s in self.flow.inputs if s.value is value)
-            nest = Nest(self.low.builder, self.groups[source.readers[0][0]].location)
-            buffer = self.buffers[value]
-            buffer.make_room(nest, self.flow.kept_from(source, self.made), stop)
-            whole = self.low.buffer(value, nest.location)
-            rows = cut(nest, whole, buffer.axis, start, stop)
-            nest.copy(rows, buffer.rows(nest, start, stop))
-            buffer.made = stop
+    def _load(self, source: Source, piece: Piece) -> None:
+        """Brings the rows of an input into its buffer that the piece is the first to read."""
+        window = self.flow.needs[piece.group].get(source.value)
+        buffer = self.buffers[source.value]
+        start, stop = buffer.made, 0 if window is None else window.of(piece.start, piece.stop)[1]
+        if stop <= start:
+            return
+        nest = Nest(self.low.builder, self.groups[piece.group].location)
+        buffer.make_room(nest, self.flow.kept_from(source, self.made), stop)
+        whole = self.low.buffer(source.value, nest.location)
+        rows = cut(nest, whole, buffer.axis, start, stop)
+        nest.copy(rows, buffer.rows(nest, start, stop))
+        buffer.made = stop
 
     def _make_room(self, piece: Piece) -> None:
         group = self.groups[piece.group]

@@ -18,13 +18,8 @@ from npu_dialect import tile
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.parts import clipped, cut_in_images, is_image, part
-from npu_dialect.passes.mapping.stripes import (
-    Piece,
-    Read,
-    reshaped,
-    row_axis,
-    rows_of_tensor,
-)
+from npu_dialect.passes.mapping.rows import Read, reshaped, row_axis, rows_of_tensor
+from npu_dialect.passes.mapping.stripes import Piece
 from npu_dialect.passes.to_tile.context import Lowering, Nest
 from npu_dialect.tile.attributes import Span
 from npu_dialect.tile.syntax import shape_of as buffer_shape
