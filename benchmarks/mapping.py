@@ -16,7 +16,7 @@ mobile4k. Columns:
   /busiest  cycles over those of the busiest engine; then each engine's share of the time
   dram      bytes moved over the compulsory ones (weights, inputs, state, outputs, each once)
   peak      the highest address of the scratchpad over the greatest sum of bytes live at once, with
-            lifetimes read off the decoded program: from the first write to the last read
+            lifetimes read off the decoded program, byte by byte (live_bytes.py)
   verify    whether npu-verify proves the program again after it was written and read
 
 Programs whose bound is under 50,000 cycles have no goal.
@@ -34,12 +34,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import common
-import numpy as np
 import vision
 import zoo
+from live_bytes import greatest_live_sum
 
 if TYPE_CHECKING:
     from npu_dialect.runtime.program import Program
@@ -199,82 +199,6 @@ def verifies(program: Program) -> bool:
     except CompileError:
         return False
     return True
-
-
-def greatest_live_sum(program: Program) -> int:
-    """The most bytes of scratchpad that hold something which is still needed, over all moments.
-
-    A buffer is what some instruction reads or writes as one: bytes written by several instructions
-    that one operand spans belong together. It lives from the start of its first writer to the end
-    of its last reader.
-    """
-    from npu_dialect.runtime.schedule import queue_name
-
-    profile = program.profile
-    buffers = _Buffers(program.machine.memories["spm"].size)
-    timing = profile.timing
-    order = np.lexsort((np.arange(len(timing.start)), timing.start))
-    for i in order.tolist():
-        op = program.executed[i][1]
-        if queue_name(profile.plan.queues[profile.plan.queue_of[i]]).endswith("io"):
-            continue
-        begin, end = int(timing.start[i]), int(timing.end[i])
-        for operand in op.reads():
-            if operand.space == "spm" and operand.size:
-                buffers.read(operand, end)
-        for operand in op.writes():
-            if operand.space == "spm" and operand.size:
-                buffers.write(operand, begin, end)
-    return buffers.greatest_sum()
-
-
-class _Buffers:
-    """Buffers as a forest of writes, joined by the operands that read them."""
-
-    def __init__(self, size: int) -> None:
-        self.owner = np.full(size, -1, np.int64)
-        """The last write to each byte."""
-        self.parent: list[int] = []
-        self.spans: list[list[int]] = []
-        """By write: first and last address, begin, end."""
-
-    def write(self, operand: Any, begin: int, end: int) -> None:
-        low, high = operand.interval
-        number = len(self.parent)
-        self.parent.append(number)
-        self.spans.append([low, high, begin, end])
-        strides = (*(s * 8 for s in operand.strides), 8)
-        shape = (*operand.dims, operand.dtype.itemsize)
-        np.lib.stride_tricks.as_strided(self.owner[operand.address :], shape, strides)[...] = number
-
-    def read(self, operand: Any, end: int) -> None:
-        low, high = operand.interval
-        owners = self.owner[low:high]
-        changes = np.flatnonzero(owners[1:] != owners[:-1])
-        found = {int(owners[0]), *owners[changes + 1].tolist()} - {-1}
-        roots = sorted({self._root(number) for number in found})
-        for other in roots[1:]:
-            self.parent[other] = roots[0]
-            a, b = self.spans[roots[0]], self.spans[other]
-            a[:] = [min(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), max(a[3], b[3])]
-        if roots:
-            self.spans[roots[0]][3] = max(self.spans[roots[0]][3], end)
-
-    def _root(self, number: int) -> int:
-        while self.parent[number] != number:
-            self.parent[number] = self.parent[self.parent[number]]
-            number = self.parent[number]
-        return number
-
-    def greatest_sum(self) -> int:
-        roots = [s for n, s in enumerate(self.spans) if self.parent[n] == n]
-        events = [(begin, high - low) for low, high, begin, _ in roots]
-        events += [(end, low - high) for low, high, _, end in roots]
-        greatest = total = 0
-        for _, change in sorted(events):
-            total += change
-            greatest = max(greatest, total)
-        return greatest
 
 
 # --- showing --------------------------------------------------------------------------------------
