@@ -135,16 +135,18 @@ class _Recorder:
     """An observer of the tile interpreter that finds the tensors between groups.
 
     Those are the buffers made at the level of the function, and its outputs; they hold their values
-    until the end of the run.
+    until the end of the run. A tensor that lies within another is seen by its strides.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[str, tuple[View, Descriptor]] = {}
 
     def __call__(self, event: Event, view: View) -> None:
-        from npu_dialect.tile.descriptor import dense
+        from npu_dialect.tile.descriptor import by_strides, dense
         from npu_dialect.tile.memory import holds_tensor
-        from npu_dialect.tile.syntax import shape_of
+        from npu_dialect.tile.structure import strided
+        from npu_dialect.tile.syntax import shape_of, values_of
+        from npu_dialect.tile.verify import destinations
 
         for written in event.writes:
             owner = written.buffer.owner
@@ -152,6 +154,10 @@ class _Recorder:
             names = provenance.sources(event.op)
             if names and holds_tensor(owner):
                 whole = dense(written.buffer, written.space, written.dtype, shape_of(value))
+                within = next(filter(None, map(strided, destinations(event.op))), None)
+                if within is not None:
+                    shape, strides = shape_of(within.result), values_of(within.strides)
+                    whole = by_strides(whole, within.first, shape, strides)
                 self._buffers[names[-1]] = (view, whole)
 
     def arrays(self) -> dict[str, Array]:

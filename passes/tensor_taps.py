@@ -17,11 +17,14 @@ from npu_dialect import provenance
 from npu_dialect.machine import Operand
 from npu_dialect.npu.attributes import BindingAttr, OperandAttr
 from npu_dialect.npu.base import Instruction
+from npu_dialect.passes.blocks import MAX_RANK
 from npu_dialect.passes.tile_instructions import Addresses, flattened
-from npu_dialect.tile.descriptor import BufferKey, dense
+from npu_dialect.tile.descriptor import BufferKey, Descriptor, by_strides, dense
 from npu_dialect.tile.events import Event
 from npu_dialect.tile.memory import holds_tensor
-from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
+from npu_dialect.tile.structure import StridedOp, strided
+from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of, values_of
+from npu_dialect.tile.verify import destinations
 
 TENSORS = "npu.tensors"
 
@@ -51,7 +54,10 @@ class TensorTaps:
             value = owner if isinstance(owner, BlockArgument) else owner.results[0]
             names = provenance.sources(event.op)
             if names and holds_tensor(owner):
-                self._add(names[-1], key, value, instructions)
+                within = next(filter(None, map(strided, destinations(event.op))), None)
+                shown = value if within is None else within.result
+                if within is None or len(shape_of(shown)) <= MAX_RANK:
+                    self._add(names[-1], key, shown, instructions)
 
     def _add(
         self, name: str, key: BufferKey, value: SSAValue, instructions: list[Instruction]
@@ -64,9 +70,8 @@ class TensorTaps:
         found.writers.update(instructions)
 
     def _binding(self, name: str, key: BufferKey, value: SSAValue) -> BindingAttr:
-        whole = dense(key, space_of(value), dtype_of(value), shape_of(value))
-        operand = self.addresses.operand(whole)
-        if len(operand.dims) > 5:
+        operand = self.addresses.operand(_descriptor(key, value))
+        if len(operand.dims) > MAX_RANK:
             operand = flattened(operand)
         kind = TensorType(memref_of(value).element_type, shape_of(value))
         return BindingAttr(StringAttr(name), OperandAttr(operand), cast(TypeAttribute, kind))
@@ -88,6 +93,15 @@ class TensorTaps:
                 found.setdefault(instructions[places[-1]], []).append(binding)
         for op, bindings in found.items():
             op.attributes[TENSORS] = ArrayAttr(bindings)
+
+
+def _descriptor(key: BufferKey, value: SSAValue) -> Descriptor:
+    """A tensor that is all of a buffer, or lies within it."""
+    owner = value.owner
+    if not isinstance(owner, StridedOp):
+        return dense(key, space_of(value), dtype_of(value), shape_of(value))
+    whole = dense(key, space_of(value), dtype_of(value), shape_of(owner.source))
+    return by_strides(whole, owner.first, shape_of(value), values_of(owner.strides))
 
 
 def _touches(a: Operand, b: Operand) -> bool:

@@ -137,6 +137,22 @@ def reshaped(source: Descriptor, before: Sequence[int], after: Sequence[int]) ->
     return _like(source, dims, strides, [0] * len(dims))
 
 
+def by_strides(
+    source: Descriptor, offset: int, shape: Sequence[int], strides: Sequence[int]
+) -> Descriptor:
+    """Elements of a dense buffer: the first number `offset`, then so many apart."""
+    size = source.dtype.itemsize
+    return Descriptor(
+        source.buffer,
+        source.space,
+        source.byte_offset + offset * size,
+        source.dtype,
+        tuple(shape),
+        tuple(s * size for s in strides),
+        (0,) * len(shape),
+    )
+
+
 def _like(
     source: Descriptor, dims: Sequence[int], strides: Sequence[int], cut: Sequence[int]
 ) -> Descriptor:

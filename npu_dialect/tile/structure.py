@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, LocationAttr, MemRefType
-from xdsl.ir import Block, BlockArgument, Region
+from xdsl.ir import Block, BlockArgument, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
@@ -415,3 +415,12 @@ class StridedOp(ViewLikeOp):
             raise VerifyException(
                 f"the elements must lie in the source's [0, {elements}), found [{low}, {high}]"
             )
+
+
+def strided(value: SSAValue) -> StridedOp | None:
+    """The operation by which a view sees a buffer through strides; None where none does."""
+    while isinstance(value.owner, ViewLikeOp):
+        if isinstance(value.owner, StridedOp):
+            return value.owner
+        value = value.owner.source
+    return None

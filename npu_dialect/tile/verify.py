@@ -93,11 +93,12 @@ class _Findings:
 
 def written_arguments(function: func.FuncOp) -> set[BlockArgument]:
     """The arguments that some operation writes: the outputs."""
-    written = {_root(v) for op in function.walk() for v in _destinations(op)}
+    written = {_root(v) for op in function.walk() for v in destinations(op)}
     return {a for a in function.body.block.args if a in written}
 
 
-def _destinations(op: Operation) -> Iterator[SSAValue]:
+def destinations(op: Operation) -> Iterator[SSAValue]:
+    """The buffers that an operation writes, as it sees them."""
     if isinstance(op, CopyOp | FillOp):
         yield op.destination
     elif isinstance(op, TileOp):

@@ -43,6 +43,7 @@ from npu_dialect.tile.descriptor import (
     BufferKey,
     Descriptor,
     broadcast,
+    by_strides,
     dense,
     dense_strides,
     reshaped,
@@ -264,15 +265,7 @@ class _Walker:
             rows = zip(whole, source.strides, dense_strides(whole, size), strict=True)
             if source.dims != whole or any(a != b for d, a, b in rows if d != 1):
                 raise broken(op, "the source must be a whole buffer that lies densely", source)
-            self.values[place] = Descriptor(
-                source.buffer,
-                source.space,
-                source.byte_offset + first * size,
-                source.dtype,
-                shape,
-                tuple(s * size for s in strides),
-                (0,) * len(shape),
-            )
+            self.values[place] = by_strides(source, first, shape, strides)
 
         return run
 
