@@ -217,9 +217,10 @@ def compute(program: Program) -> Profile:
 def _compute(
     program: Program, plan: Plan, target: Target, point: OperatingPoint | None = None
 ) -> Profile:
-    by_static = [op.cost(target, program.kernels) for op, _ in program.static]
-    costs = [by_static[number] for number, _ in program.executed]
-    return Profile(program, plan, costs, timing.of_costs(plan, costs), target, point)
+    by_static: list[Cost] = [op.cost(target, program.kernels) for op, _ in program.static]
+    numbers: list[int] = plan.static.tolist()
+    costs = [by_static[number] for number in numbers]
+    return Profile(program, plan, costs, timing.of_costs(plan, by_static), target, point)
 
 
 def _with_dram(found: Bound, factor: float) -> Bound:

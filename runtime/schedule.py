@@ -11,9 +11,18 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
 
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.structure import RepeatOp
 from npu_dialect.runtime.program import Program
+
+Words = npt.NDArray[np.int64]
 
 Queue = tuple[int, str]
 """A core and one of its engines."""
@@ -28,34 +37,68 @@ class Plan:
 
     program: Program
     queues: tuple[Queue, ...]
-    queue_of: tuple[int, ...]
+    queue: Words
     """Per instruction, its queue by position in `queues`."""
-    waits: tuple[tuple[tuple[int, int], ...], ...]
-    """Per instruction, (queue, count) pairs."""
+    static: Words
+    """Per instruction, its number in `Program.instructions`."""
+    wait_offsets: Words
+    """Instruction i has the waits `wait_offsets[i]` to `wait_offsets[i + 1]`."""
+    wait_queue: Words
+    wait_count: Words
 
     @staticmethod
     def of(program: Program) -> Plan:
-        """The queues and waits of a program."""
-        numbers: dict[Queue, int] = {}
-        queue_of: list[int] = []
-        waits: list[tuple[tuple[int, int], ...]] = []
-        for _, op in program.executed:
-            queue_of.append(numbers.setdefault((op.core_index, op.engine), len(numbers)))
-            waits.append(
-                tuple(
-                    (numbers.setdefault((w.core, w.engine), len(numbers)), w.count)
-                    for w in op.wait_list
-                )
-            )
-        return Plan(program, tuple(numbers), tuple(queue_of), tuple(waits))
+        """The queues and waits of a program, trips of repeats unrolled."""
+        return _Unroll(program).plan()
+
+    @cached_property
+    def queue_of(self) -> tuple[int, ...]:
+        """`queue` as Python numbers."""
+        return tuple(self.queue.tolist())
+
+    @cached_property
+    def waits(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Per instruction, (queue, count) pairs."""
+        pairs = list(zip(self.wait_queue.tolist(), self.wait_count.tolist(), strict=True))
+        offsets = self.wait_offsets.tolist()
+        return tuple(tuple(pairs[a:b]) for a, b in pairwise(offsets))
 
     @cached_property
     def members(self) -> tuple[tuple[int, ...], ...]:
         """Per queue, its instructions in order."""
-        members: list[list[int]] = [[] for _ in self.queues]
-        for i, q in enumerate(self.queue_of):
-            members[q].append(i)
-        return tuple(map(tuple, members))
+        return tuple(tuple(m.tolist()) for m in self._by_queue)
+
+    @cached_property
+    def _by_queue(self) -> list[Words]:
+        return [np.flatnonzero(self.queue == q) for q in range(len(self.queues))]
+
+    @cached_property
+    def _awaited(self) -> Words:
+        """Per wait, the instruction that it is for: -1 for none, the number of all where there is
+        no such.
+        """
+        found = np.full(len(self.wait_queue), -1, np.int64)
+        for q, members in enumerate(self._by_queue):
+            mine = np.flatnonzero((self.wait_queue == q) & (self.wait_count > 0))
+            count = self.wait_count[mine]
+            there = count <= len(members)
+            found[mine[there]] = members[count[there] - 1]
+            found[mine[~there]] = len(self.queue)
+        return found
+
+    @cached_property
+    def awaited(self) -> Words:
+        """What is waited for, by instruction: number i waits for `awaited[offsets[i] :
+        offsets[i + 1]]`. Waits for nothing are left out.
+        """
+        return self._awaited[self._awaited >= 0]
+
+    @cached_property
+    def offsets(self) -> Words:
+        """See `awaited`."""
+        kept = np.zeros(len(self._awaited) + 1, np.int64)
+        np.cumsum(self._awaited >= 0, out=kept[1:])
+        return kept[self.wait_offsets]
 
     def order(self, policy: str = "program", seed: int | None = None) -> Sequence[int]:
         """An order that the waits permit. Raises CompileError (NPU0604) where there is none.
@@ -63,17 +106,14 @@ class Plan:
         `program` takes the first ready instruction in program order, `dma-late` and `dma-early`
         prefer the other engines or the dma engine, `random` takes any by `seed`.
         """
-        if policy == "program" and self._program_order_is_valid():
+        if policy == "program" and self._program_order_is_valid:
             return range(len(self.queue_of))
         return list(self._serve(self._chooser(policy, seed)))
 
+    @cached_property
     def _program_order_is_valid(self) -> bool:
-        done = [0] * len(self.queues)
-        for q, waits in zip(self.queue_of, self.waits, strict=True):
-            if any(done[w] < count for w, count in waits):
-                return False
-            done[q] += 1
-        return True
+        waiting = np.repeat(np.arange(len(self.queue)), np.diff(self.wait_offsets))
+        return bool((self._awaited < waiting).all())
 
     def _chooser(self, policy: str, seed: int | None) -> Chooser:
         if policy == "program":
@@ -126,6 +166,58 @@ class Plan:
         static, op = self.program.executed[instruction]
         queue = queue_name(self.queues[self.queue_of[instruction]])
         return f"{queue} #{static} {op.name} ({self.program.debug[static].layer})"
+
+
+class _Unroll:
+    """Queues and waits as arrays, without the instructions of every trip."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.numbers: dict[Queue, int] = {}
+        self.parts: list[tuple[Words, ...]] = []
+        """(queue, static, waits per instruction, wait queue, wait count) of stretches of code."""
+
+    def plan(self) -> Plan:
+        first = 0
+        for op in self.program.code:
+            is_repeat = isinstance(op, RepeatOp)
+            body = op.instructions if is_repeat else [cast(Instruction, op)]
+            self._add(body, op.count if is_repeat else 1, first)
+            first += len(body)
+        queue, static, counts, wait_queue, wait_count = self._joined()
+        offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        return Plan(
+            self.program, tuple(self.numbers), queue, static, offsets, wait_queue, wait_count
+        )
+
+    def _add(self, body: Sequence[Instruction], trips: int, first: int) -> None:
+        queue, counts, waits = list[int](), list[int](), list[tuple[int, int, int]]()
+        for op in body:
+            queue.append(self._number(op.core_index, op.engine))
+            found = op.wait_list
+            steps = op.values().get("wait_steps") or (0,) * len(found)
+            counts.append(len(found))
+            for wait, step in zip(found, steps, strict=True):
+                waits.append((self._number(wait.core, wait.engine), wait.count, step))
+        rows = np.array(waits, np.int64).reshape(-1, 3)
+        trip = np.arange(trips)[:, None]
+        self.parts.append(
+            (
+                np.tile(np.array(queue, np.int64), trips),
+                np.tile(np.arange(first, first + len(body)), trips),
+                np.tile(np.array(counts, np.int64), trips),
+                np.tile(rows[:, 0], trips),
+                (rows[:, 1] + trip * rows[:, 2]).ravel(),
+            )
+        )
+
+    def _number(self, core: int, engine: str) -> int:
+        return self.numbers.setdefault((core, engine), len(self.numbers))
+
+    def _joined(self) -> Iterator[Words]:
+        for k in range(5):
+            columns = [part[k] for part in self.parts]
+            yield np.concatenate(columns) if columns else np.zeros(0, np.int64)
 
 
 POLICIES = ("program", "random", "dma-late", "dma-early")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,15 +16,20 @@ from npu_dialect.dtypes import i8, i32
 from npu_dialect.npu.arrays import MatmulOp
 from npu_dialect.npu.base import Instruction, Wait
 from npu_dialect.npu.host import HostOp
+from npu_dialect.npu.structure import RepeatOp
 from npu_dialect.runtime import profile
 from npu_dialect.runtime.schedule import Plan
-from npu_dialect.runtime.timing import Timing, scan
+from npu_dialect.runtime.timing import Cycles, Timing, scan, scan_native, scan_plain
 
 
 def times(
     ops: Sequence[Instruction], cycles: Sequence[int], latency: Sequence[int] | None = None
 ) -> Timing:
-    return scan(Plan.of(program(ops)), cycles, latency or [0] * len(ops))
+    return scan(Plan.of(program(ops)), *as_arrays(cycles, latency or [0] * len(ops)))
+
+
+def as_arrays(*numbers: Sequence[int]) -> list[Cycles]:
+    return [np.array(x, np.int64) for x in numbers]
 
 
 def critical(timing: Timing) -> list[tuple[int, int, int]]:
@@ -192,3 +199,77 @@ def test_a_slower_instruction_never_ends_a_program_earlier(
 def test_waiting_for_no_instruction_is_no_wait(bad: int):
     found = times([on("dma"), on("mxu", waits=waits(dma=bad))], [10, 5])
     assert found.start.tolist()[1] == 10 * bad
+
+
+# The native scan
+
+
+def rows(found: Timing) -> list[list[int]]:
+    return [x.tolist() for x in (found.start, found.free, found.end, found.path.ravel())]
+
+
+@settings(max_examples=100, deadline=None)
+@given(schedules())
+def test_the_native_scan_is_the_plain_one(
+    schedule: tuple[list[Instruction], list[int], list[int]],
+):
+    pytest.importorskip("llvmlite")
+    ops, cycles, latency = schedule
+    plan = Plan.of(program(ops))
+    native = scan_native(plan, *as_arrays(cycles, latency))
+    assert rows(native) == rows(scan_plain(plan, cycles, latency))
+
+
+@settings(max_examples=50, deadline=None)
+@given(schedules(), st.randoms())
+def test_it_is_so_in_orders_other_than_that_of_the_program(
+    schedule: tuple[list[Instruction], list[int], list[int]], random: Random
+):
+    pytest.importorskip("llvmlite")
+    # whole queues one after the other: waits are for what stands later in the program
+    ops, cycles, latency = schedule
+    queues: list[str] = list(ENGINES)
+    random.shuffle(queues)
+    order = sorted(range(len(ops)), key=lambda i: queues.index(ops[i].engine))
+    moved = [ops[i].clone() for i in order]
+    costs = [[x[i] for i in order] for x in (cycles, latency)]
+    plan = Plan.of(program(moved))
+    native = scan_native(plan, *as_arrays(*costs))
+    assert rows(native) == rows(scan_plain(plan, *costs))
+
+
+def test_no_instructions_take_no_time_natively():
+    pytest.importorskip("llvmlite")
+    found = scan_native(Plan.of(program([])), *as_arrays([], []))
+    assert (found.makespan, found.critical) == (0, ())
+
+
+def test_a_long_program_is_scanned_natively_with_the_times_of_its_pattern():
+    # a load of 10 cycles, a product of 30 that waits for it, 25,000 times: the array never waits
+    # after the first load, 10 + 25000 x 30
+    body = [
+        on("dma", address_steps=(0,)),
+        on("mxu", waits=waits(dma=1), address_steps=(0, 0, 0), wait_steps=(1,)),
+    ]
+    plan = Plan.of(program([RepeatOp(25_000, body)]))
+    found = scan(plan, *as_arrays([10, 30] * 25_000, [0] * 50_000))
+    assert found.makespan == 10 + 25_000 * 30
+    assert found.path[0].tolist() == [0, 0, 10]
+    assert found.path[-1].tolist() == [49_999, 10 + 24_999 * 30, 10 + 25_000 * 30]
+
+
+# The arrays of a plan
+
+
+def test_a_repeat_is_unrolled_as_its_instructions_are():
+    body = [
+        on("dma", address_steps=(0,)),
+        on("mxu", waits=waits(dma=1, mxu=0), address_steps=(0, 0, 0), wait_steps=(2, 1)),
+    ]
+    made = program([on("vpu"), RepeatOp(3, body), on("dma", waits=waits(mxu=3))])
+    plan = Plan.of(made)
+    for i, (number, op) in enumerate(made.executed):
+        assert plan.queues[plan.queue[i]] == (op.core_index, op.engine)
+        assert plan.static[i] == number
+        named = [(*plan.queues[q], count) for q, count in plan.waits[i]]
+        assert named == [tuple(w) for w in op.wait_list]
