@@ -8,8 +8,9 @@ becomes
         npu.mapping = {rows = 8, cols = 32, channels = 16, reduction = 16, order = "weights_outer"}}
 
 The decisions are in the IR, so that they can be read, replayed and pinned: a group that has a
-mapping already keeps it. Every other decision is by search with the cost functions that the
-simulator uses (passes/mapping/). A group of which not even the smallest tile fits goes to the host.
+mapping already keeps it, and a function that has cascades keeps all its decisions. Every other
+decision is by search with the cost functions that the simulator uses (passes/mapping/). A group of
+which not even the smallest tile fits goes to the host.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from xdsl.passes import ModulePass
 
 from npu_dialect import overrides
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
+from npu_dialect.passes.mapping.cascades import Member
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
-from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, TooLargeError
+from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, Step, TooLargeError
 from npu_dialect.passes.mapping.scatter import ScatterMapping
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.targets import module_target
@@ -78,8 +80,15 @@ class GraphMapPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = module_target(op)
         for function in op.body.block.ops:
-            if isinstance(function, FuncOp) and not function.is_declaration:
+            if not isinstance(function, FuncOp) or function.is_declaration:
+                continue
+            if not _has_cascades(function):
                 _annotate(_plan(target, function))
+
+
+def _has_cascades(function: FuncOp) -> bool:
+    """Whether the cascades of a function are decided: then so is all that lies around them."""
+    return any("npu.cascade" in op.attributes for op in function.body.block.ops)
 
 
 def _plan(target: Target, function: FuncOp) -> Plan:
@@ -114,3 +123,18 @@ def _annotate(plan: Plan) -> None:
         if step.mapping is not None:
             attributes["npu.mapping"] = mapping_attribute(step.mapping)
             attributes["npu.estimate"] = IntegerAttr(round(step.cycles), i64)
+        if step.member is not None:
+            _annotate_member(attributes, step, step.member)
+
+
+def _annotate_member(attributes: dict[str, Attribute], step: Step, member: Member) -> None:
+    """What a group in a cascade says."""
+    settings = {"number": step.number, "rows": step.rows}
+    attributes["npu.cascade"] = DictionaryAttr(
+        {name: IntegerAttr(value, i64) for name, value in settings.items()}
+    )
+    if member.held is not None:
+        attributes["npu.memory"] = StringAttr("rows")
+        attributes["npu.held"] = IntegerAttr(member.held, i64)
+    if member.holds_weights:
+        attributes["npu.weights"] = StringAttr("held")

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from xdsl.dialects.builtin import StringAttr
-from xdsl.ir import Block, Operation, OpResult, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
+from npu_dialect.passes.mapping.cascades import Member, Option, Runs
 from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
 from npu_dialect.passes.mapping.problems import AnyMapping, Problem, search
@@ -37,6 +39,8 @@ WIDTH = 16
 """Ways that are kept at each position."""
 SHARED_DMA = 0.1
 """What a cycle of transfer costs that is hidden: others could use it."""
+WORTH = 0.01
+"""The part of its cost that a run of groups must lose to copies before it may be a cascade."""
 PARTS = 8
 """Ways are told apart by the eighths of the scratchpad that their tensors take."""
 RETRIES = 6
@@ -45,7 +49,9 @@ RETRIES = 6
 
 @dataclass
 class Tensor:
-    """A tensor between groups: its bytes, and the steps that write it and read it last."""
+    """A tensor with memory of its own (others may lie within it): its bytes, the first step that
+    writes it, and the last one that needs it.
+    """
 
     value: SSAValue
     size: int
@@ -59,12 +65,45 @@ class Tensor:
         return aligned(self.size)
 
 
+@dataclass(frozen=True)
+class Cascade:
+    """A run of groups that is executed in stripes."""
+
+    option: Option
+    stays: tuple[bool, ...]
+    """Whether each result that is read outside stays in the scratchpad."""
+
+    @property
+    def stop(self) -> int:
+        return self.option.stop
+
+
+@dataclass(frozen=True)
+class Single:
+    """A segment of one group."""
+
+    number: int
+    work: Work
+    stays: bool
+
+    @property
+    def stop(self) -> int:
+        return self.number + 1
+
+
+Segment = Single | Cascade
+
+
 @dataclass
 class Step:
-    """One group, mapped."""
+    """One group, mapped; as a member of a cascade, of which `number` tells which."""
 
     group: Group
     work: Work
+    number: int | None = None
+    rows: int = 0
+    """Of the last result of the cascade, in a stripe."""
+    member: Member | None = None
 
     @property
     def mapping(self) -> AnyMapping | None:
@@ -76,25 +115,20 @@ class Step:
 
     @property
     def cycles(self) -> float:
-        """Of the group alone."""
-        return max(self.work.compute, self.work.transfer)
+        """Of the group alone; of one whole stripe in a cascade."""
+        return float(max(self.work.compute, self.work.transfer))
 
 
 @dataclass
 class Plan:
-    """Steps in program order, and the tensors that stay in the scratchpad."""
+    """Steps in program order, and the tensors (with memory of their own) that stay in the
+    scratchpad.
+    """
 
     steps: list[Step] = field(default_factory=list[Step])
     resident: set[SSAValue] = field(default_factory=set[SSAValue])
-
-
-@dataclass(frozen=True)
-class Single:
-    """A segment of one group."""
-
-    number: int
-    work: Work
-    stays: bool
+    segments: list[Segment] = field(default_factory=list[Segment])
+    cost: float = 0.0
 
 
 class TooLargeError(Exception):
@@ -119,6 +153,17 @@ class Planner:
         self.banned: set[SSAValue] = set()
         self.wanted = {g.op: overrides.pins(g.op).get("memory") for g in self.groups}
         self._number()
+        self.runs = Runs(self.works, [self._last_read(g) for g in self.groups])
+        self._known: dict[tuple[int, int, int, tuple[bool, ...]], list[Option]] = {}
+
+    def _last_read(self, group: Group) -> float:
+        """The last step that reads a group's result; infinite for what is wanted elsewhere, or is a
+        part of another tensor.
+        """
+        tensor = self.tensors.get(group.op.results[0])
+        if tensor is None or not tensor.may_stay or tensor.value in self.banned:
+            return inf
+        return tensor.read if tensor.read > tensor.written else inf
 
     def _number(self) -> None:
         """Bits of the tensors, and what each step reads, writes and reads last, by bits."""
@@ -128,15 +173,15 @@ class Planner:
         self.by_bit = by_bit
         count = len(self.groups)
         self.inputs, self.outputs, self.ends = [0] * count, [0] * count, [0] * count
-        self.partly = [0] * count
-        """What a step writes more of, that an earlier one has begun."""
+        self.late = [0] * count
         for k, group in enumerate(self.groups):
-            for value in map(storage, group.inputs):
-                if value in self.tensors:
-                    self.inputs[k] |= self.tensors[value].bit
-            for tensor in self._written(k):
-                where = self.outputs if tensor.written == k else self.partly
-                where[k] |= tensor.bit
+            for tensor in self._storages(group.inputs):
+                self.inputs[k] |= tensor.bit
+            for tensor in self._storages(group.op.results):
+                if tensor.written == k:
+                    self.outputs[k] |= tensor.bit
+                else:
+                    self.late[k] |= tensor.bit
         self.recent = [0] * count
         for k in range(1, count):
             self.recent[k] = self.outputs[k - 1] | (self.outputs[k - 2] if k > 1 else 0)
@@ -146,10 +191,9 @@ class Planner:
         self._sets: dict[int, frozenset[SSAValue]] = {0: frozenset()}
         self.weights = [_weights(g) for g in self.groups]
 
-    def _written(self, number: int) -> list[Tensor]:
-        """The tensors with memory of their own that a step writes, or writes parts of."""
-        found = map(storage, self.groups[number].op.results)
-        return [self.tensors[v] for v in found if v in self.tensors]
+    def _storages(self, values: Sequence[SSAValue]) -> list[Tensor]:
+        found = (self.tensors.get(storage(v)) for v in values)
+        return [t for t in found if t is not None]
 
     def bytes_of(self, bits: int) -> int:
         """Bytes of the tensors of a set."""
@@ -193,8 +237,11 @@ class Planner:
         count = len(self.groups)
         while True:
             try:
+                self.excess = [0.0] * (count + 1)
                 way = cheapest(count, 0, self._moves, WIDTH, self._kind)
-                return self._plan(way.moves())
+                if self._may_gain(way.moves()):
+                    way = cheapest(count, 0, self._moves, WIDTH, self._kind)
+                return self._plan(way.moves(), way.cost)
             except DeadEndError as stuck:
                 if any(self.reserved) or any(self.wanted.values()):
                     self.reserved = [0] * count
@@ -202,21 +249,50 @@ class Planner:
                     continue
                 self._too_large(stuck.position)
 
+    def _may_gain(self, segments: Sequence[Segment]) -> bool:
+        """Notes what each group costs beyond what it costs with all tensors in the scratchpad;
+        whether that is worth looking for cascades.
+        """
+        self.base = [0.0]
+        for segment in segments:
+            assert isinstance(segment, Single)
+            k, work = segment.number, segment.work
+            near = self.works.of(k, self.set_of(self.inputs[k]), True, self.capacity)
+            cost = max(work.first + work.compute, work.transfer) + SHARED_DMA * work.transfer
+            least = cost
+            if near is not None:
+                least = max(near.first + near.compute, near.transfer) + SHARED_DMA * near.transfer
+            self.excess[k + 1] = self.excess[k] + max(0.0, cost - least)
+            self.base.append(self.base[-1] + cost)
+        return self.excess[-1] > WORTH * self.base[-1]
+
     def _kind(self, state: int) -> int:
         return self.bytes_of(state) * PARTS // self.capacity
 
-    def _plan(self, segments: Sequence[Single]) -> Plan:
-        plan = Plan()
+    def _plan(self, segments: Sequence[Segment], cost: float) -> Plan:
+        plan = Plan(segments=list(segments), cost=cost)
+        cascades = 0
         for segment in segments:
-            group = self.groups[segment.number]
-            plan.steps.append(Step(group, segment.work))
-            if segment.stays:
-                plan.resident.update(map(storage, group.op.results))
+            if isinstance(segment, Single):
+                group = self.groups[segment.number]
+                plan.steps.append(Step(group, segment.work))
+                if segment.stays:
+                    plan.resident.update(t.value for t in self._storages(group.op.results))
+                continue
+            option = segment.option
+            for k, member in enumerate(option.members):
+                group = self.groups[option.first + k]
+                plan.steps.append(Step(group, member.work, cascades, option.rows, member))
+                if member.held is None and segment.stays[k]:
+                    plan.resident.update(t.value for t in self._storages(group.op.results))
+            cascades += 1
         return plan
 
     # --- segments of one group
 
     def _moves(self, number: int, state: int, carry: float) -> Iterator[Move]:
+        if self.excess[-1]:
+            yield from self._cascades(number, state, carry)
         resident = self.set_of(state & self.inputs[number])
         live = self.bytes_of(state)
         results = self.outputs[number]
@@ -234,16 +310,14 @@ class Planner:
                 yield Move(number + 1, after, carry_on, cost, Single(number, work, stays))
 
     def _choices(self, number: int, state: int) -> Iterator[bool]:
-        """Whether a group's results may stay in the scratchpad, then that they need not; one of
-        them where they are parts of a tensor that has a place already.
-        """
+        """Whether a group's results may stay in the scratchpad, then that they need not."""
         op = self.groups[number].op
-        results = [t for t in self._written(number) if t.written == number]
-        if not results:
-            yield bool(state & self.partly[number])
+        results = self._storages(op.results)
+        if self.late[number]:
+            yield bool(self.late[number] & state)
             return
         may_stay = all(t.may_stay and t.value not in self.banned for t in results)
-        if may_stay and self.wanted[op] != StringAttr("dram"):
+        if may_stay and results and self.wanted[op] != StringAttr("dram"):
             yield True
         yield False
 
@@ -263,6 +337,84 @@ class Planner:
                 other = self.works.of(number, resident, stays, room - less)
                 if other is not None and other is not work:
                     yield other
+
+    # --- cascades
+
+    def _cascades(self, number: int, state: int, carry: float) -> Iterator[Move]:
+        live = self.bytes_of(state)
+        if not self._suffers(number):
+            return
+        for stop in self.runs.longest(number):
+            if not self._suffers(stop - 1):
+                continue
+            room = self.capacity - live - max(self.reserved[number:stop])
+            least = False
+            for stays, bits in self._leaving(number, stop, state):
+                size = self.bytes_of(bits & ~state)
+                chosen = self._options(number, stop, state, stays)
+                fitting = [o for o in chosen if o.work.used + size <= room]
+                for option in dict.fromkeys((*fitting[:2], *fitting[-1:])):
+                    least = True
+                    yield self._cascade(option, stays, state, bits, carry, room - size)
+            if not least and self._is_hopeless(number, stop, room):
+                return
+
+    def _suffers(self, number: int) -> bool:
+        """Whether a group loses enough to copies to be the first or the last of a cascade."""
+        lost = self.excess[number + 1] - self.excess[number]
+        return lost > WORTH * (self.base[number + 1] - self.base[number])
+
+    def _is_hopeless(self, number: int, stop: int, room: int) -> bool:
+        """Whether longer runs will not fit either: they hold more."""
+        return stop - number > 6
+
+    def _leaving(self, first: int, stop: int, state: int) -> Iterator[tuple[tuple[bool, ...], int]]:
+        """What of the results that are read outside may stay: all that may, or none."""
+        run = self.runs.of(first, stop)
+        assert run is not None
+        fixed: list[bool | None] = []
+        for k, leaves in enumerate(run.leaves, first):
+            choices = list(self._choices(k, state)) if leaves else [True]
+            fixed.append(None if len(choices) > 1 else choices[0])
+        for free in (True, False) if None in fixed else (True,):
+            stays = tuple(free if f is None else f for f in fixed)
+            bits = 0
+            for k, (stay, leaves) in enumerate(zip(stays, run.leaves, strict=True), first):
+                bits |= self.outputs[k] if stay and leaves else 0
+            yield stays, bits
+
+    def _options(self, first: int, stop: int, state: int, stays: tuple[bool, ...]) -> list[Option]:
+        bits = state & self.run_inputs(first, stop)
+        key = (first, stop, bits, stays)
+        if key not in self._known:
+            run = self.runs.of(first, stop)
+            assert run is not None
+            self._known[key] = run.options(self.set_of(bits), stays)
+        return self._known[key]
+
+    def run_inputs(self, first: int, stop: int) -> int:
+        """The tensors from outside that the groups of a run read."""
+        bits = 0
+        for k in range(first, stop):
+            bits |= self.inputs[k]
+        return bits
+
+    def _cascade(
+        self,
+        option: Option,
+        stays: tuple[bool, ...],
+        state: int,
+        bits: int,
+        carry: float,
+        room: int,
+    ) -> Move:
+        after = state | bits
+        for k in range(option.first, option.stop):
+            after &= ~self.ends[k]
+        first = option.first
+        fresh = bool(self.inputs[first] & ~state & self.recent[first])
+        carry_on, cost = self.time(option.work, carry, room - option.work.used, fresh)
+        return Move(option.stop, after, carry_on, cost, Cascade(option, stays))
 
     def _next_weights(self, number: int) -> int:
         """Bytes that the weights of the next group with weights would like to have."""
@@ -294,19 +446,37 @@ class Planner:
 
     def _overflow(self, plan: Plan) -> allocation.Overflow | None:
         """Why the offsets do not come out although the sums do; None where they do."""
-        items: list[allocation.Buffer] = []
-        for value in plan.resident:
-            t = self.tensors[value]
-            items.append(self._item(len(items), t.written, t.read + 1, t.aligned))
-        for number, step in enumerate(plan.steps):
-            for buffer in step.buffers:
-                items.append(self._item(len(items), number, number + 1, buffer.total))
+        items = self._items = list(self._lifetimes(plan))
         try:
             allocation.allocate(items, self.capacity)
         except allocation.Overflow as overflow:
-            self._items = items
             return overflow
         return None
+
+    def _lifetimes(self, plan: Plan) -> Iterator[allocation.Buffer]:
+        """The buffers of a plan as tile-allocate will see them, in steps. What a cascade holds it
+        holds from its first step to its last.
+        """
+        start, stop = list(range(len(self.groups))), list(range(1, len(self.groups) + 1))
+        for segment in plan.segments:
+            if isinstance(segment, Cascade):
+                run = range(segment.option.first, segment.stop)
+                for k in run:
+                    start[k], stop[k] = run.start, run.stop
+        number = 0
+        for value in plan.resident:
+            t = self.tensors[value]
+            yield self._item(number, start[t.written], stop[t.read], t.aligned)
+            number += 1
+        for k, step in enumerate(plan.steps):
+            for buffer in step.buffers:
+                yield self._item(number, k, k + 1, buffer.total)
+                number += 1
+            if step.member is not None:
+                for size in (step.member.held_bytes, step.member.weights):
+                    if size:
+                        yield self._item(number, start[k], stop[k], size)
+                        number += 1
 
     @staticmethod
     def _item(number: int, lower: int, upper: int, size: int) -> allocation.Buffer:
@@ -357,28 +527,27 @@ def _weights(group: Group) -> int:
 
 
 def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:
-    """Every tensor that a group writes. One may stay unless the host, the caller or the program's
-    end needs it.
+    """Every tensor with memory of its own that a group writes. One may stay unless the host, the
+    caller or the program's end needs it.
     """
-    number = {group.op: n for n, group in enumerate(groups)}
+    own = {v for group in groups for v in group.op.results if storage(v) is v}
     found: dict[SSAValue, Tensor] = {}
-    for group in groups:
-        n = number[group.op]
+    for n, group in enumerate(groups):
         in_dram = group.kind in ("host", "io")
         for value in map(storage, group.op.results):
-            if isinstance(value, OpResult) and value.op.name == "graph.group":
+            if value in own:
                 tensor = found.setdefault(value, Tensor(value, size_in_bytes(value), n, n, True))
                 tensor.read = n
                 tensor.may_stay &= not in_dram
         for value in map(storage, group.inputs):
             tensor = found.get(value)
             if tensor is not None:
-                tensor.read = max(tensor.read, n)
+                tensor.read = n
                 tensor.may_stay &= not in_dram
     last = block.last_op
     assert last is not None
-    for value in last.operands:
-        tensor = found.get(storage(value))
+    for value in map(storage, last.operands):
+        tensor = found.get(value)
         if tensor is not None:
             tensor.may_stay = False
     return found

@@ -7,7 +7,8 @@ from typing import Any
 from npu_dialect.passes.mapping import contraction as conv
 from npu_dialect.passes.mapping import elementwise as vec
 from npu_dialect.passes.mapping import scatter as rows
-from npu_dialect.passes.mapping.contraction import Estimate
+from npu_dialect.passes.mapping.contraction_problem import weight_bytes
+from npu_dialect.passes.mapping.estimates import Estimate
 from npu_dialect.passes.mapping.groups import (
     POOLS,
     SCATTER,
@@ -71,3 +72,16 @@ def estimate_of(target: Target, p: Problem, mapping: Any) -> Estimate:
     if isinstance(p, rows.Scatter):
         return rows.estimate(target, p, mapping)
     return vec.estimate(target, p, mapping)
+
+
+def constant_bytes(p: Problem) -> int:
+    """Bytes of weights, parameters and table that lie in dram."""
+    if isinstance(p, conv.Contraction):
+        weights = 0 if p.w_resident else weight_bytes(p)
+        return weights + p.param_rows * p.oc * p.groups * 4 + p.table_bytes
+    if isinstance(p, vec.Pooling):
+        return p.param_rows * p.channels * 4 + p.table_bytes
+    if isinstance(p, vec.Elementwise):
+        last = p.output.dims[-1] if p.output.dims else 1
+        return p.param_rows * last * 4 + p.table_bytes
+    return 0

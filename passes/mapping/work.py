@@ -20,17 +20,20 @@ from npu_dialect.passes.mapping import contraction, elementwise
 from npu_dialect.passes.mapping.contraction import Contraction, Estimate
 from npu_dialect.passes.mapping.groups import Group, size_in_bytes
 from npu_dialect.passes.mapping.moves import move_cycles
+from npu_dialect.passes.mapping.parts import part
 from npu_dialect.passes.mapping.problems import (
     AnyMapping,
     Problem,
     buffers_of,
+    constant_bytes,
     estimate_of,
     problem,
     search,
 )
 from npu_dialect.passes.mapping.scatter import Scatter
-from npu_dialect.passes.mapping.tiles import Buffer, spm_bytes
-from npu_dialect.passes.mapping.views import source_of, storage
+from npu_dialect.passes.mapping.stripes import rows_of_tensor
+from npu_dialect.passes.mapping.tiles import Buffer, aligned, spm_bytes
+from npu_dialect.passes.mapping.views import storage
 from npu_dialect.target import Target
 
 ENGINES = {"array": "mxu", "vector": "vpu", "host": "host", "move": "dma", "io": "io"}
@@ -38,6 +41,9 @@ ENGINES = {"array": "mxu", "vector": "vpu", "host": "host", "move": "dma", "io":
 
 CONSTANTS = ("weights", "params", "table")
 """The labels of buffers that hold what was there from the start."""
+
+SMALL = 8
+"""Constants up to this part of the room for tiles are always held by a cascade."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,9 @@ class Works:
         self.neighbours = neighbours(groups)
         self.width = target.memories["dram"].ports["dma"]
         self._by_problem: dict[Problem, _Found] = {}
+        self.reads = [frozenset(map(storage, g.inputs)) for g in groups]
+        self.row_bytes = [_row_bytes(g) for g in groups]
+        self._parts: dict[tuple[Any, ...], tuple[Work, int] | None] = {}
         self._by_group: dict[tuple[int, frozenset[SSAValue], bool], Problem | None] = {}
 
     def of(
@@ -121,6 +130,42 @@ class Works:
                 p = replace(p, takes_over=taken, hands_over=out_resident and after)
             self._by_group[key] = p
         return self._by_group[key]
+
+    def part(
+        self,
+        number: int,
+        rows: int,
+        resident: frozenset[SSAValue],
+        out_resident: bool,
+        held: bool,
+        room: int,
+    ) -> tuple[Work, int] | None:
+        """The work of so many rows of a group with tiles within `room` bytes, and the bytes of the
+        constants that are held beside them: all of them, or those that are small.
+        """
+        key = (number, rows, resident, out_resident, held, room)
+        if key not in self._parts:
+            self._parts[key] = self._part(*key)
+        return self._parts[key]
+
+    def _part(
+        self,
+        number: int,
+        rows: int,
+        resident: frozenset[SSAValue],
+        out_resident: bool,
+        held: bool,
+        room: int,
+    ) -> tuple[Work, int] | None:
+        group = self.groups[number]
+        p = self.problem(number, resident, out_resident)
+        assert p is not None and not isinstance(p, Scatter)
+        start = (rows_of_tensor(group.result) - rows) // 2
+        constants = aligned(constant_bytes(p))
+        holds = constants > 0 and (held or constants <= room // SMALL)
+        some: Any = part(p, group, start, start + rows, holds)  # pyright: ignore[reportArgumentType]
+        work = self.mapped(ENGINES[group.kind], some, room)
+        return None if work is None else (work, constants if holds else 0)
 
     def mapped(self, engine: str, p: Problem, room: int) -> Work | None:
         """The work of a problem within `room` bytes.
@@ -185,6 +230,13 @@ class Works:
         return cost.host(self.target, work.macs, work.elements, read, written).cycles
 
 
+def _row_bytes(group: Group) -> int:
+    """Bytes of a row of a group's result; 0 where it has none."""
+    if group.kind not in ("array", "vector"):
+        return 0
+    return size_in_bytes(group.result) // max(1, rows_of_tensor(group.result))
+
+
 def _tiles(p: Problem, mapping: Any) -> int:
     """In how many parts a result becomes ready, one after the other."""
     if isinstance(p, Contraction):
@@ -208,9 +260,9 @@ def neighbours(groups: Sequence[Group]) -> dict[Operation, tuple[list[SSAValue],
     before: dict[Operation, list[SSAValue]] = {group.op: [] for group in groups}
     after = {group.op: False for group in groups}
     for group in groups:
-        for value in map(source_of, group.inputs):
+        for value in map(storage, group.inputs):
             maker = makers.get(value)
             if maker is not None and "vector" in (maker.kind, group.kind):
-                before[group.op].append(storage(value))
+                before[group.op].append(value)
                 after[maker.op] = True
     return {group.op: (before[group.op], after[group.op]) for group in groups}
