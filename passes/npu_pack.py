@@ -8,21 +8,24 @@ becomes
     npu.dma_copy source = <dram, 0x0, ...>, destination = <spm, 0x0, i8, [64], [1]>
     npu.vector a = <spm, 0x0, i8, [64], [1]>, output = <spm, 0x40, i8, [64], [1]>, kernel = 0
 
-tile-allocate places buffers before the order of the instructions is known, and gives them room to
-be filled ahead. Here the order is known: each value lives from the start of its first writer to the
-end of its last reader (`webs`), and what shares no cycle may share bytes, so no instruction waits
-longer than before. A program stays as it is where its highest address would not come down.
+Values have places that suit the schedule already (`prefetch`); here the highest address comes down.
+Each value lives from the latest start of its first instruction that delays nothing to the end of
+its last reader, and what shares no cycle may share bytes, so no instruction waits longer than
+before. A program stays as it is where its highest address would not come down. Tensors that are
+there as a whole, for those who look at them (`npu.tensors`), stay whole where that takes no more
+room; else they are no longer named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp
-from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 
 from npu_dialect.kernel import Kernel
@@ -30,11 +33,13 @@ from npu_dialect.machine import Operand
 from npu_dialect.npu.attributes import BindingAttr, OperandAttr
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.structure import ProgramOp
-from npu_dialect.passes.allocation import Buffer, pack
+from npu_dialect.passes.allocation import Buffer, live_bound, pack
 from npu_dialect.passes.npu_sync import programs
-from npu_dialect.passes.schedule import Tasks
+from npu_dialect.passes.prefetch import latest
+from npu_dialect.passes.rooms import Rooms
+from npu_dialect.passes.schedule import Tasks, in_order
 from npu_dialect.passes.tensor_taps import TENSORS
-from npu_dialect.passes.webs import Times, Web, Webs, greatest_live_sum, is_mixed
+from npu_dialect.passes.webs import Values, Web, move
 from npu_dialect.target import Target, load_target
 
 MOST = 3000
@@ -66,105 +71,87 @@ def _move_all(
     instructions: Sequence[Instruction], kernels: Sequence[Kernel], target: Target
 ) -> None:
     """Moves what should move."""
-    times = Times.of(Tasks.of(instructions, target, kernels))
-    values = Values(Webs(target.memories["spm"].size, times))
-    for number, instruction in enumerate(instructions):
-        values.add(number, instruction)
-    steps = _steps(values.webs)
-    for instruction, found in zip(instructions, values.found, strict=True):
-        moves = [0 if write is None else steps.get(values.webs.root(write), 0) for write in found]
-        if any(moves):
-            move_operands(instruction, moves)
+    tasks = Tasks.of(instructions, target, kernels)
+    size = target.memories["spm"].size
+    whole, parts = (_Packing(instructions, tasks, size, is_whole) for is_whole in (True, False))
+    if not 0 < len(parts.webs) <= MOST or parts.bound >= _top(parts.webs):
+        return
+    best = whole if whole.top <= parts.bound else min(whole, parts, key=lambda p: p.top)
+    if best.top < _top(best.webs):
+        best.move()
 
 
-class Values:
-    """The webs of a program, and which of them each operand is of."""
-
-    def __init__(self, webs: Webs) -> None:
-        self.webs = webs
-        self.found: list[list[int | None]] = []
-        """By instruction, a write of the web of each operand, then of each tensor that the
-        instruction is the last to write. None where there is no web.
-        """
-
-    def add(self, number: int, instruction: Instruction) -> None:
-        fields = list(instruction.operand_fields())
-        found: list[int | None] = [None] * len(fields)
-        touch = {"read": self.webs.read, "update": self.webs.update, "write": self.webs.write}
-        for role in touch:  # an instruction reads before it writes
-            for k, (_, its_role, operand) in enumerate(fields):
-                if its_role == role and _is_placed(operand):
-                    found[k] = touch[role](number, operand)
-        for binding in _tensors(instruction):
-            operand = binding.operand.data
-            found.append(self.webs.read(number, operand) if _is_placed(operand) else None)
-        self.found.append(found)
+def _top(webs: Sequence[Web]) -> int:
+    return max(web.high for web in webs)
 
 
-def _is_placed(operand: Operand) -> bool:
-    """Whether it has bytes in the scratchpad."""
-    return operand.space == "spm" and operand.elements > 0
+class _Packing:
+    """Offsets for the values of a program, in as little room as is found."""
+
+    def __init__(
+        self, instructions: Sequence[Instruction], tasks: Tasks, size: int, is_whole: bool
+    ) -> None:
+        self.values = Values(instructions, size, _tensors, is_whole)
+        self.values.webs.join_interleaved()
+        self.roots = self.values.webs.roots()
+        self.webs = [self.values.webs.members[root] for root in self.roots]
+        self.buffers = self._buffers(tasks) if len(self.webs) <= MOST else []
+        self.bound, _ = live_bound(self.buffers)
+
+    def _buffers(self, tasks: Tasks) -> list[Buffer]:
+        sizes = [web.high - web.start for web in self.webs]
+        alignments = [web.alignment for web in self.webs]
+        rooms = Rooms(sizes, alignments, [web.touched for web in self.webs], 0)
+        late = latest(tasks, rooms, in_order(tasks))
+        # what begins later in the program than another value ends must not begin earlier in time
+        ascending = list(accumulate(reversed(late.starts), min))[::-1]
+        return [
+            Buffer(k, ascending[web.first], end, size, web.alignment)
+            for k, (web, (_, end), size) in enumerate(
+                zip(self.webs, rooms.lives(late), rooms.sizes, strict=True)
+            )
+        ]
+
+    @cached_property
+    def offsets(self) -> list[int]:
+        """By web."""
+        found = pack(self.buffers, EFFORT)
+        return [found[k] for k in range(len(self.buffers))]
+
+    @property
+    def top(self) -> int:
+        """One past the highest address."""
+        return max(o + b.size for o, b in zip(self.offsets, self.buffers, strict=True))
+
+    def move(self) -> None:
+        """Moves operands, and the tensors that are still whole."""
+        pairs = zip(self.roots, self.webs, self.offsets, strict=True)
+        by_web = {root: offset - web.start for root, web, offset in pairs}
+        steps = self.values.steps(by_web)
+        for number, instruction in enumerate(self.values.instructions):
+            if any(steps[number]):
+                move(instruction, steps[number])
+            if TENSORS in instruction.attributes:
+                _move_tensors(instruction, self.values.watched_steps(number, by_web))
 
 
-def _tensors(instruction: Instruction) -> Sequence[BindingAttr]:
+def _tensors(instruction: Instruction) -> list[Operand]:
     """The whole tensors that are there once the instruction is done, for those who look at them."""
+    return [binding.operand.data for binding in _bindings(instruction)]
+
+
+def _bindings(instruction: Instruction) -> Sequence[BindingAttr]:
     attribute = instruction.attributes.get(TENSORS)
     return cast(ArrayAttr[BindingAttr], attribute).data if attribute is not None else ()
 
 
-def _steps(webs: Webs) -> dict[int, int]:
-    """By web, the bytes that it moves; nothing where the highest address would not come down.
-
-    Where engines start instructions in another order than that of the program, offsets that fit the
-    times may mix values up; then those for ascending times are taken.
-    """
-    if not 0 < len(webs.roots()) <= MOST:
-        return {}
-    roots = webs.roots()
-    found = [webs.members[root] for root in roots]
-    top = max(web.high for web in found)
-    if top <= greatest_live_sum(found):
-        return {}
-    for begins in ([w.begin for w in found], [webs.times.ascending[w.first] for w in found]):
-        moves = _moves(found, begins, top)
-        moved = [
-            replace(w, low=w.low + m, high=w.high + m) for w, m in zip(found, moves, strict=True)
-        ]
-        if not is_mixed(moved):
-            return dict(zip(roots, moves, strict=True))
-    return {}
-
-
-def _moves(found: Sequence[Web], begins: Sequence[int], top: int) -> list[int]:
-    """Bytes that each web moves; none where they would not come under `top`."""
-    starts = [web.low - web.low % web.alignment for web in found]
-    buffers = [
-        Buffer(k, begin, web.end, web.high - start, web.alignment)
-        for k, (web, begin, start) in enumerate(zip(found, begins, starts, strict=True))
+def _move_tensors(instruction: Instruction, steps: Sequence[set[int]]) -> None:
+    """Moves the tensors of an instruction; what moves by several steps is whole no more."""
+    kept = [
+        BindingAttr(b.label, OperandAttr(b.operand.data.moved(*step or {0})), b.type)
+        for b, step in zip(_bindings(instruction), steps, strict=True)
+        if len(step) < 2
     ]
-    offsets = pack(buffers, EFFORT)
-    if max(offsets[b.id] + b.size for b in buffers) >= top:
-        return [0] * len(found)
-    return [offsets[k] - start for k, start in enumerate(starts)]
-
-
-def move_operands(instruction: Instruction, moves: Sequence[int]) -> None:
-    """Moves the operands, in the order of `operand_fields`, and the tensors after them."""
-    steps = iter(moves)
-    for name in dict.fromkeys(name for name, _, _ in instruction.operand_fields()):
-        instruction.properties[name] = _moved(instruction.properties[name], steps)
-    if TENSORS in instruction.attributes:
-        tensors = [_binding(b, next(steps)) for b in _tensors(instruction)]
-        instruction.attributes[TENSORS] = ArrayAttr(tensors)
-
-
-def _binding(binding: BindingAttr, step: int) -> BindingAttr:
-    operand = OperandAttr(binding.operand.data.moved(step))
-    return BindingAttr(binding.label, operand, binding.type)
-
-
-def _moved(attribute: Attribute, steps: Iterator[int]) -> Attribute:
-    if isinstance(attribute, OperandAttr):
-        return OperandAttr(attribute.data.moved(next(steps)))
-    operands = cast(ArrayAttr[OperandAttr], attribute)
-    return ArrayAttr([OperandAttr(item.data.moved(next(steps))) for item in operands])
+    instruction.attributes[TENSORS] = ArrayAttr(kept)
+    if not kept:
+        del instruction.attributes[TENSORS]

@@ -13,7 +13,7 @@ the times of the pass before, in the other direction), and the best one counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import heapify, heappop, heappush
 
@@ -38,7 +38,7 @@ class Tasks:
     queues: list[int]
     """The number of the engine's queue."""
     cycles: list[int]
-    """How long the engine is busy; at least 1."""
+    """How long the engine is busy."""
     latencies: list[int]
     """Cycles after that until the results are stored."""
     before: list[list[int]]
@@ -51,21 +51,14 @@ class Tasks:
         """The tasks of a program in some order that is correct."""
         names: dict[tuple[int, str], int] = {}
         queues = [names.setdefault((i.core_index, i.engine), len(names)) for i in instructions]
-        costs: list[Cost] = [i.cost(target, kernels) for i in instructions]
-        before = predecessors(instructions)
-        overtaking = Overtaking(instructions)
-        return Tasks(
-            queues,
-            [_cycles(i, c) for i, c in zip(instructions, costs, strict=True)],
-            [c.latency for c in costs],
-            before,
-            frozenset(
-                (first, second)
-                for second, found in enumerate(before)
-                for first in found
-                if queues[first] == queues[second] and overtaking.between(first, second)
-            ),
-        )
+        costs = [_cost(i, target, kernels) for i in instructions]
+        times = [c.cycles for c in costs], [c.latency for c in costs]
+        return Tasks(queues, *times, *_dependencies(instructions, queues))
+
+    def depending(self, instructions: Sequence[Instruction]) -> Tasks:
+        """The same tasks, with the dependencies of instructions on other addresses."""
+        before, overtaking = _dependencies(instructions, self.queues)
+        return replace(self, before=before, overtaking=overtaking)
 
     @property
     def count(self) -> int:
@@ -99,17 +92,37 @@ class Tasks:
         return after, before
 
 
-def _cycles(instruction: Instruction, cost: Cost) -> int:
+def _dependencies(
+    instructions: Sequence[Instruction], queues: Sequence[int]
+) -> tuple[list[list[int]], frozenset[tuple[int, int]]]:
+    """What each instruction follows, and which of the pairs are of one queue and overtake."""
+    before = predecessors(instructions)
+    overtaking = Overtaking(instructions)
+    own = ((f, s) for s, found in enumerate(before) for f in found if queues[f] == queues[s])
+    return before, frozenset(pair for pair in own if overtaking.between(*pair))
+
+
+def _cost(instruction: Instruction, target: Target, kernels: Sequence[Kernel]) -> Cost:
     """Conversions of inputs and outputs take no time: they are reported apart."""
-    return 1 if instruction.engine == "io" else max(1, cost.cycles)
+    return Cost(0) if instruction.engine == "io" else instruction.cost(target, kernels)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When each task starts, and when the last result is there."""
+    """When each task runs."""
 
     starts: list[int]
-    makespan: int
+    ends: list[int]
+    """When its results are there, and those of all earlier tasks of its queue."""
+
+    @cached_property
+    def makespan(self) -> int:
+        return max(self.ends, default=0)
+
+    @cached_property
+    def order(self) -> list[int]:
+        """The tasks in the order in which they start; of equal ones the first in the program."""
+        return sorted(range(len(self.starts)), key=lambda task: (self.starts[task], task))
 
 
 def schedule(
@@ -117,8 +130,7 @@ def schedule(
 ) -> list[Instruction]:
     """The instructions in the order in which the best schedule found starts them."""
     found = best_schedule(Tasks.of(instructions, target, kernels))
-    order = sorted(range(len(instructions)), key=lambda i: (found.starts[i], i))
-    return [instructions[i] for i in order]
+    return [instructions[i] for i in found.order]
 
 
 def best_schedule(tasks: Tasks) -> Schedule:
@@ -137,6 +149,20 @@ def _schedules(tasks: Tasks) -> Iterator[Schedule]:
             tasks, [s + c for s, c in zip(backwards.starts, tasks.cycles, strict=True)]
         )
         yield found
+
+
+def in_order(tasks: Tasks) -> Schedule:
+    """The schedule of engines that take their tasks in the order of the program."""
+    starts, ends = [0] * tasks.count, [0] * tasks.count
+    free: dict[int, int] = {}
+    complete: dict[int, int] = {}
+    for task, (queue, found) in enumerate(zip(tasks.queues, tasks.before, strict=True)):
+        awaited = (ends[p] for p in found if tasks.queues[p] != queue or tasks.lag(p, task))
+        starts[task] = max(free.get(queue, 0), max(awaited, default=0))
+        free[queue] = starts[task] + tasks.cycles[task]
+        ends[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
+        complete[queue] = ends[task]
+    return Schedule(starts, ends)
 
 
 def longest_paths(tasks: Tasks) -> list[int]:
@@ -159,9 +185,7 @@ def list_schedule(tasks: Tasks, priority: Iterable[int], reverse: bool = False) 
         after, before = before, after
     run = _Run(tasks, after, [len(found) for found in before], [-p for p in priority])
     run.all()
-    ends = (s + c for s, c in zip(run.starts, tasks.cycles, strict=True))
-    makespan = max((e + d for e, d in zip(ends, tasks.latencies, strict=True)), default=0)
-    return Schedule(run.starts, makespan)
+    return Schedule(run.starts, run.ends)
 
 
 class _Run:
@@ -170,9 +194,12 @@ class _Run:
     def __init__(self, tasks: Tasks, after: Edges, missing: list[int], rank: list[int]) -> None:
         self.tasks, self.after, self.missing, self.rank = tasks, after, missing, rank
         self.starts = [0] * tasks.count
+        self.ends = [0] * tasks.count
         self.ready_at = [0] * tasks.count
         engines = max(tasks.queues, default=-1) + 1
         self.idle = [True] * engines
+        self.complete = [0] * engines
+        """By engine, when all is stored that it has started; in time that runs forward."""
         self.ready: list[list[tuple[int, int]]] = [[] for _ in range(engines)]
         """By engine, a heap of (rank, task)."""
         self.events = [(0, task) for task, count in enumerate(missing) if count == 0]
@@ -201,11 +228,13 @@ class _Run:
     def start(self, task: int, engine: int, now: int) -> None:
         """The engine takes the task; what only waited for it gets its time."""
         end = now + self.tasks.cycles[task]
-        self.starts[task] = now
+        complete = max(self.complete[engine], end + self.tasks.latencies[task])
+        self.starts[task], self.ends[task], self.complete[engine] = now, complete, complete
         self.idle[engine] = False
         heappush(self.events, (end, -1 - engine))
         for later, lag in self.after[task]:
-            self.ready_at[later] = max(self.ready_at[later], end + lag)
+            ready = max(end + lag, complete) if lag == self.tasks.latencies[task] else end + lag
+            self.ready_at[later] = max(self.ready_at[later], ready)
             self.missing[later] -= 1
             if self.missing[later] == 0:
                 heappush(self.events, (self.ready_at[later], later))

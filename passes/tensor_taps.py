@@ -6,7 +6,7 @@ called by the last source of the operation that writes it, as at the other level
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -76,6 +76,18 @@ class TensorTaps:
         kind = TensorType(memref_of(value).element_type, shape_of(value))
         return BindingAttr(StringAttr(name), OperandAttr(operand), cast(TypeAttribute, kind))
 
+    def follow(self, steps: Mapping[Instruction, Sequence[int]]) -> None:
+        """Takes note that instructions have moved the operands that they touch, in the order of
+        `operand_fields`. A tensor whose parts have moved apart is forgotten.
+        """
+        for name, tensor in list(self.writers.items()):
+            found = {s for op in tensor.writers for s in _steps(tensor.binding, op, steps.get(op))}
+            if len(found) > 1:
+                del self.writers[name]
+            elif found - {0}:
+                binding, operand = tensor.binding, tensor.binding.operand.data.moved(*found)
+                tensor.binding = BindingAttr(binding.label, OperandAttr(operand), binding.type)
+
     def attach(self, instructions: Sequence[Instruction]) -> None:
         """Marks, in the final order, the last writer of each tensor that is ever whole.
 
@@ -93,6 +105,14 @@ class TensorTaps:
                 found.setdefault(instructions[places[-1]], []).append(binding)
         for op, bindings in found.items():
             op.attributes[TENSORS] = ArrayAttr(bindings)
+
+
+def _steps(binding: BindingAttr, op: Instruction, steps: Sequence[int] | None) -> Iterator[int]:
+    """Bytes that the parts of a tensor have moved which an instruction writes."""
+    fields = list(op.operand_fields())
+    for (_, role, operand), step in zip(fields, steps or [0] * len(fields), strict=True):
+        if role != "read" and _touches(binding.operand.data, operand.moved(-step)):
+            yield step
 
 
 def _descriptor(key: BufferKey, value: SSAValue) -> Descriptor:

@@ -48,7 +48,7 @@ from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr, S
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.fields import integer
 from npu_dialect.npu.structure import ProgramOp
-from npu_dialect.passes.schedule import schedule
+from npu_dialect.passes.prefetch import ordered
 from npu_dialect.passes.targets import module_target
 from npu_dialect.passes.tensor_taps import TensorTaps
 from npu_dialect.passes.tile_allocate import (
@@ -112,7 +112,9 @@ def _lower(
 
     walk(function, visit)
     if scheduled:
-        instructions = schedule(instructions, target, list(selector.tables.kernels))
+        found = ordered(instructions, target, list(selector.tables.kernels))
+        instructions = found.instructions
+        taps.follow(found.steps)
     taps.attach(instructions)
     return _program(function, layout, selector.tables, instructions, module)
 

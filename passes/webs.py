@@ -1,90 +1,71 @@
-"""The values of a scheduled program in the scratchpad: what belongs together, how long it lives.
+"""The values of a program in the scratchpad: what belongs together, and what touches it.
 
     load 0..64     web 0: [0, 64), from the start of the load
     vector 0..64   web 0: to the end of the vector
     load 0..64     web 1: [0, 64), the same bytes, another value
 
 A web, as in register allocation, is what must keep its bytes side by side: a write begins one, and
-a read joins all writes that it sees bytes of. It lives from the start of its first writer to the
-end of its last reader. Bytes are looked up one by one, since tiles are strided.
+a read joins all writes that it sees bytes of. It lives from the start of the first instruction that
+touches it to the end of the last one. Bytes are looked up one by one, since tiles are strided.
+Strided values that lie between each other's bytes move as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from heapq import heappop, heappush
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from xdsl.dialects.builtin import ArrayAttr
+from xdsl.ir import Attribute
 
 from npu_dialect.machine import Operand
-from npu_dialect.passes.schedule import Tasks
-
-
-@dataclass(frozen=True)
-class Times:
-    """By instruction, in cycles: when it starts, and when its results are there."""
-
-    start: list[int]
-    end: list[int]
-
-    @staticmethod
-    def of(tasks: Tasks) -> Times:
-        """What engines that take their tasks in this order come to."""
-        start, end = [0] * tasks.count, [0] * tasks.count
-        free: dict[int, int] = {}
-        complete: dict[int, int] = {}
-        for task, (queue, found) in enumerate(zip(tasks.queues, tasks.before, strict=True)):
-            awaited = (end[p] for p in found if tasks.queues[p] != queue or tasks.lag(p, task))
-            start[task] = max(free.get(queue, 0), max(awaited, default=0))
-            free[queue] = start[task] + tasks.cycles[task]
-            end[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
-            complete[queue] = end[task]
-        return Times(start, end)
-
-    @cached_property
-    def ascending(self) -> list[int]:
-        """Of each instruction, the first start among it and what comes after it: what ends before
-        that comes first in the program, too.
-        """
-        return list(accumulate(reversed(self.start), min))[::-1]
+from npu_dialect.npu.attributes import OperandAttr
+from npu_dialect.npu.base import Instruction
 
 
 @dataclass
 class Web:
-    """Bytes [low, high) that are needed during the cycles [begin, end), by the instructions first
-    to last.
+    """Bytes [low, high) that some instructions touch, by their numbers.
 
     `alignment` is the greatest size of an element that an instruction finds in it.
     """
 
     low: int
     high: int
-    begin: int
-    end: int
-    first: int
-    last: int
+    touched: list[int]
     alignment: int = 1
 
     @property
-    def size(self) -> int:
-        return self.high - self.low
+    def first(self) -> int:
+        return min(self.touched)
+
+    @property
+    def last(self) -> int:
+        return max(self.touched)
+
+    @property
+    def start(self) -> int:
+        """Its first address, rounded down to the alignment."""
+        return self.low - self.low % self.alignment
 
     def join(self, other: Web) -> None:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-        self.begin, self.end = min(self.begin, other.begin), max(self.end, other.end)
-        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        few, many = sorted((self.touched, other.touched), key=len)
+        many += few
+        self.touched = many
         self.alignment = max(self.alignment, other.alignment)
 
 
 class Webs:
     """The webs of one memory of `size` bytes, gathered in program order."""
 
-    def __init__(self, size: int, times: Times) -> None:
-        self.times = times
+    def __init__(self, size: int) -> None:
         self.owner = np.full(size, -1, np.int32)
         """The last write to each byte."""
         self.parent: list[int] = []
@@ -95,14 +76,18 @@ class Webs:
 
         Instructions go by their numbers.
         """
-        writes = _values(_bytes(self.owner, operand))
-        found = sorted({self.root(n) for n in writes.tolist() if n >= 0})
+        found = sorted({self.root(n) for n in self.seen(operand)})
         for other in found[1:]:
             self._join(found[0], other)
         if not found:
             return None
         self.members[found[0]].join(self._web(number, operand))
         return found[0]
+
+    def seen(self, operand: Operand) -> list[int]:
+        """The writes of the bytes of an operand."""
+        writes: list[int] = _values(_bytes(self.owner, operand)).tolist()
+        return [n for n in writes if n >= 0]
 
     def write(self, number: int, operand: Operand) -> int:
         """Begins a web; the number of the write."""
@@ -121,8 +106,7 @@ class Webs:
         return write
 
     def _web(self, number: int, operand: Operand) -> Web:
-        begin, end = self.times.start[number], self.times.end[number]
-        return Web(*operand.interval, begin, end, number, number, operand.dtype.itemsize)
+        return Web(*operand.interval, [number], operand.dtype.itemsize)
 
     def root(self, number: int) -> int:
         """The number that stands for the web of a write."""
@@ -140,6 +124,19 @@ class Webs:
         if a != b:
             self.parent[b] = a
             self.members[a].join(self.members[b])
+
+    def _spans(self) -> list[Span]:
+        rows = ((n, self.members[n]) for n in self.roots())
+        return [Span(web.first, web.last, web.start, web.high, n) for n, web in rows]
+
+    def join_interleaved(self) -> None:
+        """Joins webs that overlap in addresses and in the order of instructions: strided values
+        between each other's bytes, and what takes bytes of a value of which others are still read.
+        """
+        while pairs := overlaps(self._spans()):
+            for a, b in pairs:
+                a, b = sorted((self.root(a), self.root(b)))
+                self._join(a, b)
 
 
 def _bytes(owner: NDArray[np.int32], operand: Operand) -> NDArray[np.int32]:
@@ -161,20 +158,109 @@ def _values(rows: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.unique(np.concatenate((rows[..., 0].ravel(), changed)))
 
 
-def is_mixed(webs: Sequence[Web]) -> bool:
-    """Whether any two overlap in addresses and in the order of instructions."""
-    rows = [(w.low, w.high, w.first, w.last) for w in webs]
-    low, high, first, last = np.array(rows, np.int64).reshape(-1, 4).T
-    meet = (low[:, None] < high) & (low < high[:, None])
-    meet &= (first[:, None] <= last) & (first <= last[:, None])
-    return int(meet.sum()) > len(webs)
+class Span(NamedTuple):
+    """A value in the order of instructions and in memory: both [first, last] and [low, high)."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+    number: int
 
 
-def greatest_live_sum(webs: Sequence[Web]) -> int:
-    """The most bytes that are needed at once."""
-    events = [(w.begin, w.size) for w in webs] + [(w.end, -w.size) for w in webs]
-    greatest = total = 0
-    for _, change in sorted(events):
-        total += change
-        greatest = max(greatest, total)
-    return greatest
+def overlaps(spans: Iterable[Span]) -> list[tuple[int, int]]:
+    """Pairs of numbers of spans that overlap in both; some at least, where there are any."""
+    found: list[tuple[int, int]] = []
+    live: list[tuple[int, int, int]] = []
+    """(low, high, number), apart from each other."""
+    ends: list[tuple[int, tuple[int, int, int]]] = []
+    for first, last, low, high, number in sorted(spans):
+        while ends and ends[0][0] < first:
+            del live[bisect_left(live, heappop(ends)[1])]
+        at = bisect_left(live, (low,))
+        met = at - 1 if at and live[at - 1][1] > low else at
+        if met < len(live) and live[met][0] < high and live[met][1] > low:
+            found.append((live[met][2], number))
+        else:
+            insort(live, (low, high, number))
+            heappush(ends, (last, (low, high, number)))
+    return found
+
+
+# --- the webs of the operands of instructions -----------------------------------------------------
+
+
+class Values:
+    """The webs of instructions in program order, and which of them each operand is of."""
+
+    def __init__(
+        self,
+        instructions: Sequence[Instruction],
+        size: int,
+        watched: Callable[[Instruction], Sequence[Operand]] = lambda _: (),
+        joins_watched: bool = False,
+    ) -> None:
+        """`watched` are blocks that somebody looks at once an instruction is done; what lies in
+        them becomes one web each where `joins_watched`.
+        """
+        self.instructions = instructions
+        self.webs = Webs(size)
+        self.found: list[list[int | None]] = []
+        """By instruction, a write of the web of each operand; None where there is no web."""
+        self.watched: list[list[list[int]]] = []
+        """By instruction and block, the writes that are seen in it."""
+        for number, instruction in enumerate(instructions):
+            self.found.append(self._add(number, instruction))
+            blocks = watched(instruction)
+            self.watched.append([self.webs.seen(b) if is_placed(b) else [] for b in blocks])
+            for block in filter(is_placed, blocks if joins_watched else ()):
+                self.webs.read(number, block)
+
+    def _add(self, number: int, instruction: Instruction) -> list[int | None]:
+        fields = list(instruction.operand_fields())
+        found: list[int | None] = [None] * len(fields)
+        touch = {"read": self.webs.read, "update": self.webs.update, "write": self.webs.write}
+        for role in touch:  # an instruction reads before it writes
+            for k, (_, its_role, operand) in enumerate(fields):
+                if its_role == role and is_placed(operand):
+                    found[k] = touch[role](number, operand)
+        return found
+
+    def steps(self, by_web: dict[int, int]) -> list[list[int]]:
+        """By instruction, the bytes that each operand moves, given those that webs move."""
+        root = self.webs.root
+        return [
+            [0 if write is None else by_web.get(root(write), 0) for write in found]
+            for found in self.found
+        ]
+
+    def watched_steps(self, number: int, by_web: dict[int, int]) -> list[set[int]]:
+        """Of an instruction, the bytes that what lies in each watched block moves."""
+        root = self.webs.root
+        return [{by_web.get(root(w), 0) for w in seen} for seen in self.watched[number]]
+
+
+def is_placed(operand: Operand) -> bool:
+    """Whether it has bytes in the scratchpad."""
+    return operand.space == "spm" and operand.elements > 0
+
+
+def moved(instruction: Instruction, steps: Sequence[int]) -> Instruction:
+    """A copy whose operands are so many bytes further, in the order of `operand_fields`."""
+    copy = type(instruction).create(properties=dict(instruction.properties))
+    move(copy, steps)
+    return copy
+
+
+def move(instruction: Instruction, steps: Sequence[int]) -> None:
+    """Moves the operands, in the order of `operand_fields`."""
+    left = iter(steps)
+    for name in dict.fromkeys(name for name, _, _ in instruction.operand_fields()):
+        instruction.properties[name] = _moved(instruction.properties[name], left)
+
+
+def _moved(attribute: Attribute, steps: Iterator[int]) -> Attribute:
+    if isinstance(attribute, OperandAttr):
+        return OperandAttr(attribute.data.moved(next(steps)))
+    operands = cast(ArrayAttr[OperandAttr], attribute)
+    return ArrayAttr([OperandAttr(item.data.moved(next(steps))) for item in operands])
