@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from graph_samples import Array, same
-from random_graphs import INTEGER_TYPES, TYPES, random_graph
+from random_graphs import INTEGER_TYPES, MOVING, TYPES, random_graph
 from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import api, dtypes, graph
@@ -46,6 +46,8 @@ class Case:
     base: str
     spm: int | None
     kinds: str = "all"
+    moves: bool = False
+    """Whether half of the operations move data."""
 
     @staticmethod
     def of(seed: int, size: int = 12) -> Case:
@@ -54,11 +56,13 @@ class Case:
         base = ("edge256", "mobile4k")[int(rng.integers(2))]
         spm = SCRATCHPADS[int(rng.integers(len(SCRATCHPADS)))]
         kinds = ("all", "integers", "floats")[int(rng.integers(3))]
-        return Case(seed, int(rng.integers(2, size + 1)), base, spm, kinds)
+        count, moves = int(rng.integers(2, size + 1)), int(rng.integers(4)) == 0
+        return Case(seed, count, base, spm, kinds, moves)
 
     def module(self, folder: Path) -> tuple[ModuleOp, list[Array]]:
         target = target_file(folder, self.base, self.spm)
-        return random_graph(self.seed, target, self.size, KINDS[self.kinds])
+        makers = MOVING if self.moves else None
+        return random_graph(self.seed, target, self.size, KINDS[self.kinds], makers)
 
 
 @cache

@@ -37,11 +37,19 @@ Maker = Callable[["Graph", SSAValue], Operation | None]
 class Graph(Sample):
     """A graph under construction; `kinds` are the storage types of what comes in."""
 
-    def __init__(self, seed: int, target: str, kinds: Sequence[dtypes.DType] = TYPES) -> None:
+    def __init__(
+        self,
+        seed: int,
+        target: str,
+        kinds: Sequence[dtypes.DType] = TYPES,
+        makers: Sequence[Maker] | None = None,
+    ) -> None:
         super().__init__(seed, target)
         self.kinds = kinds
         self.tame = set(kinds) == {dtypes.f32}
-        self.makers = self.rng.choice(len(MAKERS), self.below(len(MAKERS)) + 3).tolist()
+        made = MAKERS if makers is None else makers
+        chosen = self.rng.choice(len(made), self.below(len(made)) + 3).tolist()
+        self.makers = [made[k] for k in chosen]
         self.pool: list[SSAValue] = []
         for _ in range(self.below(3) + 1):
             self.pool.append(self.argument(self.shape(), self.element()))
@@ -106,7 +114,7 @@ class Graph(Sample):
         """One more operation, where one of those that are drawn takes the operand drawn for it."""
         for _ in range(8):
             recent = self.pool[-1:] if self.chance(0.5) else self.pool[-6:]
-            op = self._try(MAKERS[self.makers[self.below(len(self.makers))]], self.pick(recent))
+            op = self._try(self.makers[self.below(len(self.makers))], self.pick(recent))
             if op is not None:
                 self.pool.append(self.add(op))
                 return
@@ -360,14 +368,25 @@ MAKERS: tuple[Maker, ...] = (
 )  # fmt: skip
 
 
+MOVING: tuple[Maker, ...] = (
+    _reshape, _transpose, _transpose, _concat, _concat, _slice, _slice, _pad, _broadcast,
+    _plain, _plain, _reduce, _conv, _pool, _matmul, _matmul,
+)  # fmt: skip
+"""Half of them move data."""
+
+
 def random_graph(
-    seed: int, target: str, size: int = 12, kinds: Sequence[dtypes.DType] = TYPES
+    seed: int,
+    target: str,
+    size: int = 12,
+    kinds: Sequence[dtypes.DType] = TYPES,
+    makers: Sequence[Maker] | None = None,
 ) -> tuple[ModuleOp, list[Array]]:
     """A module before any pass, and inputs for it."""
-    s = Graph(seed, target, kinds)
+    s = Graph(seed, target, kinds, makers)
     for _ in range(size):
         s.grow()
     return s.finished(), s.inputs
 
 
-__all__ = ["INTEGER_TYPES", "TYPES", "Graph", "random_graph", "same"]
+__all__ = ["INTEGER_TYPES", "MOVING", "TYPES", "Graph", "random_graph", "same"]
