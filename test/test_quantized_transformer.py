@@ -1,5 +1,5 @@
-"""A transformer's block that onnxruntime has quantized, on a target without floats: nothing of it is
-left to the host, and it gives what onnxruntime gives, as nearly as the floats of the host do.
+"""A transformer's block that onnxruntime has quantized, on a target without floats: nothing of it
+is left to the host, and it gives what onnxruntime gives, as nearly as the floats of the host do.
 """
 
 from __future__ import annotations
@@ -82,8 +82,14 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     logging.disable(logging.WARNING)
     try:
-        q.quantize_static(str(source), str(result), Reader(), per_channel=True,
-                          activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8)  # fmt: skip
+        q.quantize_static(
+            str(source),
+            str(result),
+            Reader(),
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+        )
     finally:
         logging.disable(logging.NOTSET)
     return result
