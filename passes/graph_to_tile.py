@@ -21,6 +21,20 @@ Results become trailing arguments. Tensors between groups get a `tile.alloc` at 
 function, in spm where `npu.memory` says so. What the host runs becomes a private function of graph
 operations.
 
+Groups that `npu.cascade` joins become the nests of their stripes instead (`to_tile/cascade.py`): each
+makes some rows of a result, and what they hand to each other lies in row buffers.
+
+    %a = graph.group ... {npu.cascade = {number = 0, rows = 4}, npu.memory = "rows", npu.held = 6}
+    %b = graph.group %a, %w ... {npu.cascade = {number = 0, rows = 4}, npu.weights = "held", ...}
+
+becomes
+
+    %rows = tile.alloc {part} : memref<1x6x32x16xi8, "spm">
+    nest of rows 0..5 of %a into %rows[0 : 5], nest of rows 0..4 of %b from there
+    copy of %rows[3 : 2] to %rows[0 : 2], which the next stripe reads again
+    nest of rows 5..9 of %a into %rows[2 : 4], nest of rows 4..8 of %b
+    ...
+
 A state is one argument for its content before and after (`to_tile/states.py`): the group that makes
 the new content writes it in place where nobody needs the old one any more, else beside, and a copy
 at the end of the function brings it there.

@@ -5,14 +5,19 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 from cascade_samples import QUIET, network
 from graph_samples import same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import StringAttr
+from mapped_groups import ModuleBuilder, f32, floats
+from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp, StringAttr, i64
 
-from npu_dialect import api, pipeline
+from npu_dialect import api, graph, pipeline, taps
+from npu_dialect.diagnostics import CompileError
 from npu_dialect.graph.interpret import run as run_graph
+from npu_dialect.passes.graph_map import mapping_attribute
+from npu_dialect.passes.mapping.elementwise import PoolingMapping
 from npu_dialect.universe import NpuContext
 
 some = settings(max_examples=40, deadline=None)
@@ -42,3 +47,80 @@ def check(seed: int) -> None:
 def assert_same(expected: object, found: object, what: str) -> None:
     for number, (a, b) in enumerate(zip(expected, found, strict=True)):  # type: ignore[call-overload]
         assert same(np.asarray(a), np.asarray(b)), f"output {number} differs: {what}"
+
+
+# --- what it says where it cannot -----------------------------------------------------------------
+
+
+def chain(**more: int | str) -> ModuleOp:
+    """Two poolings of 3 rows in stripes of two, the first one with the given attributes."""
+    build = ModuleBuilder("mobile4k", ((1, 8, 4, 2), f32))
+    value = build.args[0]
+    for name in ("first", "second"):
+        pool = lambda x: [graph.MaxPool2DOp(x, (3, 1), (1, 1), (1, 0, 1, 0))]  # noqa: E731
+        value = build.group(name, "vector", [value], pool)
+    module = build.module(value)
+    groups = [op for op in module.walk() if isinstance(op, graph.GroupOp)]
+    for op in groups:
+        settings_ = {"number": IntegerAttr(0, i64), "rows": IntegerAttr(2, i64)}
+        op.attributes["npu.cascade"] = DictionaryAttr(settings_)
+        op.attributes["npu.mapping"] = mapping_attribute(PoolingMapping(2, 4, 2))
+        op.attributes["npu.memory"] = StringAttr("dram")
+    for name, value in more.items():
+        attribute = StringAttr(value) if isinstance(value, str) else IntegerAttr(value, i64)
+        groups[0].attributes[f"npu.{name}"] = attribute
+    return module
+
+
+def refusal(module: ModuleOp) -> str:
+    with pytest.raises(CompileError) as caught:
+        pipeline.run(module, "graph-to-tile", NpuContext(), QUIET)
+    return str(caught.value)
+
+
+def test_a_row_buffer_that_is_too_small_is_refused():
+    found = refusal(chain(memory="rows", held=3))
+    assert "first: npu.held must be 4 at least; found 3" in found
+
+
+def test_an_input_buffer_that_is_too_small_is_refused():
+    found = refusal(chain(input_held=1))
+    assert "first: npu.input_held must be 4 at least; found 1" in found
+
+
+def test_rows_that_are_made_at_once_must_be_some():
+    assert "first: npu.rows must be 1 at least; found 0" in refusal(chain(rows=0))
+
+
+def test_a_stripe_has_rows_of_the_last_result():
+    module = chain()
+    for op in module.walk():
+        if isinstance(op, graph.GroupOp):
+            values = {"number": IntegerAttr(0, i64), "rows": IntegerAttr(9, i64)}
+            op.attributes["npu.cascade"] = DictionaryAttr(values)
+    assert "second: a stripe must have 1 to 8 rows; found 9" in refusal(module)
+
+
+def test_a_cascade_says_its_number_and_its_rows():
+    module = chain(cascade=0)
+    assert "npu.cascade must be {number = ..., rows = ...}" in refusal(module)
+
+
+def test_what_is_no_cascade_is_refused_with_the_reason():
+    module = chain()
+    groups = [op for op in module.walk() if isinstance(op, graph.GroupOp)]
+    del groups[1].attributes["npu.cascade"]
+    assert "a cascade must have two groups at least, found 1" in refusal(module)
+
+
+def test_row_buffers_and_held_constants_are_no_tensors_of_the_model():
+    module = chain(memory="rows", held=5)
+    x = floats(np.random.default_rng(0), 1, 8, 4, 2)
+    expected = run_graph(module, [x])
+    pipeline.run(module, "graph-to-tile,tile-allocate", NpuContext(), QUIET)
+    module.attributes["npu.level"] = StringAttr("tile")
+    for level in ("tile", "npu"):
+        api.lower(module, level, options=QUIET)
+        found = taps.level(level, module, [x])
+        assert set(found) == {"second", taps.OUTPUT + "output0"}
+        np.testing.assert_array_equal(found["second"], expected[0])

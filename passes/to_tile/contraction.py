@@ -124,7 +124,7 @@ class ContractionLowering:
 
     def emit(self) -> None:
         """Writes the nest."""
-        outside, _ = Nest(self.low.builder, self.location).loop(1, always=True)
+        outside = self.site.nest(bool(self.depth))
         table = None if self.table is None else outside.load(self.table, 1, "table")
         self._hold(outside)
         if self.m.order == "weights_outer":

@@ -64,6 +64,10 @@ class Site:
         """Rows of padding above the operand that a window slides over."""
         return pad
 
+    def nest(self, has_buffers: bool) -> Nest:
+        """Where to write: in a loop of one trip, with which the buffers inside begin and end."""
+        return Nest(self.low.builder, self.location).loop(1, always=True)[0]
+
 
 def constants(site: Site, group: Group) -> tuple[SSAValue | None, SSAValue | None]:
     """The kernel's parameters and its table."""
@@ -152,10 +156,13 @@ class PieceSite(Site):
     ):
         super().__init__(low, shared.group, shared.resident or not shared.whole)
         self.shared, self.piece, self.rows = shared, piece, rows
-        self.nest = Nest(low.builder, self.location)
+        self.function = Nest(low.builder, self.location)
 
     def lies_in_scratchpad(self, base: SSAValue) -> bool:
         return base in self.rows or super().lies_in_scratchpad(base)
+
+    def nest(self, has_buffers: bool) -> Nest:
+        return super().nest(True) if has_buffers else self.function
 
     def problem(self, whole: Any, mapping: Any) -> tuple[Any, Any]:
         piece = self.piece
@@ -172,10 +179,10 @@ class PieceSite(Site):
         rows = self.rows.get(reshaped(value))
         if rows is None:
             whole = super().read(number, value, dims)
-            return cut(self.nest, whole, axis, low * factor, high * factor)
+            return cut(self.function, whole, axis, low * factor, high * factor)
         first, last = window.of(self.piece.start, self.piece.stop)
         seen, start = self._in_shape(rows, first, last, dims)
-        return cut(self.nest, seen, axis, low * factor - start, high * factor - start)
+        return cut(self.function, seen, axis, low * factor - start, high * factor - start)
 
     def result(self, dims: Sequence[int]) -> SSAValue:
         start, stop = self.piece.start, self.piece.stop
@@ -184,7 +191,7 @@ class PieceSite(Site):
             return self._in_shape(rows, start, stop, dims)[0]
         axis, extent = rows_axis(dims)
         factor = extent // rows_of_tensor(self.group.result)
-        return cut(self.nest, super().result(dims), axis, start * factor, stop * factor)
+        return cut(self.function, super().result(dims), axis, start * factor, stop * factor)
 
     def _in_shape(
         self, rows: RowBuffer, start: int, stop: int, dims: Sequence[int]
@@ -196,7 +203,7 @@ class PieceSite(Site):
         total = rows_of_tensor(rows.value)
         found = list(dims)
         found[axis] = (stop - start) * extent // total
-        view = rows.rows(self.nest, start, stop)
+        view = rows.rows(self.function, start, stop)
         return self.low.reshaped(view, found, self.location), start * extent // total
 
     def constant(self, name: str, make: Make) -> SSAValue:

@@ -31,7 +31,7 @@ class VectorLowering:
     """The nest of an elementwise chain or a reduction."""
 
     def __init__(self, low: Lowering, group: Group, mapping: ElementwiseMapping, site: Site):
-        self.low, self.group = low, group
+        self.low, self.group, self.site = low, group, site
         self.location = group.location
         whole = elementwise(group, site.lies_in_scratchpad, site.out_resident)
         self.p, self.m = site.problem(whole, mapping)
@@ -45,7 +45,7 @@ class VectorLowering:
 
     def emit(self) -> None:
         """Writes the nest."""
-        nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
+        nest = self.site.nest(bool(self.depth))
         params, table = self.fixed.load(nest)
         indices: list[Index] = []
         for axis, extent in enumerate(self.p.dims[: self.m.axis + 1]):
@@ -140,7 +140,7 @@ class PoolingLowering:
     """The nest of a pooling group: channels, then batch, rows, columns."""
 
     def __init__(self, low: Lowering, group: Group, mapping: PoolingMapping, site: Site):
-        self.low, self.group = low, group
+        self.low, self.group, self.site = low, group, site
         self.location = group.location
         whole = pooling(group, site.lies_in_scratchpad, site.out_resident)
         self.p, self.m = site.problem(whole, mapping)
@@ -156,7 +156,7 @@ class PoolingLowering:
 
     def emit(self) -> None:
         """Writes the nest."""
-        nest, _ = Nest(self.low.builder, self.location).loop(1, always=True)
+        nest = self.site.nest(bool(self.depth))
         params, table = self.fixed.load(nest)
         nest, c = nest.loop(trips(self.p.channels, self.m.channels))
         nest, n = nest.loop(self.p.batch)
