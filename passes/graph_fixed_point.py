@@ -33,6 +33,7 @@ from npu_dialect import graph, overrides
 from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import APPROXIMATE, EXACT
 from npu_dialect.passes.fixed_point.affine import affine
+from npu_dialect.passes.fixed_point.chain import chain
 from npu_dialect.passes.fixed_point.layer_norm import layer_norm
 from npu_dialect.passes.fixed_point.softmax import softmax
 from npu_dialect.passes.fixed_point.squares import mean_of_products
@@ -49,6 +50,7 @@ FUNCTIONS: dict[str, Function] = {
     "layer norm": layer_norm,
     "mean of products": mean_of_products,
     "scaling by channel": affine,
+    "chain of sums and choices": chain,
 }
 """What makes the steps of a function, by the name that messages have for it."""
 

@@ -274,6 +274,70 @@ def test_a_choice_between_constants_is_quantized_before_it_is_made():
     np.testing.assert_array_equal(run(module, [condition])[0], expected)
 
 
+# --- chains ---------------------------------------------------------------------------------------
+
+MASK = np.array([[True, False, True], [False, True, True]])
+SLOPES = np.array([0.25, -0.5, 3.0], np.float32)
+
+CHAINS: dict[str, tuple[Any, Any]] = {
+    "sum of three": (
+        lambda g, a, b, c: g(graph.AddOp, g(graph.AddOp, a, b), c),
+        lambda a, b, c: a + b + c,
+    ),
+    "mean of three": (
+        lambda g, a, b, c: g(
+            graph.DivOp, g(graph.AddOp, g(graph.AddOp, a, b), c), g(np.array(3, np.float32))
+        ),
+        lambda a, b, c: (a + b + c) / 3,
+    ),
+    "greatest": (lambda g, a, b, c: g(graph.MaxOp, a, b), lambda a, b, c: np.maximum(a, b)),
+    "smallest of a difference": (
+        lambda g, a, b, c: g(graph.MinOp, g(graph.SubOp, a, b), c),
+        lambda a, b, c: np.minimum(a - b, c),
+    ),
+    "slopes by channel": (
+        lambda g, a, b, c: g(
+            graph.WhereOp,
+            g(graph.LtOp, a, g(np.array(0, np.float32))),
+            g(graph.MulOp, a, g(SLOPES)),
+            a,
+        ),
+        lambda a, b, c: np.where(a < 0, a * SLOPES, a),
+    ),
+    "a choice": (
+        lambda g, a, b, c: g(graph.WhereOp, g(MASK), g(graph.NegOp, a), b),
+        lambda a, b, c: np.where(MASK, -a, b),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@given(st.tuples(*[st.floats(1e-3, 1.0)] * 4), st.integers(0, 2**32 - 1))
+def test_a_chain_is_rounded_once(name: str, scales: tuple[float, ...], seed: int):
+    rng = np.random.default_rng(seed)
+    make, exact = CHAINS[name]
+    kinds = [uniform(dtypes.u8, s, int(rng.integers(256))) for s in scales]
+    *quants, result = kinds
+    stored = [rng.integers(0, 256, (2, 3)).astype(np.uint8) for _ in quants]
+    build = ModuleBuilder("edge256", *[((2, 3), q) for q in quants])
+
+    def emit(what: Any, *operands: SSAValue) -> SSAValue:
+        if isinstance(what, np.ndarray):
+            return build.constant(what)
+        op = what(*operands)
+        op.location = name_location("chain")
+        build.block.add_op(op)
+        return op.results[0]
+
+    reals = [emit(graph.DequantizeOp, v) for v in build.args]
+    made = make(emit, *reals)
+    module = build.module(emit(lambda v: graph.QuantizeOp(v, result), made))
+    pipeline.run(module, PASS)
+    expected = exact(*(real(x, q) for x, q in zip(stored, quants, strict=True)))
+    assert in_integers(module)
+    assert steps_off(run(module, stored)[0], expected, result) <= 0.5 + 1e-3
+
+
 # --- what they are made of ------------------------------------------------------------------------
 
 

@@ -70,6 +70,9 @@ class Steps:
     def larger(self, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.add(graph.MaxOp(a, b, location=self.location))
 
+    def smaller(self, a: SSAValue, b: SSAValue) -> SSAValue:
+        return self.add(graph.MinOp(a, b, location=self.location))
+
     def less(self, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.add(graph.LtOp(a, b, location=self.location))
 

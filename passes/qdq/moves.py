@@ -16,7 +16,7 @@ from xdsl.pattern_rewriter import PatternRewriter
 
 from npu_dialect import graph, numerics
 from npu_dialect.graph.attributes import requant_f32, values
-from npu_dialect.graph.base import type_of
+from npu_dialect.graph.base import dtype_of, type_of
 from npu_dialect.graph.quant import QuantType
 from npu_dialect.passes.qdq.common import known, one_scale, stored
 from npu_dialect.passes.rewriting import Rules, discard, location_of, rebuild, replace
@@ -100,10 +100,18 @@ def hoist_where(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
     if quant is None or not isinstance(choice, graph.WhereOp) or not op.x.has_one_use():
         return
     sides = (choice.a, choice.b)
+    if _has_floats(choice.condition):
+        return
     if all(known(v) is not None or stored(v) is not None for v in sides):
         inner = [graph.QuantizeOp(v, quant, location=op.location) for v in sides]
         chosen = graph.WhereOp(choice.condition, *inner, location=choice.location)
         replace(rewriter, op, *inner, chosen)
+
+
+def _has_floats(value: SSAValue) -> bool:
+    """Whether a condition compares floats: then all may be a function of one tensor (`tables`)."""
+    op = value.owner
+    return isinstance(op, Operation) and any(dtype_of(v).is_float for v in op.operands)
 
 
 def _on_stored(op: Operation, operands: list[SSAValue], quant: QuantType) -> list[Operation] | None:
