@@ -12,7 +12,7 @@ mobile4k. Columns:
   bound     cycles that no program can beat (npu_dialect/bound.py), and the resource they are of
   /bound    cycles over it
   /layers   cycles over the bound by layers: what an engine is busy at least where one layer
-            computes and the next one waits for the scratchpad's port
+            computes, the next one waits for the scratchpad's port, a third for the output stage
   /busiest  cycles over those of the busiest engine; then each engine's share of the time
   dram      bytes moved over the compulsory ones (weights, inputs, state, outputs, each once)
   peak      the highest address of the scratchpad over the greatest sum of bytes live at once, with

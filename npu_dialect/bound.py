@@ -75,6 +75,10 @@ class LayerBound(_ByResource):
     name: str
     """As the layer is called in reports."""
     resources: Mapping[str, float]
+    output: float = 0.0
+    """Cycles of the array's output stage, through which every result goes. `Bound.engines` counts
+    them; the bound itself does not.
+    """
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,14 @@ class Bound(_ByResource):
 
     @property
     def engines(self) -> dict[str, float]:
-        """Cycles that each engine is busy at least, layer by layer: where one layer computes and
-        the next one waits for the scratchpad's port, these are more than both sums.
+        """Cycles that each engine is busy at least, layer by layer: where one layer computes, the
+        next one waits for the scratchpad's port and a third one for the output stage, these are
+        more than each sum.
         """
         found = {"mxu": 0.0, "vpu": 0.0, "dma": self.resources["dram"]}
         for each in self.layers:
             array, vector, port = (each.resources[name] for name in ("array", "vector", "spm"))
-            found["mxu"] += array if vector else max(array, port if array else 0.0)
+            found["mxu"] += max(array, each.output, port if array and not vector else 0.0)
             found["vpu"] += vector if array else max(vector, port if vector else 0.0)
         return found
 
@@ -110,7 +115,7 @@ class Bound(_ByResource):
 
     def to_text(self) -> str:
         """One line that `of_text` reads."""
-        rows = [[layer.name, *_rounded(layer.resources)] for layer in self.layers]
+        rows = [[r.name, *_rounded(r.resources), round(r.output, 6)] for r in self.layers]
         fields = {"resources": _rounded(self.resources), "dram_bytes": self.dram_bytes}
         return json.dumps({**fields, "host": self.host, "layers": rows}, separators=(",", ":"))
 
@@ -118,7 +123,9 @@ class Bound(_ByResource):
     def of_text(text: str) -> Bound:
         """The bound that `to_text` wrote."""
         found = json.loads(text)
-        layers = tuple(LayerBound(name, _named(row)) for name, *row in found["layers"])
+        layers = tuple(
+            LayerBound(name, _named(row[:4]), *row[4:]) for name, *row in found["layers"]
+        )
         resources = _named(found["resources"])
         return Bound(resources, layers, found["dram_bytes"], tuple(found["host"]))
 
@@ -167,6 +174,7 @@ class _Layer:
 
     name: str
     array: float = 0.0
+    output: float = 0.0
     vector: float = 0.0
     port_bytes: dict[str, int] = field(default_factory=dict[str, int])
     """Of the scratchpad, by engine."""
@@ -196,7 +204,10 @@ class _Count:
             by_name.setdefault(layer.name, []).append(layer)
         return Bound(
             self._resources(layers),
-            tuple(LayerBound(name, self._resources(same)) for name, same in by_name.items()),
+            tuple(
+                LayerBound(name, self._resources(same), sum(layer.output for layer in same))
+                for name, same in by_name.items()
+            ),
             sum(sum(layer.dram_bytes.values()) for layer in layers),
             tuple(_name(g) for g in self.groups if _kind(g) == "host"),
         )
@@ -224,6 +235,8 @@ class _Count:
         layer, kind = self.layers[group], _kind(group)
         if kind == "array":
             layer.array = mac_cycles(_body(group)[0], self.target)
+            results = prod(shape_of(_body(group)[0].results[0]))
+            layer.output = results / self.target.array.output_elements
         elif kind == "vector":
             layer.vector = vector_cycles(group, self.target)
         if kind in ("array", "vector"):

@@ -150,11 +150,16 @@ def test_a_program_is_bound_by_the_sum_of_a_resource_over_its_layers():
 def test_an_engine_takes_each_layer_for_as_long_as_its_slower_part():
     first = {"array": 100.0, "vector": 0.0, "spm": 40.0, "dram": 5.0}
     second = {"array": 30.0, "vector": 0.0, "spm": 90.0, "dram": 5.0}
-    rows = (LayerBound("a", first), LayerBound("b", second))
-    found = Bound({name: first[name] + second[name] for name in first}, rows)
-    assert found.cycles == 130
-    assert found.engines["mxu"] == 190
-    assert found.in_layers == 190
+    rows = (LayerBound("a", first, 20), LayerBound("b", second), LayerBound("c", first, 150))
+    found = Bound({name: 2 * first[name] + second[name] for name in first}, rows)
+    assert found.cycles == 230
+    assert found.engines["mxu"] == 100 + 90 + 150
+    assert found.in_layers == 340
+
+
+def test_every_result_goes_through_the_output_stage():
+    (layer,) = convolution((1, 1, 16, 32)).layers
+    assert layer.output == 16 * 16 * 32 / load_target("edge256").array.output_elements
 
 
 def test_a_bound_is_the_same_after_it_was_written_and_read():
