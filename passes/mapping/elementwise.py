@@ -105,15 +105,40 @@ def estimate(target: Target, p: Elementwise, m: ElementwiseMapping) -> Estimate:
     read = [prod(tile_dims(s.dims, m, p.whole)) * s.itemsize for s in p.inputs]
     written = prod(tile_dims(p.output.dims, m, p.whole)) * p.output.itemsize
     elements = prod(tile_dims(p.dims, m, p.whole))
-    costs = p.kernel_costs or ("alu",)
-    tile = cost.vector(target, elements, costs, sum(read), written, p.value_type)
+    bytes_moved = sum(read), written
+    if p.whole:  # the kernel works on what the reduction leaves
+        outputs = prod(tile_dims(p.output.dims, m, p.whole))
+        kernel = p.kernel_costs[:-1]
+        cycles = reduced_cycles(target, elements, outputs, kernel, bytes_moved, p.value_type)
+    else:
+        costs = p.kernel_costs or ("alu",)
+        cycles = cost.vector(target, elements, costs, *bytes_moved, p.value_type).cycles
     width = target.memories["dram"].ports["dma"]
     loads = [r for r, s in zip(read, p.inputs, strict=True) if not s.resident]
     moved = loads + ([] if p.output.resident else [written])
     transfer = sum(target.dma.startup + b / width for b in moved)
-    compute = tile.cycles * count
+    compute = cycles * count
     sides = p.takes_over + p.hands_over
     return Estimate(compute, transfer * count, transfer, handover(compute, count, sides))
+
+
+def reduced_cycles(
+    target: Target,
+    elements: int,
+    outputs: int,
+    kernel: tuple[str, ...],
+    bytes_moved: tuple[int, int],
+    value_type: str,
+    steps: tuple[str, ...] = ("alu",),
+) -> int:
+    """Cycles of an instruction that takes `steps` for each of `elements` and goes on with a kernel
+    on each of `outputs`.
+    """
+    base = cost.vector(target, elements, steps, *bytes_moved, value_type).cycles
+    if not kernel:
+        return base
+    more = cost.vector(target, outputs, kernel, 0, 0, value_type).cycles
+    return base + more - target.vector.startup
 
 
 @lru_cache(4096)
@@ -219,8 +244,10 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
     tiles = product(split(p.oh, m.rows), split(p.ow, m.cols), split(p.channels, m.channels))
     for (rows, n), (cols, k), (channels, count) in tiles:
         elements = rows * cols * channels
-        tile = cost.vector(target, elements, ("alu",) * taps, x, out, p.value_type)
-        compute += tile.cycles * n * k * count
+        cycles = reduced_cycles(
+            target, elements, elements, p.kernel_costs, (x, out), p.value_type, ("alu",) * taps
+        )
+        compute += cycles * n * k * count
     is_part = m.channels < p.channels or m.cols < p.ow
     moved = [] if p.x_resident else [(x, p.x_bytes)]
     moved += [] if p.out_resident else [(out, p.out_bytes)]
