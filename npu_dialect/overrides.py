@@ -8,6 +8,13 @@ model.
     memory = "dram"               # do not keep its result in the scratchpad ("spm": keep it there)
     mapping = { rows = 8, cols = 32, channels = 16, reduction = 16, order = "weights_outer" }
 
+    ["layer2.conv1"]
+    cascade = { number = 0, rows = 4 }    # all layers of number 0 depth-first, in stripes of rows
+    weights = "held"              # load them once and keep them ("streamed": in every stripe)
+    held = 8                      # rows of its result that are kept, if it stays inside
+    rows = 2                      # rows of its result that are made at once
+    input_held = 6                # rows of its input from dram that are kept
+
 The module carries them as `npu.overrides`, so that a pipeline that is replayed decides alike. They
 are found by provenance, and so hold for whatever an operation has become when a decision is due.
 """
@@ -28,8 +35,12 @@ from npu_dialect.diagnostics import Code, error
 
 ATTRIBUTE = "npu.overrides"
 
-CHOICES = {"engine": ("host",), "memory": ("spm", "dram")}
+CHOICES = {"engine": ("host",), "memory": ("spm", "dram"), "weights": ("held", "streamed")}
 """The settings with a fixed set of values."""
+NUMBERS = ("held", "rows", "input_held")
+"""The settings that are numbers, 1 at least."""
+TABLES = ("mapping", "cascade")
+"""The settings that are tables."""
 
 Pins = Mapping[str, Any]
 """The settings of one operation."""
@@ -75,9 +86,22 @@ def _check_pins(name: str, pins: object, path: str) -> None:
         if legal is not None and value not in legal:
             rule = f'["{name}"] {key} must be one of {", ".join(legal)}'
             raise error(Code.OPTION, rule, found=value, source=path)
-        if legal is None and (key != "mapping" or not isinstance(value, dict)):
-            rule = f'["{name}"] must set only engine, memory, or mapping = {{...}}'
+        if legal is None and not _is_legal(key, value):
+            rule = (
+                f'["{name}"] must set only engine, memory, weights, mapping = {{...}}, '
+                "cascade = {number, rows}, or held, rows, input_held (1 at least)"
+            )
             raise error(Code.OPTION, rule, found=f"{key} = {value}", source=path)
+
+
+def _is_legal(key: str, value: object) -> bool:
+    """Whether a setting without a fixed set of values is well formed."""
+    if key in NUMBERS:
+        return isinstance(value, int) and value >= 1
+    if key == "cascade" and isinstance(value, dict):
+        pairs = dict(_items(value))  # pyright: ignore[reportUnknownArgumentType]
+        return set(pairs) == {"number", "rows"} and all(isinstance(v, int) for v in pairs.values())
+    return key in TABLES and isinstance(value, dict)
 
 
 def _items(pins: Any) -> Iterable[tuple[str, Any]]:

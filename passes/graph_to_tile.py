@@ -21,8 +21,8 @@ Results become trailing arguments. Tensors between groups get a `tile.alloc` at 
 function, in spm where `npu.memory` says so. What the host runs becomes a private function of graph
 operations.
 
-Groups that `npu.cascade` joins become the nests of their stripes instead (`to_tile/cascade.py`): each
-makes some rows of a result, and what they hand to each other lies in row buffers.
+Groups that `npu.cascade` joins become nests by stripe instead (`to_tile/cascade.py`): each piece
+makes some rows of a result, and what groups hand to each other lies in row buffers.
 
     %a = graph.group ... {npu.cascade = {number = 0, rows = 4}, npu.memory = "rows", npu.held = 6}
     %b = graph.group %a, %w ... {npu.cascade = {number = 0, rows = 4}, npu.weights = "held", ...}

@@ -63,7 +63,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class Geometry:
     """Rows of each group of a run for stripes of some rows: in one whole stripe, and held at least;
     how many stripes there are.
     """
@@ -89,17 +89,17 @@ class Run:
         return self.flow.groups
 
     @cached_property
-    def geometries(self) -> list[tuple[int, _Geometry]]:
+    def geometries(self) -> list[tuple[int, Geometry]]:
         """The geometry for each number of rows that is tried."""
         total = self.flow.rows[-1]
-        found: list[tuple[int, _Geometry]] = []
+        found: list[tuple[int, Geometry]] = []
         for rows in dict.fromkeys(-(-total // parts) for parts in PARTS):
             stripes = -(-total // rows)
             if stripes > 1 and stripes * len(self.groups) <= PIECES:
                 found.append((rows, self._geometry(rows, stripes)))
         return found
 
-    def _geometry(self, rows: int, stripes: int) -> _Geometry:
+    def _geometry(self, rows: int, stripes: int) -> Geometry:
         flow, total = self.flow, self.flow.rows[-1]
         moments = {0, 1, stripes // 2, max(0, stripes - 2), stripes - 1}
         stripe = [0] * len(self.groups)
@@ -113,7 +113,7 @@ class Run:
                     held[k] = max(held[k], after[k] - kept)
                     if number or not stripe[k]:
                         stripe[k] = max(stripe[k] if number > 1 else 0, after[k] - before[k])
-        return _Geometry(tuple(max(1, s) for s in stripe), tuple(held), stripes)
+        return Geometry(tuple(max(1, s) for s in stripe), tuple(held), stripes)
 
     def options(self, resident: frozenset[SSAValue], stays: Sequence[bool]) -> list[Option]:
         """The options, given which inputs from outside lie in the scratchpad and which of the
@@ -131,7 +131,7 @@ class Run:
     def _option(
         self,
         rows: int,
-        geometry: _Geometry,
+        geometry: Geometry,
         near: Sequence[frozenset[SSAValue]],
         stays: Sequence[bool],
         held: bool,
@@ -147,9 +147,9 @@ class Run:
             buffered = None if self.leaves[k] else geometry.held[k]
             size = 0 if buffered is None else aligned(buffered * self.row_bytes[k])
             members.append(Member(work, geometry.stripe[k], buffered, size, weights > 0, weights))
-        return Option(self.first, rows, tuple(members), self._total(members, geometry))
+        return Option(self.first, rows, tuple(members), self.total(members, geometry))
 
-    def _total(self, members: Sequence[Member], geometry: _Geometry) -> Work:
+    def total(self, members: Sequence[Member], geometry: Geometry) -> Work:
         """The work of all stripes."""
         busy = {"mxu": 0.0, "vpu": 0.0}
         transfer = 0.0

@@ -27,6 +27,7 @@ from npu_dialect.passes import allocation
 from npu_dialect.passes.mapping.cascades import Member, Option, Runs
 from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
+from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
 from npu_dialect.passes.mapping.problems import AnyMapping, Problem, search
 from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned
 from npu_dialect.passes.mapping.views import storage
@@ -154,6 +155,7 @@ class Planner:
         self.wanted = {g.op: overrides.pins(g.op).get("memory") for g in self.groups}
         self._number()
         self.runs = Runs(self.works, [self._last_read(g) for g in self.groups])
+        self.pinned_runs = {p.first: p for p in pinned_cascades(self.groups)}
         self._known: dict[tuple[int, int, int, tuple[bool, ...]], list[Option]] = {}
 
     def _last_read(self, group: Group) -> float:
@@ -255,7 +257,11 @@ class Planner:
         """
         self.base = [0.0]
         for segment in segments:
-            assert isinstance(segment, Single)
+            if isinstance(segment, Cascade):  # a pinned one: nothing to gain
+                for k in range(segment.option.first, segment.stop):
+                    self.excess[k + 1] = self.excess[k]
+                    self.base.append(self.base[-1])
+                continue
             k, work = segment.number, segment.work
             near = self.works.of(k, self.set_of(self.inputs[k]), True, self.capacity)
             cost = max(work.first + work.compute, work.transfer) + SHARED_DMA * work.transfer
@@ -291,6 +297,10 @@ class Planner:
     # --- segments of one group
 
     def _moves(self, number: int, state: int, carry: float) -> Iterator[Move]:
+        pin = self.pinned_runs.get(number)
+        if pin is not None:
+            yield from self._pinned_run(pin, state, carry)
+            return
         if self.excess[-1]:
             yield from self._cascades(number, state, carry)
         resident = self.set_of(state & self.inputs[number])
@@ -345,6 +355,8 @@ class Planner:
         if not self._suffers(number):
             return
         for stop in self.runs.longest(number):
+            if stop - 1 in self.pinned_runs:
+                return
             if not self._suffers(stop - 1):
                 continue
             room = self.capacity - live - max(self.reserved[number:stop])
@@ -358,6 +370,18 @@ class Planner:
                     yield self._cascade(option, stays, state, bits, carry, room - size)
             if not least and self._is_hopeless(number, stop, room):
                 return
+
+    def _pinned_run(self, pin: Pinned, state: int, carry: float) -> Iterator[Move]:
+        """The one segment that may begin where the user pins a cascade."""
+        run = self.runs.of(pin.first, pin.stop)
+        assert run is not None
+        room = self.capacity - self.bytes_of(state) - max(self.reserved[pin.first : pin.stop])
+        inputs = self.set_of(state & self.run_inputs(pin.first, pin.stop))
+        for stays, bits in self._leaving(pin.first, pin.stop, state):
+            size = self.bytes_of(bits & ~state)
+            option = pinned_option(run, pin, inputs, stays)
+            if option is not None and option.work.used + size <= room:
+                yield self._cascade(option, stays, state, bits, carry, room - size)
 
     def _suffers(self, number: int) -> bool:
         """Whether a group loses enough to copies to be the first or the last of a cascade."""
@@ -507,6 +531,14 @@ class Planner:
 
     def _too_large(self, number: int) -> None:
         group = self.groups[number]
+        if number in self.pinned_runs:
+            raise error(
+                Code.CAPACITY,
+                "what a pinned cascade holds must fit the scratchpad",
+                found=f"more than {self.capacity} bytes",
+                remedy="fewer layers or rows, or weights that are streamed",
+                source=group.op,
+            )
         if group.op not in self.pinned:
             raise TooLargeError(group)
         raise error(
