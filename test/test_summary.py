@@ -13,9 +13,19 @@ from harness import ROOT
 from stateful import Builder, module_of
 
 from npu_dialect import api, dtypes, graph
-from npu_dialect.runtime import baseline, power, summary
+from npu_dialect.runtime import baseline, contention, power, summary
 
-MAPS = ("dynamic", "leakage", "resources", "critical", "busy", "dynamic_pj", "fallbacks", "totals")
+MAPS = (
+    "dynamic",
+    "leakage",
+    "resources",
+    "critical",
+    "busy",
+    "dynamic_pj",
+    "fallbacks",
+    "totals",
+    "memories",
+)
 """Fields whose keys are names of the machine's parts, of instructions, or of other fields."""
 
 ELSEWHERE = {"outputs.*", "states_after.*", "lower_bound", "layers[].lower_bound"}
@@ -55,6 +65,7 @@ def found() -> dict[str, Any]:
     run = api.simulate(api.assemble(module), {"x": np.arange(4, dtype=np.int32)}, trace=True)
     every = run.summary()
     every["operating_points"] = summary.frames(power.frames(run.profile, 30))
+    every["shared_ports"] = contention.of(run.profile).to_json()
     every["baseline"] = baseline.compare(run.summary(), every).to_json()
     return json.loads(json.dumps(every))
 

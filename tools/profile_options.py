@@ -35,6 +35,11 @@ def add(parser: common.Parser) -> None:
         metavar="N",
         help="the energy of a frame at each operating point, and the best that is in time",
     )
+    add(
+        "--shared-ports",
+        action="store_true",
+        help="also the time if the engines shared one port of each memory",
+    )
     add("--json", action="store_true", help="print JSON, not tables")
 
 
@@ -76,6 +81,7 @@ def asked(args: argparse.Namespace) -> list[str]:
         "--baseline": args.baseline,
         "--operating-point": args.operating_point,
         "--frames-per-second": args.frames_per_second,
+        "--shared-ports": args.shared_ports,
         "--timing": args.timing,
     }
     return [name for name, value in given.items() if value]
@@ -99,13 +105,15 @@ def save(args: argparse.Namespace, run: Run) -> None:
 
 def to_json(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     """The summary of the run, with what else is asked for."""
-    from npu_dialect.runtime import baseline, power, summary
+    from npu_dialect.runtime import baseline, contention, power, summary
 
     found = run.summary()
     if args.frames_per_second:
         found["operating_points"] = summary.frames(
             power.frames(run.profile, args.frames_per_second)
         )
+    if args.shared_ports:
+        found["shared_ports"] = contention.of(run.profile).to_json()
     before = _baseline(args)
     if before is not None:
         found["baseline"] = baseline.compare(before, found).to_json()
@@ -114,13 +122,15 @@ def to_json(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 def show(args: argparse.Namespace, run: Run) -> None:
     """Print the tables of the run."""
-    from npu_dialect.runtime import baseline, power
+    from npu_dialect.runtime import baseline, contention, power
     from npu_dialect.tools import profile_tables
 
     profile_tables.show_run(run)
     if args.frames_per_second:
         rate = args.frames_per_second
         profile_tables.show_frames(power.frames(run.profile, rate), rate)
+    if args.shared_ports:
+        profile_tables.show_contention(run.cycles, contention.of(run.profile))
     before = _baseline(args)
     if before is not None:
         profile_tables.show_comparison(baseline.compare(before, run.summary()))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from npu_dialect.runtime import power, report
 from npu_dialect.runtime.baseline import Comparison, Pair
+from npu_dialect.runtime.contention import Contention
 from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.power import Frame
 from npu_dialect.runtime.quantities import change, si, size
@@ -99,6 +100,16 @@ def show_frames(frames: Sequence[Frame], per_second: float) -> None:
         return
     mean = si(best.frame_joules * per_second, "W")
     out.print(f"best: {best.point.name}, {si(best.frame_joules, 'J')} a frame, {mean} on average")
+
+
+def show_contention(cycles: int, found: Contention) -> None:
+    """Print what sharing ports costs."""
+    rows = table("\nwith shared ports", ("memory", "busy", "waited"))
+    for space, busy in found.busy.items():
+        rows.add_row(space, f"{busy:,}", f"{int(found.waited[space].sum()):,}")
+    out = console()
+    out.print(rows)
+    out.print(f"{found.makespan:,} cycles, {change(found.makespan, cycles)}")
 
 
 def show_comparison(comparison: Comparison) -> None:
