@@ -129,13 +129,13 @@ def _even(target: Target, p: Contraction) -> tuple[list[int], ...]:
 def _may_fit(
     target: Target, p: Contraction, rows: Numbers, cols: Numbers, channels: Numbers, depth: Numbers
 ) -> Any:
-    """Whether partial sums fit the accumulators, and tiles the scratchpad if all that may lie
-    there does.
+    """Whether partial sums fit the accumulators. Of very many choices, those that cut columns and
+    have more than one row are left out.
     """
     inside = replace(p, x_resident=True, w_resident=True, residual_resident=True, out_resident=True)
     m: Any = ContractionMapping(rows, cols, channels, depth, slots=1)  # type: ignore[arg-type]
     acc = sum(b.total for b in all_buffers(inside, m) if b.space == "acc")
-    wide = (cols == p.ow) | (rows == 1)
+    wide = (cols == p.ow) | (rows == 1) | is_exhaustive(p)
     return (acc <= max(1, target.memories["acc"].size)) & wide
 
 

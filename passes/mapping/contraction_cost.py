@@ -34,7 +34,13 @@ from npu_dialect.passes.mapping.contraction_problem import (
     weight_loads,
     weight_repeats,
 )
-from npu_dialect.passes.mapping.estimates import Estimate, dram_cycles
+from npu_dialect.passes.mapping.estimates import (
+    Estimate,
+    copy_cycles,
+    cut_accesses,
+    dram_cycles,
+    whole_accesses,
+)
 from npu_dialect.passes.mapping.tiles import handover
 from npu_dialect.target import Target
 
@@ -64,17 +70,13 @@ def estimates(target: Target, p: Contraction, m: ContractionMapping, compute: An
     n, size = loop_trips(p, m), tile_bytes(p, m)
     x, first = _input_cycles(target, p, m, n)
     w, first_w = _weight_cycles(target, p, m, n)
-    out_run = _output_run(p, m) * itemsize(p.out_type)
-    outputs = p.batch * p.groups * p.oh * p.ow * p.oc
-    out = 0.0
-    last = 0.0
+    out = last = residual = 0.0
     if not p.out_resident:
-        out = dram_cycles(target, outputs * itemsize(p.out_type), out_run, n.tiles)
-        last = dram_cycles(target, size.out, np.minimum(out_run, size.out))
-    residual = 0.0
+        out = copy_cycles(target, _output_bytes(target, p, m, itemsize(p.out_type)), n.tiles)
+        last = out / n.tiles
     if p.residual_type and not p.residual_resident:
-        each = itemsize(p.residual_type)
-        residual = dram_cycles(target, outputs * each, _output_run(p, m) * each, n.tiles)
+        occupied = _output_bytes(target, p, m, itemsize(p.residual_type))
+        residual = copy_cycles(target, occupied, n.tiles)
     moved = x + w + out + residual
     waits = _handover(p, m, n, np.maximum(compute, moved))
     is_large = size.w * (n.reduction if m.weights != "slice" else 1) * LARGE
@@ -83,10 +85,13 @@ def estimates(target: Target, p: Contraction, m: ContractionMapping, compute: An
     return Estimate(compute, moved, exposed, waits)
 
 
-def _output_run(p: Contraction, m: ContractionMapping) -> Any:
-    """Elements of the result that a tile has in a row in dram."""
-    wide = np.where(m.cols < p.ow, m.cols, m.rows * m.cols) * m.channels
-    return np.where(m.channels < p.oc * p.groups, m.channels, wide)
+def _output_bytes(target: Target, p: Contraction, m: ContractionMapping, each: int) -> Any:
+    """What all tiles of the result occupy dram for, in bytes, at so many bytes an element."""
+    pixels = p.batch * p.oh * p.ow
+    cut = cut_accesses(target, p.oc, m.channels, each) * pixels * p.groups
+    run = np.where(m.cols < p.ow, m.cols, m.rows * m.cols) * m.channels * each
+    whole = pixels * p.oc * each / run * whole_accesses(target, run)
+    return np.where(m.channels < p.oc * p.groups, cut, whole)
 
 
 def _input_cycles(
@@ -106,7 +111,7 @@ def _input_cycles(
     channels = p.oc if p.depthwise else p.ic * p.groups
     height, width = _extents(p)
     rows, cols = height.total(m.rows), width.total(m.cols)
-    every = p.batch * rows * cols * channels * each * input_repeats(p, m, n)
+    pixels = p.batch * rows * cols * input_repeats(p, m, n)
     in_rows, in_cols = (
         np.minimum(input_extent(tile, k, s, d), most)
         for tile, k, s, d, most in (
@@ -114,11 +119,11 @@ def _input_cycles(
             (m.cols, p.kw, p.strides[1], p.dilations[1], p.iw),
         )
     )
-    wide = _in_a_row(p, in_rows, in_cols) * depth
-    run = np.where(depth < channels, depth, wide) * each
-    return dram_cycles(target, every, run, loads), dram_cycles(
-        target, in_rows * in_cols * depth * each, run
-    )
+    run = _in_a_row(p, in_rows, in_cols) * depth * each
+    whole = pixels * channels * each / run * whole_accesses(target, run)
+    cut = cut_accesses(target, p.oc if p.depthwise else p.ic, depth, each) * pixels * p.groups
+    total = copy_cycles(target, np.where(depth < channels, cut, whole), loads)
+    return total, total / loads
 
 
 def _in_a_row(p: Contraction, rows: Any, cols: Any) -> Any:
@@ -137,9 +142,8 @@ def _weight_cycles(
     total, first = 0.0, 0.0
     if not p.w_resident:
         loads = weight_loads(p, m, n)
-        total = dram_cycles(
-            target, weight_bytes(p) * weight_repeats(p, m, n), _weight_run(p, m), loads
-        )
+        occupied = _weight_bytes(target, p, m) * weight_repeats(p, m, n)
+        total = copy_cycles(target, occupied, loads)
         first = total / loads
     if p.constants_resident:
         return total, first
@@ -148,26 +152,32 @@ def _weight_cycles(
         every = p.param_rows * p.oc * p.groups * 4
         held = m.weights == "held"
         repeats = 1 if held or m.order != "rows_outer" else p.batch * n.spatial
-        run = every if held else np.where(m.channels < p.oc * p.groups, m.channels * 4, every)
-        total = total + dram_cycles(target, every * repeats, run, loads)
+        rows = p.param_rows * p.groups
+        cut = rows * cut_accesses(target, p.oc, m.channels, 4)
+        is_cut = (m.channels < p.oc * p.groups) & (not held)
+        occupied = np.where(is_cut, cut, whole_accesses(target, every))
+        total = total + copy_cycles(target, occupied * repeats, loads)
     if p.table_bytes:
         total = total + dram_cycles(target, p.table_bytes, p.table_bytes)
     return total, first
 
 
-def _weight_run(p: Contraction, m: ContractionMapping) -> Any:
-    """Bytes of weights that a load has in a row in dram."""
-    each = itemsize(p.w_type)
+def _weight_bytes(target: Target, p: Contraction, m: ContractionMapping) -> Any:
+    """What all weights occupy dram for, in bytes, loaded once."""
+    each, total = itemsize(p.w_type), weight_bytes(p)
     if m.weights == "held":
-        return weight_bytes(p)
+        return whole_accesses(target, total)
+    per_channel = p.kh * p.kw * p.depth
     if not p.constant_weights:
-        inner = p.oc * p.groups
-        whole = (1 if p.depthwise else m.reduction) * inner
-        return np.where(m.channels < inner, m.channels, whole) * each
-    if m.weights == "slice":
-        taps = p.kh * p.kw
-        return np.where(m.reduction < p.ic, m.reduction, taps * p.ic * m.channels) * each
-    return p.kh * p.kw * p.depth * m.channels * each
+        cut = cut_accesses(target, p.oc, m.channels, each) * (total // (p.oc * each))
+        return np.where(m.channels < p.oc * p.groups, cut, total)
+    whole = (total // (per_channel * p.oc * each)) * cut_accesses(
+        target, per_channel * p.oc, per_channel * m.channels, each
+    )
+    if m.weights != "slice":
+        return whole
+    cut = cut_accesses(target, p.depth, m.reduction, each) * (total // (p.depth * each))
+    return np.where(m.reduction < p.depth, cut, whole)
 
 
 def _handover(p: Contraction, m: ContractionMapping, n: Trips, cycles: Any) -> Any:

@@ -193,7 +193,7 @@ def weight_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     since then they come piece by piece.
     """
     if m.weights == "held":
-        return p.groups * n.channels
+        return pieces(p.oc * p.groups, n.channels)
     if m.weights == "slice":
         return n.tiles * n.reduction
     if m.order == "rows_outer":
@@ -222,19 +222,24 @@ def input_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     since then they come piece by piece.
     """
     if m.x == "held":
-        return n.rows if p.batch == 1 else 1
+        return pieces(p.ih, n.rows) if p.batch == 1 else 1
     if m.x == "slice":
         return n.tiles * n.reduction
-    return n.outer * n.spatial * input_repeats(p, m, n)
+    return n.tiles if p.depthwise else n.outer * n.spatial * input_repeats(p, m, n)
 
 
 def input_repeats(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
-    """How often every tile of activations is loaded; where a tile has some of the channels, that
-    counts each of them.
+    """How often the activations of every tile are loaded; those of a depthwise convolution belong
+    to tiles of channels.
     """
-    if m.x == "held":
+    if m.x == "held" or p.depthwise:
         return 1
-    return 1 if m.x == "tile" and m.order == "rows_outer" and not p.depthwise else n.channels
+    return 1 if m.x == "tile" and m.order == "rows_outer" else n.channels
+
+
+def pieces(extent: int, wanted: Any) -> Any:
+    """How many pieces of one size cover an extent of which `wanted` shall."""
+    return trips(extent, trips(extent, wanted))
 
 
 # --- buffers --------------------------------------------------------------------------------------
