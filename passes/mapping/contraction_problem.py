@@ -60,6 +60,13 @@ class Contraction:
     w_resident: bool = False
     residual_resident: bool = False
     out_resident: bool = False
+    x_strides: tuple[int, ...] | None = None
+    """Elements from row to row, column to column and channel to channel of the input in dram; None
+    where it lies densely."""
+    out_strides: tuple[int, ...] | None = None
+    """The same of the result."""
+    w_strides: tuple[int, ...] | None = None
+    """The same of computed weights, along the sum and along the output channels."""
     constants_resident: bool = False
     """Whether parameters and table are in the scratchpad."""
     takes_over: bool = False

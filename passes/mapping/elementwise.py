@@ -19,6 +19,7 @@ from npu_dialect.passes.mapping.tiles import (
     spm_bytes,
     trips,
 )
+from npu_dialect.passes.mapping.views import strided_run
 from npu_dialect.target import Target
 
 
@@ -31,6 +32,8 @@ class Stream:
     dims: tuple[int, ...]
     itemsize: int
     resident: bool = False
+    strides: tuple[int, ...] | None = None
+    """Elements from one to the next along each dimension in dram; None where it lies densely."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,8 @@ def estimate(target: Target, p: Elementwise, m: ElementwiseMapping) -> Estimate:
     else:
         costs = p.kernel_costs or ("alu",)
         cycles = cost.vector(target, elements, costs, *bytes_moved, p.value_type).cycles
-    width = target.memories["dram"].ports["dma"]
-    loads = [r for r, s in zip(read, p.inputs, strict=True) if not s.resident]
-    moved = loads + ([] if p.output.resident else [written])
-    transfer = sum(target.dma.startup + b / width for b in moved)
+    streams = zip((*p.inputs, p.output), (*read, written), strict=True)
+    transfer = sum(_moved(target, s, size, m, p.whole) for s, size in streams if not s.resident)
     compute = cycles * count
     sides = p.takes_over + p.hands_over
     return Estimate(compute, transfer * count, transfer, handover(compute, count, sides))
@@ -139,6 +140,16 @@ def reduced_cycles(
         return base
     more = cost.vector(target, outputs, kernel, 0, 0, value_type).cycles
     return base + more - target.vector.startup
+
+
+def _moved(
+    target: Target, s: Stream, size: int, m: ElementwiseMapping, whole: tuple[int, ...]
+) -> float:
+    """Cycles of the dma for a tile of `size` bytes."""
+    if s.strides is None:
+        return target.dma.startup + size / target.memories["dram"].ports["dma"]
+    run = s.itemsize * int(strided_run(s.strides, tile_dims(s.dims, m, whole)))
+    return float(dram_cycles(target, size, run))
 
 
 @lru_cache(4096)

@@ -5,7 +5,7 @@ the lowering emits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -242,11 +242,34 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
     }
     if anchor.name == "graph.matmul":
         loops = matrices(group)
-        return Contraction(
+        rows, columns = (*loops.batch, loops.m, 1, loops.n), (*loops.x_batch, loops.m, 1, loops.k)
+        found = Contraction(
             oh=loops.m, ow=1, oc=loops.n, ic=loops.k, ih=loops.m, iw=1,
             batch=prod(loops.batch), batched_weights=prod(loops.w_batch) > 1, **common,
         )  # fmt: skip
-    return _convolution(group, x, w, common)
+        weights = (*loops.w_batch, loops.k, loops.n)
+    else:
+        found = _convolution(group, x, w, common)
+        rows, columns, weights = (shape_of(v) for v in _images(anchor))
+    return replace(
+        found,
+        x_strides=None if found.x_resident else inner_strides(x, columns, 3),
+        out_strides=None if out_resident else inner_strides(group.result, rows, 3),
+        w_strides=None if is_constant(w) or found.w_resident else inner_strides(w, weights, 2),
+    )
+
+
+def _images(anchor: Operation) -> tuple[SSAValue, SSAValue, SSAValue]:
+    return anchor.results[0], anchor.operands[0], anchor.operands[1]
+
+
+def inner_strides(value: SSAValue, dims: Sequence[int], count: int) -> tuple[int, ...] | None:
+    """The strides of a tensor along the last `count` of `dims`; None where it lies densely."""
+    place = place_of(value)
+    if place.is_whole:
+        return None
+    strides = place.strides(dims)
+    return None if strides is None else strides[-count:]
 
 
 def is_depthwise(group: Group) -> bool:
@@ -345,20 +368,25 @@ def elementwise(group: Group, resident: Resident, out_resident: bool) -> Element
     """The mapper's problem for elementwise chains and reductions."""
     found = streams(group)
     inputs = tuple(
-        Stream(dims, dtype_of(v).itemsize, not is_constant(v) and resident(storage(v)))
+        _stream(v, dims, not is_constant(v) and resident(storage(v)))
         for v, dims in zip(found.inputs, found.shape.operands, strict=False)
     )
     out_type = dtype_of(group.result)
     return Elementwise(
         dims=found.shape.dims,
         inputs=inputs,
-        output=Stream(found.shape.operands[-1], out_type.itemsize, out_resident),
+        output=_stream(group.result, found.shape.operands[-1], out_resident),
         whole=found.whole,
         param_rows=group.param_rows,
         table_bytes=group.table_bytes,
         kernel_costs=group.plan.kernel.costs() + (("alu",) if group.anchor is not None else ()),
         value_type=_value_type([*map(dtype_of, found.inputs), out_type]),
     )
+
+
+def _stream(value: SSAValue, dims: tuple[int, ...], resident: bool) -> Stream:
+    strides = None if resident else inner_strides(value, dims, len(dims))
+    return Stream(dims, dtype_of(value).itemsize, resident, strides)
 
 
 def pooling(group: Group, resident: Resident, out_resident: bool) -> Pooling:

@@ -16,7 +16,16 @@ from xdsl.ir import OpResult, SSAValue
 
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping.collapse import align
-from npu_dialect.passes.mapping.groups import CONTRACTIONS, POOLS, SCATTER, Group, is_constant
+from npu_dialect.passes.mapping.groups import (
+    CONTRACTIONS,
+    POOLS,
+    SCATTER,
+    Group,
+    is_constant,
+    matrices,
+    streams,
+)
+from npu_dialect.passes.mapping.views import place_of, root
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,26 @@ def uncuttable(group: Group) -> str | None:
     axis = row_axis(shape)
     if axis is None or axis == len(shape) - 1:
         return f"the result must have rows, found {_dims(shape)}"
-    return None if group.anchor is None else _uncuttable_anchor(group, axis)
+    reason = None if group.anchor is None else _uncuttable_anchor(group, axis)
+    return reason or _apart(group)
+
+
+def _apart(group: Group) -> str | None:
+    """Why rows of tensors that lie within others are not rows of what the engine sees."""
+    tensors = [group.result, *group.inputs]
+    if all(place_of(v).is_whole for v in tensors):
+        return None
+    rows = rows_of_tensor(group.result)
+    if any(place_of(v).strides(shape_of(root(v))) is None for v in tensors):
+        return "a tensor within another must have a stride along each dimension"
+    if group.anchor is not None and group.anchor.name == "graph.matmul":
+        outer = matrices(group).batch
+        return f"rows must be one dimension, found {_dims((*outer, rows))}" if outer else None
+    if group.anchor is None or group.anchor.name not in (*CONTRACTIONS, *POOLS):
+        dims = streams(group).shape.dims
+        if dims[0] % rows:
+            return f"rows must be one dimension, found {_dims(dims)}"
+    return None
 
 
 def _uncuttable_anchor(group: Group, axis: int) -> str | None:

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Any
 
+import numpy as np
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from npu_dialect.graph.attributes import values
@@ -434,3 +436,13 @@ def apart(fine: Sequence[int], operands: Sequence[tuple[Place, Sequence[int]]]) 
                 found.add(inner)
             inner = k
     return frozenset(found)
+
+
+def strided_run(strides: Sequence[int], extents: Sequence[Any]) -> Any:
+    """Elements that a block has in a row, where its dimensions lie so far apart; the extents may be
+    numpy arrays.
+    """
+    run: Any = 1
+    for stride, extent in sorted(zip(strides, extents, strict=True), key=lambda pair: pair[0]):
+        run = np.where(run == stride, run * extent, run)
+    return run
