@@ -6,7 +6,8 @@
 Models are compiled for the shapes of their stored inputs. The columns are the greatest difference
 from the stored outputs as a share of the range of the tensor, the share of elements that are
 outside rtol 1e-3 and atol 1e-4 of the range, and what the host does most. Quantized models may have
-such elements, by a value that is rounded the other way (see accuracy.py); floats may not.
+such elements, by a value that is rounded the other way (see accuracy.py), or by a function in fixed
+point, which may be one step off on a target without floats unless --exact is given; floats may not.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def options() -> argparse.Namespace:
     add("names", nargs="*", metavar="MODEL", help="these only")
     add("--models", type=Path, default=common.SHARED_MODELS, metavar="DIR")
     add("--target", default="mobile4k")
+    add("--exact", action="store_true", help="functions of floats on the host, not in fixed point")
     add("--cases", type=int, default=3, help="stored cases of each model at most (%(default)s)")
     return parser.parse_args()
 
@@ -61,12 +63,12 @@ def attempt(path: Path, args: argparse.Namespace) -> common.Row:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return row | measure(path, args.target, args.cases)
+            return row | measure(path, args.target, args.cases, exact=args.exact)
     except Exception as problem:  # one model that fails must not hide the others
         return row | {"error": f"{type(problem).__name__}: {problem}".splitlines()[0]}
 
 
-def measure(path: Path, target: str, most: int) -> common.Row:
+def measure(path: Path, target: str, most: int, *, exact: bool) -> common.Row:
     """Compiles and simulates one model; a model of other shapes is compiled for each of them."""
     programs: dict[object, Program] = {}
     compiling = simulating = difference = outside = 0.0
@@ -75,7 +77,7 @@ def measure(path: Path, target: str, most: int) -> common.Row:
         start = perf_counter()
         shapes = tuple(x.shape for x in inputs)
         if shapes not in programs:
-            programs[shapes] = compiled(path, target, shapes)
+            programs[shapes] = compiled(path, target, shapes, exact=exact)
         compiled_at = perf_counter()
         found = simulated(programs[shapes], inputs)
         simulating += perf_counter() - compiled_at
@@ -105,7 +107,9 @@ def cases(path: Path) -> Iterator[tuple[list[Array], list[Array]]]:
             ]  # type: ignore[misc]
 
 
-def compiled(path: Path, target: str, shapes: Sequence[tuple[int, ...]]) -> Program:
+def compiled(
+    path: Path, target: str, shapes: Sequence[tuple[int, ...]], *, exact: bool = False
+) -> Program:
     import onnx
 
     from npu_dialect import api
@@ -113,7 +117,8 @@ def compiled(path: Path, target: str, shapes: Sequence[tuple[int, ...]]) -> Prog
     graph = onnx.load(path, load_external_data=False).graph
     known = {tensor.name for tensor in graph.initializer}
     names = [v.name for v in graph.input if v.name not in known]
-    return api.compile(path, target, shapes=dict(zip(names, shapes, strict=True)))
+    bound = dict(zip(names, shapes, strict=True))
+    return api.compile(path, target, shapes=bound, exact=exact)
 
 
 def simulated(program: Program, inputs: Sequence[Array]) -> list[Array]:

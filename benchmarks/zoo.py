@@ -98,7 +98,7 @@ def is_quantized(name: str) -> bool:
 def models(folder: Path | None = None, *, every: bool = False) -> list[Model]:
     """The models built here, then those of `folder`: `SHARED`, or `every` .onnx file in it.
 
-    The quantized transformer is for mobile4k, for edge256 leaves its softmax to the host.
+    The quantized transformer is for mobile4k, whose floats give softmax exactly.
     """
     built = [
         Model("digits", FP32_TARGET, lambda cache: _digits(cache)[0]),

@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "compile", "external", "fuzz_import", "onnx_backend", "simulation", "startup",
+    "accuracy", "compile", "external", "fuzz_import", "integer_functions", "onnx_backend", "simulation", "startup",
     "torch_models", "torch_opinfo", "zoo",
 )  # fmt: skip
 

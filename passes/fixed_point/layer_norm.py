@@ -16,7 +16,7 @@ epsilon. There it is computed twice: with the bits that a great V leaves, and wi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,6 +40,9 @@ from npu_dialect.passes.qdq.common import known, one_scale, reach, stored
 
 MOST_BITS = 30
 """Bits of the fixed-point numbers, sign apart, so that sums of two do not wrap."""
+
+NEARLY_EXACT = 1 / 8
+"""Steps of error that are worth no longer product."""
 
 MEAN_BITS = 20
 """Fractional bits of the mean of a row."""
@@ -66,6 +69,8 @@ class Plan:
     bias: Array
     """The same, in steps of the result."""
     result: QuantType
+    wide: bool = False
+    """Whether the product with the gain is one of 64 bits, which is more exact and takes longer."""
 
     @property
     def added(self) -> float:
@@ -100,11 +105,16 @@ class Plan:
 
     @cached_property
     def normal_bits(self) -> int:
-        """Fractional bits of a normalized element: balances its rounding and that of the gain."""
+        """Fractional bits of a normalized element. In a product of 32 bits the more it has, the
+        fewer has the gain: their roundings are balanced.
+        """
         gain = max(float(np.abs(self.gain).max(initial=0)), 2.0**-8)
+        least = float(reach(self.quant) * self.count / math.sqrt(self.least))
+        room = min(MOST_BITS - 1 - exponent(least), self.deviation_bits)
+        if self.wide:
+            return max(0, room)
         balanced = (self.product_bits + exponent(gain) - exponent(math.sqrt(self.count)) + 1) // 2
-        room = MOST_BITS - 1 - exponent(reach(self.quant) * self.count / math.sqrt(self.least))
-        return max(0, min(balanced, self.product_bits, room, self.deviation_bits))
+        return max(0, min(balanced, self.product_bits, room))
 
     @cached_property
     def product_bits(self) -> int:
@@ -112,6 +122,14 @@ class Plan:
         greatest = math.sqrt(self.count) * np.abs(self.gain).max(initial=0)
         greatest += np.abs(self.bias).max(initial=0) + 1
         return min(MOST_BITS - exponent(float(greatest)) - 1, 20)
+
+    @property
+    def gain_bits(self) -> int:
+        """Fractional bits of the gain."""
+        if not self.wide:
+            return self.product_bits - self.normal_bits
+        greatest = float(np.abs(self.gain).max(initial=0))
+        return min(MOST_BITS - 1 - exponent(max(greatest, 2.0**-8)), MOST_BITS)
 
     @property
     def error(self) -> float:
@@ -122,8 +140,8 @@ class Plan:
         highest = math.sqrt(self.count)
         normal = 1.0 * 2.0**-self.normal_bits * gain
         mean = 2.0 ** -(MEAN_BITS + 1) * self.count / math.sqrt(self.least) * gain
-        factor = highest * 2.0 ** -(self.product_bits - self.normal_bits + 1)
-        bias = 2.0 ** -(self.product_bits + 1)
+        factor = highest * 2.0 ** -(self.gain_bits + 1)
+        bias = 2.0**-self.product_bits
         return normal + mean + factor + bias + self.relative_error * self._visible
 
     @property
@@ -157,27 +175,36 @@ def layer_norm(op: graph.QuantizeOp) -> Steps | None:
     if x is None or quant is None or gain is None or bias is None:
         return None
     shape, axis = shape_of(x), inner.axis.value.data
-    plan = Plan(
-        math.prod(shape[axis:]),
-        quant,
-        inner.epsilon.value.data,
-        gain.astype(np.float64) / result.scale,
-        bias.astype(np.float64) / result.scale,
-        result,
-    )
-    if not _in_reach(plan):
+    in_steps = gain.astype(np.float64) / result.scale, bias.astype(np.float64) / result.scale
+    epsilon = inner.epsilon.value.data
+    plan = best_plan(math.prod(shape[axis:]), quant, epsilon, *in_steps, result)
+    if plan is None:
         return None
     return _steps(plan, x, list(range(axis, len(shape))), Steps(inner.location))
 
 
+def best_plan(
+    count: int, quant: QuantType, epsilon: float, gain: Array, bias: Array, result: QuantType
+) -> Plan | None:
+    """The cheapest way that is exact enough, else the more exact one within `COARSEST`."""
+    finite = np.isfinite(gain).all() and np.isfinite(bias).all()
+    if not count or not finite:
+        return None
+    cheap = Plan(count, quant, epsilon, gain, bias, result)
+    found = [p for p in (cheap, replace(cheap, wide=True)) if _in_reach(p)]
+    good = [p for p in found if p.error <= NEARLY_EXACT]
+    return good[0] if good else min(found, key=lambda p: p.error, default=None)
+
+
 def _in_reach(plan: Plan) -> bool:
     """Whether sums fit 32 bits, and the result is exact enough."""
-    finite = np.isfinite(plan.gain).all() and np.isfinite(plan.bias).all()
-    if not plan.count or not finite or not 0 <= plan.added < 2.0**60:
+    if not 0 <= plan.added < 2.0**60:
         return False
     if plan.count * (span(plan.quant) // 2 + 1) ** 2 >= 2**31:
         return False
     if plan.deviation_bits - plan.normal_bits + MEAN_BITS > MOST_SHIFT:
+        return False
+    if plan.wide and plan.normal_bits + plan.gain_bits < plan.product_bits:
         return False
     return plan.error <= COARSEST
 
@@ -190,9 +217,10 @@ def _steps(plan: Plan, x: SSAValue, axes: list[int], steps: Steps) -> Steps:
     mean = steps.scaled(total, 2.0**MEAN_BITS / plan.count)
     middle = steps.product(mean, inverse, moved + MEAN_BITS)
     normal = steps.minus(steps.product(x, inverse, moved), middle)
-    gain = np.rint(plan.gain * 2.0 ** (plan.product_bits - plan.normal_bits)).astype(np.int32)
+    gain = steps.constant(np.rint(plan.gain * 2.0**plan.gain_bits).astype(np.int32))
     bias = np.rint(plan.bias * 2.0**plan.product_bits).astype(np.int32)
-    scaled = steps.times(normal, steps.constant(gain))
+    excess = plan.normal_bits + plan.gain_bits - plan.product_bits
+    scaled = steps.product(normal, gain, excess) if plan.wide else steps.times(normal, gain)
     steps.right(steps.plus(scaled, steps.constant(bias)), plan.product_bits, plan.result)
     return steps
 
