@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 
 from npu_dialect.bound import Bound, LayerBound
-from npu_dialect.cost import Cost, energy_pj
-from npu_dialect.runtime.program import Program
+from npu_dialect.cost import Cost
+from npu_dialect.runtime.program import DebugRecord
 from npu_dialect.runtime.schedule import Plan, queue_name
 from npu_dialect.runtime.series import Series, rates
 from npu_dialect.runtime.timing import Timing
@@ -80,7 +80,9 @@ class Layer:
 class Facts:
     """What layers are summed from; sequences are by executed instruction."""
 
-    program: Program
+    records: Sequence[DebugRecord]
+    dynamic: Sequence[Mapping[str, float]]
+    """pJ by where they go."""
     target: Target
     plan: Plan
     costs: Sequence[Cost]
@@ -89,10 +91,10 @@ class Facts:
 
 def rows(facts: Facts, members: Iterable[int], static_pj: float = 0.0) -> list[Layer]:
     """One row per layer that owns some of `members`, in the order in which they end."""
-    debug, executed = facts.program.debug, facts.program.executed
+    records = facts.records
     owned: dict[str, list[int]] = {}
     for i in members:
-        owned.setdefault(debug[executed[i][0]].layer, []).append(i)
+        owned.setdefault(records[i].layer, []).append(i)
     critical = _critical_by_layer(facts)
     found = [_row(facts, name, ins, critical, static_pj) for name, ins in owned.items()]
     return sorted(found, key=lambda layer: layer.end)
@@ -108,7 +110,7 @@ def _critical_by_layer(facts: Facts) -> dict[str, dict[str, int]]:
     """Cycles of the critical path by layer and by what bounds them."""
     totals: dict[str, dict[str, int]] = {}
     for span in facts.timing.critical:
-        record = facts.program.debug[facts.program.executed[span.instruction][0]]
+        record = facts.records[span.instruction]
         bounds = totals.setdefault(record.layer, {})
         bound = facts.costs[span.instruction].bound
         bounds[bound] = bounds.get(bound, 0) + span.end - span.begin
@@ -128,7 +130,7 @@ def _row(
     busy = _busy(facts, members)
     array_cycles = sum(c.cycles for c in costs if c.macs)
     ideal = sum(peak_cycles(facts.target, c) for c in costs)
-    dynamic = [energy_pj(c, facts.target) for c in costs]
+    dynamic = [facts.dynamic[i] for i in members]
     begin = min(int(facts.timing.start[i]) for i in members)
     end = max(int(facts.timing.end[i]) for i in members)
     per_cycle = _power(facts, members, [sum(table.values()) for table in dynamic])
@@ -171,8 +173,7 @@ def _busy(facts: Facts, members: Sequence[int]) -> dict[str, int]:
 
 
 def _sources(facts: Facts, members: Sequence[int]) -> tuple[str, ...]:
-    executed, debug = facts.program.executed, facts.program.debug
-    return tuple(dict.fromkeys(s for i in members for s in debug[executed[i][0]].sources))
+    return tuple(dict.fromkeys(s for i in members for s in facts.records[i].sources))
 
 
 def _bytes(costs: Sequence[Cost], direction: str, space: str) -> int:

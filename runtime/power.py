@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from npu_dialect.cost import energy_pj
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.runtime import energy
 from npu_dialect.runtime.series import Series, levels, rates, total
@@ -43,7 +42,7 @@ def dynamic(profile: Profile, members: Sequence[int]) -> Series:
     in which it occupies its engine.
     """
     timing, chosen = profile.timing, np.asarray(members, np.int64)
-    pj = [sum(energy_pj(profile.costs[i], profile.target).values()) for i in members]
+    pj = [sum(profile.dynamic[i].values()) for i in members]
     watts = rates(timing.start[chosen], timing.free[chosen], pj)
     return Series(watts.times, watts.values * 1e-12 * profile.target.frequency)
 

@@ -17,7 +17,7 @@ from npu_dialect.runtime import buffers, energy, layers, power, timing
 from npu_dialect.runtime.buffers import Buffer
 from npu_dialect.runtime.energy import Energy
 from npu_dialect.runtime.layers import Facts, Layer
-from npu_dialect.runtime.program import PlacedOp, Placement, Program
+from npu_dialect.runtime.program import DebugRecord, PlacedOp, Placement, Program
 from npu_dialect.runtime.schedule import Plan, queue_name
 from npu_dialect.runtime.series import Series, levels, rates
 from npu_dialect.runtime.timing import Timing
@@ -91,7 +91,7 @@ class Profile:
         """Without the conversion of inputs and outputs."""
         is_npu = [self.engine_of(i) in energy.NPU_ENGINES for i in range(len(self.costs))]
         return Energy(
-            dynamic=layers.add(energy_pj(self.costs[i], self.target) for i in self._members(False)),
+            dynamic=layers.add(self.dynamic[i] for i in self._members(False)),
             leakage=energy.leakage(self.target, self.cycles),
             clock=energy.clock(self.target, self.timing, is_npu),
         )
@@ -199,9 +199,27 @@ class Profile:
     def _members(self, io: bool) -> list[int]:
         return [i for i in range(len(self.costs)) if (self.engine_of(i) == "io") == io]
 
+    @cached_property
+    def records(self) -> list[DebugRecord]:
+        """Layer and sources of each executed instruction."""
+        debug = self.program.debug
+        numbers: list[int] = self.plan.static.tolist()
+        return [debug[number] for number in numbers]
+
+    @cached_property
+    def dynamic(self) -> list[Mapping[str, float]]:
+        """Dynamic energy of each executed instruction in pJ, by where it goes."""
+        known: dict[int, Mapping[str, float]] = {}
+        numbers: list[int] = self.plan.static.tolist()
+        for number, cost in zip(numbers, self.costs, strict=True):
+            if number not in known:
+                known[number] = energy_pj(cost, self.target)
+        return [known[number] for number in numbers]
+
     @property
     def _facts(self) -> Facts:
-        return Facts(self.program, self.target, self.plan, self.costs, self.timing)
+        facts = (self.records, self.dynamic, self.target, self.plan, self.costs, self.timing)
+        return Facts(*facts)
 
 
 def of(program: Program) -> Profile:

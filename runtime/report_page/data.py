@@ -97,7 +97,7 @@ def _critical(profile: Profile, names: _Names) -> list[int]:
     """The critical path: begin, cycles, layer, what bounds it."""
     rows: list[list[int]] = []
     for span in profile.timing.critical:
-        record = profile.program.debug[profile.program.executed[span.instruction][0]]
+        record = profile.records[span.instruction]
         layer, bound = names(record.layer), names(profile.costs[span.instruction].bound)
         if rows and rows[-1][2:] == [layer, bound]:
             rows[-1][1] += span.end - span.begin
