@@ -42,6 +42,7 @@ from npu_dialect.passes.mapping.estimates import (
     whole_accesses,
 )
 from npu_dialect.passes.mapping.tiles import handover
+from npu_dialect.passes.mapping.views import strided_run
 from npu_dialect.target import Target
 
 Numbers = npt.NDArray[np.int64]
@@ -88,6 +89,9 @@ def estimates(target: Target, p: Contraction, m: ContractionMapping, compute: An
 def _output_bytes(target: Target, p: Contraction, m: ContractionMapping, each: int) -> Any:
     """What all tiles of the result occupy dram for, in bytes, at so many bytes an element."""
     pixels = p.batch * p.oh * p.ow
+    if p.out_strides is not None:
+        run = strided_run(p.out_strides, (m.rows, m.cols, m.channels)) * each
+        return pixels * p.groups * p.oc * each / run * whole_accesses(target, run)
     cut = cut_accesses(target, p.oc, m.channels, each) * pixels * p.groups
     run = np.where(m.cols < p.ow, m.cols, m.rows * m.cols) * m.channels * each
     whole = pixels * p.oc * each / run * whole_accesses(target, run)
@@ -105,6 +109,9 @@ def _input_cycles(
     if m.x == "held":
         whole = input_bytes(p)
         run = np.minimum(_in_a_row(p, p.ih, p.iw) * (whole // (p.batch * p.ih * p.iw)), whole)
+        if p.x_strides is not None:
+            channels = whole // (p.batch * p.ih * p.iw * each)
+            run = _strided_input(p, p.ih, p.iw, channels) * each
         total = dram_cycles(target, whole, run, loads)
         return total, total / loads
     depth = m.channels if p.depthwise else m.reduction if m.x == "slice" else p.ic
@@ -120,10 +127,22 @@ def _input_cycles(
         )
     )
     run = _in_a_row(p, in_rows, in_cols) * depth * each
+    if p.x_strides is not None:
+        run = _strided_input(p, in_rows, in_cols, depth) * each
     whole = pixels * channels * each / run * whole_accesses(target, run)
+    if p.x_strides is not None:
+        total = copy_cycles(target, whole, loads)
+        return total, total / loads
     cut = cut_accesses(target, p.oc if p.depthwise else p.ic, depth, each) * pixels * p.groups
     total = copy_cycles(target, np.where(depth < channels, cut, whole), loads)
     return total, total / loads
+
+
+def _strided_input(p: Contraction, rows: Any, cols: Any, channels: Any) -> Any:
+    """Elements in a row of a part of an input that lies within another tensor."""
+    assert p.x_strides is not None
+    apart = [s * step for s, step in zip(p.x_strides, (*p.steps, 1), strict=True)]
+    return strided_run(apart, (rows, cols, channels))
 
 
 def _in_a_row(p: Contraction, rows: Any, cols: Any) -> Any:
@@ -168,6 +187,9 @@ def _weight_bytes(target: Target, p: Contraction, m: ContractionMapping) -> Any:
     if m.weights == "held":
         return whole_accesses(target, total)
     per_channel = p.kh * p.kw * p.depth
+    if p.w_strides is not None:
+        run = strided_run(p.w_strides, (m.reduction, m.channels)) * each
+        return total / run * whole_accesses(target, run)
     if not p.constant_weights:
         cut = cut_accesses(target, p.oc, m.channels, each) * (total // (p.oc * each))
         return np.where(m.channels < p.oc * p.groups, cut, total)
