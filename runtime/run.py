@@ -118,9 +118,11 @@ class Run:
         *,
         baseline: Mapping[str, Any] | None = None,
         frames_per_second: float | None = None,
+        name: str = "",
     ) -> None:
         """Write a report: a web page (.html) or JSON (.json). `baseline` is the summary of another
-        run to compare with. Raises CompileError (NPU0002, NPU0003).
+        run to compare with, `name` what the page calls the program. Raises CompileError (NPU0002,
+        NPU0003).
         """
         suffix = Path(path).suffix
         if suffix not in (".html", ".json"):
@@ -135,4 +137,4 @@ class Run:
             return
         from npu_dialect.runtime import report_page
 
-        files.write_text(path, report_page.html(self, baseline, frames_per_second))
+        files.write_text(path, report_page.html(self, baseline, frames_per_second, name))

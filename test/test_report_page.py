@@ -6,13 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from npu_programs import X, convolve_and_pool, fill, program
+from npu_programs import X, convolve_and_pool, dense, fill, program
 
+from npu_dialect.dtypes import i8
+from npu_dialect.npu.host import HostOp
 from npu_dialect.runtime import profile, report_page
 from npu_dialect.runtime.program import Placement
 from npu_dialect.runtime.quantities import change, si, size
@@ -100,6 +103,26 @@ def test_the_page_says_where_operations_run_and_why():
     made = program([fill("spm", 0, 16)], placements=placements)
     page = report_page.html(Run.without_data(made))
     assert "no such types" in page
+
+
+def test_the_page_is_called_by_the_program(run: Run):
+    assert "<h1>keyword on edge256</h1>" in report_page.html(run, name="keyword")
+
+
+def test_work_of_the_host_is_said_first():
+    bound = {"resources": [1, 0, 0, 0], "dram_bytes": 0, "host": ["a"], "layers": []}
+    o = dense("dram", 0, i8, [64])
+    op = HostOp(place="host", function=0, inputs=[o], outputs=[o], macs=0, elements=64)
+    made = program([op])
+    entry = replace(made.entries["main"], metadata={"bound.main": json.dumps(bound)})
+    page = report_page.html(Run.without_data(replace(made, entries={"main": entry})))
+    assert "1 layer runs on the host, which takes 100% of the time" in page
+
+
+def test_a_program_that_leaves_the_scratchpad_alone_has_no_map_of_it():
+    o = dense("dram", 0, i8, [64])
+    op = HostOp(place="host", function=0, inputs=[o], outputs=[o], macs=0, elements=64)
+    assert data.of(profile.of(program([op])))["buffers"] == []
 
 
 def test_a_baseline_is_a_section_of_its_own(run: Run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, error
@@ -99,8 +100,12 @@ def save(args: argparse.Namespace, run: Run) -> None:
     if args.trace:
         run.save_trace(args.trace)
     if args.report:
-        rate = args.frames_per_second
-        run.save_report(args.report, baseline=_baseline(args), frames_per_second=rate)
+        run.save_report(
+            args.report,
+            baseline=_baseline(args),
+            frames_per_second=args.frames_per_second,
+            name=Path(args.program).stem,
+        )
 
 
 def to_json(args: argparse.Namespace, run: Run) -> dict[str, Any]:

@@ -22,8 +22,11 @@ def html(
     run: Run,
     baseline: Mapping[str, Any] | None = None,
     frames_per_second: float | None = None,
+    name: str = "",
 ) -> str:
-    """The page. `baseline` is the summary of another run to compare with."""
+    """The page. `baseline` is the summary of another run to compare with, `name` what the program
+    is called.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -35,10 +38,8 @@ def html(
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     filters: dict[str, Any] = vars(environment)["filters"]
-    filters.update(
-        num="{:,}".format, pct="{:.1%}".format, si=quantities.si, size=quantities.size
-    )
-    found = content.of(run, baseline, frames_per_second)
+    filters.update(num="{:,}".format, pct="{:.1%}".format, si=quantities.si, size=quantities.size)
+    found = content.of(run, baseline, frames_per_second, name)
     return environment.get_template("page.html").render(
         found,
         roofline=Markup(found["roofline"]),

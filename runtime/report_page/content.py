@@ -45,7 +45,10 @@ SECTIONS = (
 
 
 def of(
-    run: Run, baseline: Mapping[str, Any] | None = None, frames_per_second: float | None = None
+    run: Run,
+    baseline: Mapping[str, Any] | None = None,
+    frames_per_second: float | None = None,
+    name: str = "",
 ) -> Row:
     """All that the template inserts, but the data of the timeline."""
     p = run.profile
@@ -53,7 +56,7 @@ def of(
     plot, placement = roofline.svg(p), _placement(p.program.placement)
     absent = {"baseline": comparison, "roofline": plot, "placement": placement}
     return {
-        "title": f"{_name(p)} on {p.target.name}",
+        "title": f"{_title(p, name)} on {p.target.name}",
         "description": p.target.description,
         "point": p.point,
         "sections": [(i, name) for i, name in SECTIONS if absent.get(i, True)],
@@ -80,9 +83,10 @@ def of(
 # --- the summary ----------------------------------------------------------------------------------
 
 
-def _name(p: Profile) -> str:
+def _title(p: Profile, name: str) -> str:
     entry = p.program.entry_name()
-    return "NPU report" if entry == "main" else f"NPU report: {entry}"
+    parts = [part for part in (name, "" if entry == "main" else entry) if part]
+    return ", ".join(parts) or "A program"
 
 
 def _tiles(p: Profile) -> Iterator[Row]:
@@ -91,6 +95,7 @@ def _tiles(p: Profile) -> Iterator[Row]:
     yield _tile("time", si(p.seconds, "s"), f"{p.cycles:,} cycles; {rate}")
     if bound and bound.cycles:
         note = f"at least {bound.cycles:,} cycles, by {bound.binds}"
+        note += "; without the host" if bound.host else ""
         yield _tile("over the bound", f"{p.cycles / bound.cycles:.2f} ×", note)
     static = p.energy.static / p.energy.total if p.energy.total else 0.0
     yield _tile("energy", si(p.energy.joules, "J"), f"{static:.0%} leakage and clock")
@@ -120,14 +125,22 @@ def _verdict(p: Profile) -> Iterator[str]:
     name, part = (busiest.name, busiest.utilization) if busiest else ("none", 0.0)
     yield f"Of the time, {_and(parts[:3])}; the busiest engine, {name}, works {part:.0%} of it."
     bound = p.lower_bound
-    if bound and bound.cycles:
+    if bound and bound.host:
+        yield _on_the_host(len(bound.host), p.critical.get("host", 0) / p.cycles)
+    elif bound and bound.cycles:
         yield _against(p, bound.cycles, bound.binds)
     top = sorted(p.layers, key=lambda layer: -layer.cycles)[:3]
     named = [f"{layer.name} {layer.share:.0%} ({layer.bound})" for layer in top if layer.cycles]
     if len(p.layers) > 1 and named:
         yield f"The layers that take the most: {_and(named)}."
-    if bound and bound.host:
-        yield f"{len(bound.host)} layers run on the host, which the bound leaves out."
+
+
+def _on_the_host(layers: int, share: float) -> str:
+    which = "1 layer runs" if layers == 1 else f"{layers} layers run"
+    return (
+        f"{which} on the host, which takes {share:.0%} of the time and is not in the bound; the "
+        "placement says why."
+    )
 
 
 def _against(p: Profile, least: int, binds: str) -> str:

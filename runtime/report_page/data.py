@@ -39,7 +39,7 @@ def of(profile: Profile) -> dict[str, Any]:
 def _top(profile: Profile) -> int:
     """The highest address that is drawn: the scratchpad's size, halved while all fits."""
     top = profile.target.memories["spm"].size
-    while top % 8 == 0 and profile.peak_spm <= top // 2:
+    while top % 8 == 0 and 0 < profile.peak_spm <= top // 2:
         top //= 2
     return top
 

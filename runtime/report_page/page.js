@@ -26,7 +26,7 @@
     add({ type: "critical", name: "critical path" }, 18);
     for (const engine of data.engines) add({ type: "engine", name: engine.name, rows: engine.rows }, 24);
     for (const curve of data.curves) add({ type: "curve", name: curve.name, curve }, 46);
-    add({ type: "map", name: "scratchpad" }, 260);
+    if (data.buffers.length) add({ type: "map", name: "scratchpad" }, 260);
     return y + 4;
   };
 
