@@ -9,6 +9,7 @@ Models are the ONNX files of --models, those of zoo.py and vision.py: integers o
 and headset2k where there is a quantized file or onnxruntime's static quantizer makes one, floats on
 mobile4k. Columns:
 
+  estimate  cycles that the plan foretold before scheduling, over them
   bound     cycles that no program can beat (npu_dialect/bound.py), and the resource they are of
   /bound    cycles over it
   /layers   cycles over the bound by layers: what an engine is busy at least where one layer
@@ -51,8 +52,8 @@ BUILT = ("mobilenet_v2", "resnet18", "resnet50", "mobilebert")
 HAVE_INT8 = ("cifar_resnet20", "ultraface_rfb320", "winml_mnist")
 """Files of the folder of models of which a quantized one lies beside them."""
 COLUMNS = (
-    "model", "target", "cycles", "bound", "of", "/bound", "/layers", "/busiest", "engines", "dram",
-    "peak KiB", "peak", "compile s", "instr", "verify",
+    "model", "target", "cycles", "estimate", "bound", "of", "/bound", "/layers", "/busiest",
+    "engines", "dram", "peak KiB", "peak", "compile s", "instr", "verify",
 )  # fmt: skip
 
 
@@ -158,6 +159,7 @@ def _answer(args: argparse.Namespace) -> None:
 def measure(path: Path, target: str) -> common.Row:
     """The figures of one program."""
     from npu_dialect import api
+    from npu_dialect.planned import estimate_of
     from npu_dialect.runtime.program import Program
 
     start = perf_counter()
@@ -171,6 +173,7 @@ def measure(path: Path, target: str) -> common.Row:
     busiest = max(busy, key=busy.__getitem__, default="")
     return {
         "cycles": profile.cycles,
+        "estimate": estimate_of(program.metadata, program.entry_name()) or 0,
         "bound": bound.cycles,
         "in_layers": bound.in_layers,
         "binds": bound.binds,
@@ -212,6 +215,7 @@ def cells(row: common.Row) -> tuple[object, ...]:
         row["model"],
         row["target"],
         f"{row['cycles']:,}",
+        f"{ratio(row['estimate'], row['cycles']):.3f}",
         f"{row['bound']:,}",
         row["binds"] + (f" +{row['host_layers']} host" if row["host_layers"] else ""),
         f"{ratio(row['cycles'], row['bound']):.2f}",
@@ -238,6 +242,9 @@ def goals(rows: Sequence[common.Row], every: Sequence[common.Row]) -> Iterator[s
     busiest = [row["over_busiest"] for row in rows]
     yield _verdict("makespan / busiest engine, median", median(busiest), 1.10)
     yield _verdict("makespan / busiest engine, greatest", max(busiest), 1.30)
+    errors = [abs(ratio(row["estimate"], row["cycles"]) - 1) for row in rows]
+    yield _verdict("estimate's error, median", median(errors), 0.05)
+    yield _verdict("estimate's error, greatest", max(errors), 0.15)
     alone = [row for row in rows if not row["host_layers"]]
     if alone:
         bounds = [ratio(row["cycles"], row["bound"]) for row in alone]

@@ -25,6 +25,7 @@ from xdsl.ir import Attribute, Operation
 from xdsl.passes import ModulePass
 
 from npu_dialect import overrides
+from npu_dialect import planned as estimates
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.passes.mapping.cascades import Member
 from npu_dialect.passes.mapping.contraction import ContractionMapping
@@ -79,11 +80,15 @@ class GraphMapPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = module_target(op)
-        for function in op.body.block.ops:
+        found: dict[str, int] = {}
+        for function in list(op.body.block.ops):
             if not isinstance(function, FuncOp) or function.is_declaration:
                 continue
             if not _has_cascades(function):
-                _annotate(_plan(target, function))
+                planner, plan = _plan(target, function)
+                _annotate(plan)
+                found[function.sym_name.data] = round(planner.estimate(plan))
+        estimates.record(op, found)
 
 
 def _has_cascades(function: FuncOp) -> bool:
@@ -91,11 +96,12 @@ def _has_cascades(function: FuncOp) -> bool:
     return any("npu.cascade" in op.attributes for op in function.body.block.ops)
 
 
-def _plan(target: Target, function: FuncOp) -> Plan:
+def _plan(target: Target, function: FuncOp) -> tuple[Planner, Plan]:
     """The plan of a function; what no tile of fits the scratchpad goes to the host before."""
     while True:
         try:
-            return Planner(target, function.body.block, _pins(function)).run()
+            planner = Planner(target, function.body.block, _pins(function))
+            return planner, planner.run()
         except TooLargeError as problem:
             _to_host(problem.group, target)
 

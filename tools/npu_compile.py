@@ -193,11 +193,16 @@ def state_summary(program: Program) -> list[str]:
 
 def time_summary(program: Program) -> str:
     """The cycles of a program beside those that no program of the model can beat."""
+    from npu_dialect.planned import estimate_of
+
     profile = program.profile
     bound = profile.lower_bound
     text = f"{profile.cycles:,} cycles"
     if bound is None or not bound.cycles:
         return text
+    estimate = estimate_of(program.metadata, program.entry_name())
+    if estimate is not None:
+        text += f", estimated before scheduling {estimate:,}"
     ratio = profile.cycles / bound.cycles
     return f"{text}; the {bound.binds} alone takes {bound.cycles:,} ({ratio:.2f} x)"
 

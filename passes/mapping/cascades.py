@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 from xdsl.ir import SSAValue
 
@@ -26,8 +25,11 @@ PARTS = (2, 4, 7, 14, 28, 56)
 """Stripes that a cascade may be cut into."""
 PIECES = 600
 """Pieces that a cascade may have: each is a loop nest of its own in the program."""
-TILE_ROOMS = (4, 16)
-"""The room for tiles within a stripe, as parts of the scratchpad."""
+TRIED = ((True, 4), (False, 4), (True, 16))
+"""Whether all constants are held, and the room for tiles within a stripe, as a part of the
+scratchpad; the first that fits where constants are small."""
+SMALL = 8
+"""Constants up to this part of the scratchpad are small."""
 KEPT = 6
 """Options that are kept of a run."""
 
@@ -119,13 +121,16 @@ class Run:
         """The options, given which inputs from outside lie in the scratchpad and which of the
         results that are read outside stay there.
         """
-        found: list[Option] = []
         spm = self.works.target.memories["spm"].size
         near = [(resident | self.inside) & read for read in self.reads]
-        for (rows, geometry), held, part in product(self.geometries, (True, False), TILE_ROOMS):
-            option = self._option(rows, geometry, near, stays, held, spm // part)
-            if option is not None and option.work.used <= spm:
-                found.append(option)
+        found: list[Option] = []
+        for rows, geometry in self.geometries:
+            for held, part in TRIED:
+                option = self._option(rows, geometry, near, stays, held, spm // part)
+                if option is not None:
+                    found.append(option)
+                    if held and sum(m.weights for m in option.members) * SMALL <= spm:
+                        break
         return _front(found)
 
     def _option(
@@ -138,6 +143,7 @@ class Run:
         room: int,
     ) -> Option | None:
         members: list[Member] = []
+        left = self.works.target.memories["spm"].size
         for k in range(len(self.groups)):
             out = stays[k] if self.leaves[k] else True
             part = self.works.part(self.first + k, geometry.stripe[k], near[k], out, held, room)
@@ -146,7 +152,12 @@ class Run:
             work, weights = part
             buffered = None if self.leaves[k] else geometry.held[k]
             size = 0 if buffered is None else aligned(buffered * self.row_bytes[k])
+            left -= size + weights
+            if left < work.used:
+                return None
             members.append(Member(work, geometry.stripe[k], buffered, size, weights > 0, weights))
+        if left < max(m.work.used for m in members):
+            return None
         return Option(self.first, rows, tuple(members), self.total(members, geometry))
 
     def total(self, members: Sequence[Member], geometry: Geometry) -> Work:
@@ -166,9 +177,11 @@ class Run:
         tiles = max(m.work.used for m in members)
         last = members[-1].work.last
         engine = max(busy, key=lambda e: busy[e])
+        # the other engine works on another stripe meanwhile
+        compute = busy[engine] + (sum(busy.values()) - busy[engine]) / geometry.stripes
         return Work(
             engine,
-            compute=sum(busy.values()),
+            compute=compute,
             transfer=transfer,
             first=first,
             first_data=head.work.first_data,
@@ -177,6 +190,7 @@ class Run:
             last=last,
             used=sum(m.held_bytes + m.weights for m in members) + tiles,
             tiles=geometry.stripes,
+            busy=tuple((e, compute) for e, cycles in busy.items() if cycles),
         )
 
 
@@ -219,12 +233,13 @@ class Runs:
             self._runs[key] = self._make(first, stop)
         return self._runs[key]
 
-    def longest(self, first: int) -> Iterator[int]:
-        """The ends of the runs from `first` on."""
-        for stop in range(first + 2, min(len(self.groups), first + LONGEST) + 1):
-            if self.of(first, stop) is None:
+    def from_first(self, first: int, stops: Sequence[int]) -> Iterator[tuple[int, Run]]:
+        """The runs from `first` to each of the ascending `stops`, up to the first that is none."""
+        for stop in stops:
+            run = self.of(first, stop)
+            if run is None:
                 return
-            yield stop
+            yield stop, run
 
     def _make(self, first: int, stop: int) -> Run | None:
         if not all(self._cuttable[first:stop]):

@@ -24,7 +24,8 @@ from xdsl.ir import Block, Operation, SSAValue
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
-from npu_dialect.passes.mapping.cascades import Member, Option, Runs
+from npu_dialect.passes.mapping.cascades import LONGEST, Member, Option, Run, Runs
+from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
 from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
@@ -73,6 +74,8 @@ class Cascade:
     option: Option
     stays: tuple[bool, ...]
     """Whether each result that is read outside stays in the scratchpad."""
+    cycles: float = 0.0
+    """Beyond the segments before."""
 
     @property
     def stop(self) -> int:
@@ -86,6 +89,8 @@ class Single:
     number: int
     work: Work
     stays: bool
+    cycles: float = 0.0
+    """Beyond the segments before."""
 
     @property
     def stop(self) -> int:
@@ -316,8 +321,9 @@ class Planner:
                 found = True
                 after = (state | results if stays else state) & ~self.ends[number]
                 fresh = bool(self.inputs[number] & ~state & self.recent[number])
-                carry_on, cost = self.time(work, carry, room - work.used, fresh)
-                yield Move(number + 1, after, carry_on, cost, Single(number, work, stays))
+                carry_on, cycles = self.time(work, carry, room - work.used, fresh)
+                cost = cycles + SHARED_DMA * work.transfer
+                yield Move(number + 1, after, carry_on, cost, Single(number, work, stays, cycles))
 
     def _choices(self, number: int, state: int) -> Iterator[bool]:
         """Whether a group's results may stay in the scratchpad, then that they need not."""
@@ -351,24 +357,24 @@ class Planner:
     # --- cascades
 
     def _cascades(self, number: int, state: int, carry: float) -> Iterator[Move]:
-        live = self.bytes_of(state)
         if not self._suffers(number):
             return
-        for stop in self.runs.longest(number):
-            if stop - 1 in self.pinned_runs:
+        live = self.bytes_of(state)
+        stops = range(number + 2, min(number + LONGEST, len(self.groups)) + 1)
+        ends = [stop for stop in stops if self._suffers(stop - 1)]
+        for stop, run in self.runs.from_first(number, ends):
+            if any(number < k < stop for k in self.pinned_runs):
                 return
-            if not self._suffers(stop - 1):
-                continue
             room = self.capacity - live - max(self.reserved[number:stop])
-            least = False
-            for stays, bits in self._leaving(number, stop, state):
+            possible = False
+            for stays, bits in self._leaving(run, number, state):
                 size = self.bytes_of(bits & ~state)
-                chosen = self._options(number, stop, state, stays)
-                fitting = [o for o in chosen if o.work.used + size <= room]
-                for option in dict.fromkeys((*fitting[:2], *fitting[-1:])):
-                    least = True
-                    yield self._cascade(option, stays, state, bits, carry, room - size)
-            if not least and self._is_hopeless(number, stop, room):
+                options = self._options(run, state, stays)
+                possible |= bool(options)
+                fitting = [o for o in options if o.work.used + size <= room]
+                for k in sorted({0, 1, len(fitting) - 1} & set(range(len(fitting)))):
+                    yield self._cascade(fitting[k], stays, state, bits, carry, room - size)
+            if not possible:
                 return
 
     def _pinned_run(self, pin: Pinned, state: int, carry: float) -> Iterator[Move]:
@@ -377,7 +383,7 @@ class Planner:
         assert run is not None
         room = self.capacity - self.bytes_of(state) - max(self.reserved[pin.first : pin.stop])
         inputs = self.set_of(state & self.run_inputs(pin.first, pin.stop))
-        for stays, bits in self._leaving(pin.first, pin.stop, state):
+        for stays, bits in self._leaving(run, pin.first, state):
             size = self.bytes_of(bits & ~state)
             option = pinned_option(run, pin, inputs, stays)
             if option is not None and option.work.used + size <= room:
@@ -388,14 +394,8 @@ class Planner:
         lost = self.excess[number + 1] - self.excess[number]
         return lost > WORTH * (self.base[number + 1] - self.base[number])
 
-    def _is_hopeless(self, number: int, stop: int, room: int) -> bool:
-        """Whether longer runs will not fit either: they hold more."""
-        return stop - number > 6
-
-    def _leaving(self, first: int, stop: int, state: int) -> Iterator[tuple[tuple[bool, ...], int]]:
+    def _leaving(self, run: Run, first: int, state: int) -> Iterator[tuple[tuple[bool, ...], int]]:
         """What of the results that are read outside may stay: all that may, or none."""
-        run = self.runs.of(first, stop)
-        assert run is not None
         fixed: list[bool | None] = []
         for k, leaves in enumerate(run.leaves, first):
             choices = list(self._choices(k, state)) if leaves else [True]
@@ -407,12 +407,11 @@ class Planner:
                 bits |= self.outputs[k] if stay and leaves else 0
             yield stays, bits
 
-    def _options(self, first: int, stop: int, state: int, stays: tuple[bool, ...]) -> list[Option]:
+    def _options(self, run: Run, state: int, stays: tuple[bool, ...]) -> list[Option]:
+        first, stop = run.first, run.first + len(run.groups)
         bits = state & self.run_inputs(first, stop)
         key = (first, stop, bits, stays)
         if key not in self._known:
-            run = self.runs.of(first, stop)
-            assert run is not None
             self._known[key] = run.options(self.set_of(bits), stays)
         return self._known[key]
 
@@ -437,8 +436,9 @@ class Planner:
             after &= ~self.ends[k]
         first = option.first
         fresh = bool(self.inputs[first] & ~state & self.recent[first])
-        carry_on, cost = self.time(option.work, carry, room - option.work.used, fresh)
-        return Move(option.stop, after, carry_on, cost, Cascade(option, stays))
+        carry_on, cycles = self.time(option.work, carry, room - option.work.used, fresh)
+        cost = cycles + SHARED_DMA * option.work.transfer
+        return Move(option.stop, after, carry_on, cost, Cascade(option, stays, cycles))
 
     def _next_weights(self, number: int) -> int:
         """Bytes that the weights of the next group with weights would like to have."""
@@ -464,7 +464,35 @@ class Planner:
         idle = cycles - left - max(0.0, -carry)
         limit = free / self.works.width
         carry_on = min(limit, max(0.0, carry - ahead) + idle) - work.last
-        return carry_on, cycles + SHARED_DMA * work.transfer
+        return carry_on, cycles
+
+    # --- how long it takes
+
+    def stages(self, plan: Plan) -> list[Stage]:
+        """The segments of a plan as the estimate sees them."""
+        maker: dict[SSAValue, int] = {}
+        found: list[Stage] = []
+        for number, segment in enumerate(plan.segments):
+            steps = range(_first(segment), segment.stop)
+            work = segment.work if isinstance(segment, Single) else segment.option.work
+            inputs = {v for k in steps for v in self.works.reads[k]}
+            reads = [Reader(maker[v], v not in plan.resident) for v in inputs if v in maker]
+            live = {v for v in plan.resident if self._lives(v, steps)}
+            size = sum(self.tensors[v].aligned for v in live) + work.used
+            free = max(0, self.capacity - size) / self.works.width
+            found.append(Stage(work, work.engines, free, reads))
+            for k in steps:
+                for value in map(storage, self.groups[k].op.results):
+                    maker[value] = number
+        return found
+
+    def _lives(self, value: SSAValue, steps: range) -> bool:
+        tensor = self.tensors[value]
+        return tensor.written < steps.stop and steps.start <= tensor.read
+
+    def estimate(self, plan: Plan) -> float:
+        """Cycles that a plan is estimated to take."""
+        return critical_path(self.stages(plan), self.target.memories["dram"].latency)
 
     # --- what does not fit
 
@@ -548,6 +576,10 @@ class Planner:
             remedy="smaller tiles, or leaving the mapping to the compiler",
             source=group.op,
         )
+
+
+def _first(segment: Segment) -> int:
+    return segment.number if isinstance(segment, Single) else segment.option.first
 
 
 def _weights(group: Group) -> int:

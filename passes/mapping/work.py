@@ -71,6 +71,15 @@ class Work:
     """Parts in which its result becomes ready."""
     mapping: AnyMapping | None = None
     buffers: tuple[Buffer, ...] = ()
+    busy: tuple[tuple[str, float], ...] | None = None
+    """The engines where there are several, and for how long they are taken."""
+
+    @property
+    def engines(self) -> Mapping[str, float]:
+        """Cycles of each engine but the copies."""
+        if self.busy is not None:
+            return dict(self.busy)
+        return {} if self.engine in ("dma", "io") else {self.engine: self.compute}
 
 
 @dataclass
