@@ -6,6 +6,7 @@ The program is one copy of 100 bytes from dram to the scratchpad of edge256: 4 a
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from math import exp
 
@@ -117,10 +118,14 @@ def test_a_target_without_its_own_frequency_among_the_points_has_no_other():
 
 
 def test_the_bound_of_dram_has_as_many_cycles_as_the_clock_makes():
-    found = profile.of(convolve_and_pool())
-    least = found.program.metadata  # a program by hand has no bound
-    assert "bound.main" not in least
-    assert found.at("half").lower_bound is None
+    bound = {"resources": [30, 0, 0, 100], "dram_bytes": 375, "host": [], "layers": []}
+    made = convolve_and_pool()
+    entry = replace(made.entries["main"], metadata={"bound.main": json.dumps(bound)})
+    found = profile.of(replace(made, entries={"main": entry}))
+    assert found.lower_bound and found.lower_bound.cycles == 100
+    # dram takes as many ns at half the clock, which are half the cycles
+    half = found.at("half").lower_bound
+    assert half and dict(half.resources) == {"array": 30, "vector": 0, "spm": 0, "dram": 50}
 
 
 # Frames
