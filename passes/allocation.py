@@ -8,8 +8,8 @@ no two that live at the same time overlap:
     c: [3, 5) 64 bytes       c: 0
 
 Several greedy placements come first. Where none fits the capacity, an exact search follows for few
-buffers (`allocation_search`), a beam search for many (`allocation_beam`), both bounded in steps and
-not in seconds, so that the result is the same on every machine.
+buffers (`allocation_search`), beam searches for many (`allocation_restarts`). Both are bounded in
+steps and not in seconds, so that the result is the same on every machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npu_dialect.passes.allocation_beam import Strip, beam_search
+from npu_dialect.passes.allocation_beam import Strip
+from npu_dialect.passes.allocation_restarts import beam_search
 from npu_dialect.passes.allocation_search import Instance, search
 
 Ints = NDArray[np.int64]

@@ -20,10 +20,8 @@ section of a state, 3 ns) and not in seconds, so that it finds the same on every
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from math import gcd
 from typing import Any
 
@@ -125,54 +123,6 @@ SLACK = 0.02
 """Part of the capacity that is added to the room for holes of a section, so that none is 0."""
 OVERHEAD = 1000
 """Cells that take as long as what an operation on arrays takes whatever their size."""
-NARROW = 32
-"""The width of most searches."""
-NOISE = 0.5
-"""Of all searches but the first ones."""
-
-
-def attempts() -> Iterator[tuple[Manner, int]]:
-    """Manners and widths without end.
-
-    Many narrow searches that differ solve more than few wide ones. Widths follow Luby's sequence
-    (1, 1, 2, 1, 1, 2, 4, ...): restarts of unknown luck then take at most a logarithm longer than
-    with the best width.
-    """
-    yield Manner(fewest=False, power=0.5), NARROW
-    yield Manner(fewest=True), NARROW
-    for number in count(1):
-        chosen = Manner(
-            fewest=number % 4 != 0,
-            power=(1.0, 0.5)[number % 2],
-            worth=(2.0, 1.0, 4.0)[number % 3],
-            grade=(0.5, 0.25)[number // 2 % 2],
-            noise=NOISE,
-            seed=number,
-        )
-        yield chosen, NARROW * luby(number)
-
-
-def luby(number: int) -> int:
-    """The `number`-th of 1, 1, 2, 1, 1, 2, 4, 1, ..., counted from 1."""
-    length = number.bit_length()
-    if number == (1 << length) - 1:
-        return 1 << (length - 1)
-    return luby(number - (1 << (length - 1)) + 1)
-
-
-def beam_search(strip: Strip, cells: int) -> list[int] | None:
-    """Offsets in bytes below the capacity, looked for with at most about `cells` of work."""
-    for manner, width in attempts():
-        found = Beam(strip, manner, width)
-        offsets = found.run(cells)
-        if offsets is not None:
-            return [int(offset) * strip.unit for offset in offsets]
-        cells -= found.work
-        if cells <= 0:
-            return None
-    return None
-
-
 # --- the search -----------------------------------------------------------------------------------
 
 

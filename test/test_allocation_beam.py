@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npu_dialect.passes.allocation_beam import Strip, beam_search, luby, maximal_moments
+from npu_dialect.passes.allocation_beam import Strip, maximal_moments
+from npu_dialect.passes.allocation_restarts import beam_search, luby
 
 Row = tuple[int, int, int, int]
 """lower, upper, size, alignment"""
