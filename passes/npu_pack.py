@@ -73,10 +73,12 @@ def _move_all(
     """Moves what should move."""
     tasks = Tasks.of(instructions, target, kernels)
     size = target.memories["spm"].size
-    whole, parts = (_Packing(instructions, tasks, size, is_whole) for is_whole in (True, False))
+    parts = _Packing(instructions, tasks, size, is_whole=False)
     if not 0 < len(parts.webs) <= MOST or parts.bound >= _top(parts.webs):
         return
-    best = whole if whole.top <= parts.bound else min(whole, parts, key=lambda p: p.top)
+    whole = _Packing(instructions, tasks, size, is_whole=True)
+    same = len(whole.webs) == len(parts.webs)
+    best = whole if same or (whole.bound <= parts.top and whole.top <= parts.top) else parts
     if best.top < _top(best.webs):
         best.move()
 

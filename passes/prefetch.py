@@ -30,12 +30,12 @@ MOST = 12_000
 """Instructions up to which values are placed anew."""
 WORK = 30_000
 """Tasks that are scheduled in all attempts together."""
-ATTEMPTS = 6, 12
+ATTEMPTS = 6, 18
 """The least and the most attempts."""
-WINDOW = 128
-"""Places that a task may run ahead, where that is limited."""
 ROUND = 3
 """Attempts that start from what was found before: forwards, backwards, forwards."""
+WINDOW = 128
+"""Places that a task may run ahead, where that is limited."""
 APART = 1 << 12
 """Distance between values where each has bytes of its own; the alignment of any element."""
 
@@ -125,9 +125,9 @@ class Search:
             return None
         least, most = ATTEMPTS
         attempts = max(least, min(most, WORK // self.tasks.count))
-        starts = islice(self._starts(known), attempts - ROUND)
+        starts = list(islice(self._starts(known), attempts - ROUND))
         best = min((self._run(*start) for start in starts), key=lambda p: p.makespan)
-        for _ in range(max(1, attempts // (2 * ROUND))):
+        for _ in range((attempts - len(starts)) // ROUND):
             found = self._improved(best)
             if found.makespan >= best.makespan:
                 break
@@ -146,12 +146,8 @@ class Search:
             yield Basis(known.order, self.given), Rule(known.starts, count)
         low = Basis(program, self._low())
         yield low, Rule(program, WINDOW)
-        for window in (WINDOW // 8, WINDOW, WINDOW // 2):
-            yield given, Rule(program, window)
-            yield given, Rule(paths, window)
-        yield low, Rule(program, count)
         yield low, Rule(paths, WINDOW // 8)
-        yield low, Rule(program, WINDOW // 2)
+        yield given, Rule(program, WINDOW)
 
     def _spans(self, known: Schedule) -> list[Span]:
         """The values as spans of places in the order of a schedule and of given addresses."""
