@@ -365,6 +365,8 @@ class Planner:
         for stop, run in self.runs.from_first(number, ends):
             if any(number < k < stop for k in self.pinned_runs):
                 return
+            if any(g.op in self.pinned for g in self.groups[number:stop]):
+                return  # a mapping that is pinned alone is one of the whole group
             room = self.capacity - live - max(self.reserved[number:stop])
             possible = False
             for stays, bits in self._leaving(run, number, state):
