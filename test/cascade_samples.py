@@ -85,6 +85,8 @@ def network(seed: int) -> tuple[ModuleOp, list[Array], np.random.Generator]:
     for group in groups:
         for name in ATTRIBUTES:
             group.op.attributes.pop(name, None)
+        if group.op.attributes.get("npu.memory") == StringAttr("rows"):
+            group.op.attributes["npu.memory"] = StringAttr("dram")
     for number, run in enumerate(runs(groups, rng)):
         make_cascade(run, number, rng)
     return module, s.inputs, rng

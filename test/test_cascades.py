@@ -113,6 +113,17 @@ def test_what_is_no_cascade_is_refused_with_the_reason():
     assert "a cascade must have two groups at least, found 1" in refusal(module)
 
 
+def test_each_layer_of_a_cascade_reports_its_own_work():
+    module = chain(memory="rows", held=5, input_held=6)
+    pipeline.run(module, "graph-to-tile,tile-allocate", NpuContext(), QUIET)
+    module.attributes["npu.level"] = StringAttr("tile")
+    api.lower(module, "npu", options=QUIET)
+    profile = api.assemble(module).profile
+    assert [layer.name for layer in profile.layers] == ["first", "second"]
+    for engine in profile.engines:
+        assert sum(layer.busy.get(engine.name, 0) for layer in profile.layers) == engine.busy
+
+
 def test_row_buffers_and_held_constants_are_no_tensors_of_the_model():
     module = chain(memory="rows", held=5)
     x = floats(np.random.default_rng(0), 1, 8, 4, 2)

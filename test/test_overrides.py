@@ -67,6 +67,12 @@ def test_a_cascade_can_be_pinned(models: Path, tmp_path: Path):
     assert (1, 9, 32, 16) in rows and (16, 3, 3, 16) in rows and (16, 3, 3, 3) not in rows
 
 
+def test_a_pinned_cascade_keeps_a_pinned_mapping(models: Path, tmp_path: Path):
+    mapping = 'rows = 3, cols = 32, channels = 16, reduction = 16, order = "weights_outer"'
+    module = lowered(models, tmp_path, cascade(8, f"mapping = {{ {mapping} }}"))
+    assert "to 3 {" in str(module)  # pieces of 8 rows in tiles of 3
+
+
 def test_a_pinned_cascade_changes_no_bit(models: Path, tmp_path: Path):
     pinned = lowered(models, tmp_path, cascade(more="rows = 1"))
     x = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)

@@ -223,6 +223,7 @@ class Runs:
         self.works, self.last_reads = works, last_reads
         self.groups = works.groups
         self._cuttable = [uncuttable(g) is None for g in self.groups]
+        self._pinned = [g.op in works.pinned for g in self.groups]
         self._needs: dict[int, dict[SSAValue, object]] = {}
         self._runs: dict[tuple[int, int], Run | None] = {}
 
@@ -234,9 +235,11 @@ class Runs:
         return self._runs[key]
 
     def from_first(self, first: int, stops: Sequence[int]) -> Iterator[tuple[int, Run]]:
-        """The runs from `first` to each of the ascending `stops`, up to the first that is none."""
+        """The runs from `first` to each of the ascending `stops`, up to the first that is none. A
+        group keeps a mapping that was decided elsewhere, which is one of all its rows.
+        """
         for stop in stops:
-            run = self.of(first, stop)
+            run = None if any(self._pinned[first:stop]) else self.of(first, stop)
             if run is None:
                 return
             yield stop, run

@@ -24,12 +24,12 @@ from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.passes.mapping.cascades import Geometry, Member, Option, Run
 from npu_dialect.passes.mapping.groups import Group
-from npu_dialect.passes.mapping.parts import part
+from npu_dialect.passes.mapping.parts import clipped, part
 from npu_dialect.passes.mapping.problems import constant_bytes
 from npu_dialect.passes.mapping.scatter import Scatter
 from npu_dialect.passes.mapping.stripes import fits, least_held, rows_of, steps
 from npu_dialect.passes.mapping.tiles import aligned
-from npu_dialect.passes.mapping.work import ENGINES, Work
+from npu_dialect.passes.mapping.work import ENGINES
 
 TILE_ROOMS = (4, 16, 64, 256)
 """The room for tiles within a stripe, as parts of the scratchpad: the greatest that fits."""
@@ -146,7 +146,11 @@ def _member(
     assert p is not None and not isinstance(p, Scatter)
     start = (run.flow.rows[k] - rows) // 2
     some: Any = part(p, group, start, start + rows, pin.weights[k])  # pyright: ignore[reportArgumentType]
-    work: Work | None = works.mapped(ENGINES[group.kind], some, room)
+    mapping = works.pinned.get(group.op)
+    if mapping is None:
+        work = works.mapped(ENGINES[group.kind], some, room)
+    else:
+        work = works.with_mapping(group, some, clipped(mapping, some))  # type: ignore[type-var]
     if work is None:
         return None
     weights = aligned(constant_bytes(p)) if pin.weights[k] else 0

@@ -122,7 +122,7 @@ class Works:
         pinned = self.pinned.get(group.op)
         if pinned is not None:
             buffers = buffers_of(p, pinned)
-            return self._pinned(group, p, pinned) if spm_bytes(buffers) <= room else None
+            return self.with_mapping(group, p, pinned) if spm_bytes(buffers) <= room else None
         return self.mapped(ENGINES[group.kind], p, room)
 
     def problem(
@@ -193,7 +193,8 @@ class Works:
         found.works.insert(at, work)
         return work
 
-    def _pinned(self, group: Group, p: Problem, mapping: AnyMapping) -> Work:
+    def with_mapping(self, group: Group, p: Problem, mapping: AnyMapping) -> Work:
+        """The work of a problem of a group under one mapping."""
         estimate = estimate_of(self.target, p, mapping)
         return self._work(ENGINES[group.kind], p, mapping, estimate)
 
