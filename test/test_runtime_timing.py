@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npu_programs import copy, dense, kernel_of, on, program, waits
+from npu_programs import convolve_and_pool, copy, dense, kernel_of, on, program, waits
 
 from npu_dialect.dtypes import i8, i32
 from npu_dialect.npu.arrays import MatmulOp
@@ -20,6 +21,7 @@ from npu_dialect.npu.structure import RepeatOp
 from npu_dialect.runtime import profile
 from npu_dialect.runtime.schedule import Plan
 from npu_dialect.runtime.timing import Cycles, Timing, scan, scan_native, scan_plain
+from npu_dialect.target import target_text
 
 
 def times(
@@ -273,3 +275,20 @@ def test_a_repeat_is_unrolled_as_its_instructions_are():
         assert plan.static[i] == number
         named = [(*plan.queues[q], count) for q, count in plan.waits[i]]
         assert named == [tuple(w) for w in op.wait_list]
+
+
+PORTS = {
+    "dma = 3.75, host = 3.75": "dma = {}, host = 3.75",
+    "dma = 16.0, mxu = 16.0, vpu = 16.0": "dma = {0}, mxu = {0}, vpu = {0}",
+    "ports = { mxu = 128.0 }": "ports = {{ mxu = {} }}",
+}
+
+
+@pytest.mark.parametrize(("before", "after"), PORTS.items(), ids=("dram", "spm", "acc"))
+def test_a_faster_port_never_makes_a_fixed_program_slower(before: str, after: str):
+    made, text = convolve_and_pool(), target_text("edge256")
+    assert before in text
+    widths = (1.0, 3.75, 16.0, 20.0, 64.0, 1000.0)
+    texts = [text.replace(before, after.format(width)) for width in widths]
+    cycles = [profile.of(replace(made, target_text=each)).cycles for each in texts]
+    assert cycles == sorted(cycles, reverse=True)
