@@ -1,26 +1,31 @@
 """What would make the buffers of a tile function fit, and what each way costs: for the error that
 says that they do not.
 
-    keeping kept (of conv1) in dram: 40,000 bytes less, 80,000 bytes more to move, 21,334 cycles
-    w (of conv2) in 1 slot instead of 2: 8,192 bytes less; its copies wait for the computation
+    keeping kept of conv1 in dram (40,000 bytes less; 80,000 more bytes to move, 21,334 cycles)
+    loading w of conv2 anew for each of 3 steps (9,216 bytes less; 18,432 more bytes to move, ...)
+    x of conv2 in 1 slot instead of 2 (8,192 bytes less; its copies wait for the computation, ...)
 
-Ways are those that suffice alone, the cheapest first; where none does, what does so together.
+Ways are those that suffice alone, the cheapest first; where none does, what does so together. What
+the overrides file can say is told with the setting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, prod
+from typing import TypeGuard
 
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation
+from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import provenance
 from npu_dialect.passes.allocation import Buffer, live_at, live_bound
 from npu_dialect.passes.lifetimes import Life
 from npu_dialect.target import Target
-from npu_dialect.tile import AllocOp, ForOp
+from npu_dialect.tile import AllocOp, ConstantOp, CopyOp, ForOp
+from npu_dialect.tile.structure import ViewLikeOp
 
 SHOWN = 3
 """Ways of each kind that are named."""
@@ -52,8 +57,32 @@ class Occupant:
 
     @property
     def is_tensor(self) -> bool:
-        """Whether it is a whole tensor between layers, and not a tile."""
-        return isinstance(self.alloc.parent_op(), FuncOp)
+        """Whether it is kept from step to step, and not a tile."""
+        return isinstance(self.alloc.parent_op(), FuncOp) and self.alloc.slots == 1
+
+    @cached_property
+    def accesses(self) -> list[Operation]:
+        """The operations that read or write it, also through views."""
+        return list(_accesses(self.alloc.result))
+
+    @property
+    def steps(self) -> int:
+        """How many steps of the function read or write it."""
+        return len({_top(op) for op in self.accesses})
+
+    @property
+    def reading_steps(self) -> int:
+        """How many of them do more than fill it."""
+        return len({_top(op) for op in self.accesses if not self._is_filled_by(op)})
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a copy of a constant that is kept."""
+        sources = [_base(op.source) for op in self.accesses if self._is_filled_by(op)]
+        return bool(sources) and all(isinstance(s.owner, ConstantOp) for s in sources)
+
+    def _is_filled_by(self, op: Operation) -> TypeGuard[CopyOp]:
+        return isinstance(op, CopyOp) and _base(op.destination) is self.alloc.result
 
 
 @dataclass(frozen=True)
@@ -123,21 +152,30 @@ def remedies(
 def _ways(live: Sequence[Occupant], target: Target) -> Iterator[Remedy]:
     for each in live:
         if each.is_tensor:
-            yield _spill(each, target)
+            yield _reload(each, target) if each.is_constant else _spill(each, target)
         elif each.alloc.slots > 1:
             yield _one_slot(each, target)
 
 
 def _spill(tensor: Occupant, target: Target) -> Remedy:
     """Writing the tensor to dram, and reading it again for each step that does."""
-    steps = {_top(use) for use in _uses(tensor.alloc)}
-    moved = tensor.size * max(2, len(steps))
+    moved = tensor.size * max(2, tensor.steps)
+    how = f'keeping {tensor.name} in dram (memory = "dram" for it among the overrides'
+    return _moving(how, tensor, moved, target)
+
+
+def _reload(held: Occupant, target: Target) -> Remedy:
+    """Reading a constant for each step that uses it, and not once."""
+    steps = held.reading_steps
+    how = f"loading {held.name} anew for each of {steps} steps"
+    how += ' (weights = "streamed" for it among the overrides'
+    return _moving(how, held, held.size * max(1, steps - 1), target)
+
+
+def _moving(how: str, tensor: Occupant, moved: int, target: Target) -> Remedy:
     cycles = ceil(moved / target.memories["dram"].ports["dma"])
-    text = (
-        f"keeping {tensor.name} in dram ({tensor.size:,} bytes less; "
-        f"{moved:,} more bytes to move, {cycles:,} cycles)"
-    )
-    return Remedy(text, tensor, tensor.size, cycles)
+    cost = f"{tensor.size:,} bytes less; {moved:,} more bytes to move, {cycles:,} cycles"
+    return Remedy(f"{how}; {cost})", tensor, tensor.size, cycles)
 
 
 def _one_slot(tile: Occupant, target: Target) -> Remedy:
@@ -153,22 +191,22 @@ def _one_slot(tile: Occupant, target: Target) -> Remedy:
 
 
 def _together(occupants: Sequence[Occupant], goal: int, target: Target) -> str:
-    """One change after the other at what is then the peak: tensors, those with the fewest cycles
-    by byte first, then tiles.
+    """One change after the other at what is then the peak, those with the fewest cycles by byte
+    first; where none is left, smaller tiles.
     """
     sizes = {o: o.size for o in occupants}
     parts: list[str] = []
     cycles = 0
     while (found := _peak(occupants, sizes))[0] > max(0, goal):
         excess, live = found[0] - goal, found[1]
-        ways = [_spill(each, target) for each in live if each.is_tensor]
-        if ways:
-            way = min(ways, key=lambda w: (w.cycles / w.freed, -w.freed))
+        ways = _ways([each for each in live if sizes[each] == each.size], target)
+        way = min(ways, key=lambda w: (w.cycles / max(1, w.freed), -w.freed), default=None)
+        if way is not None:
             parts.append(way.text)
-            sizes[way.occupant] = 0
+            sizes[way.occupant] -= way.freed
             cycles += way.cycles
         else:
-            largest = live[0]
+            largest = max(live, key=sizes.__getitem__)
             less = min(excess, sizes[largest])
             parts.append(f"tiles of {largest.name} that take {less:,} bytes less")
             sizes[largest] -= less
@@ -177,9 +215,19 @@ def _together(occupants: Sequence[Occupant], goal: int, target: Target) -> str:
     return " and ".join(parts[:SHOWN]) + more
 
 
-def _uses(alloc: AllocOp) -> Iterator[Operation]:
-    for use in alloc.result.uses:
-        yield use.operation
+def _accesses(value: SSAValue) -> Iterator[Operation]:
+    for use in value.uses:
+        if isinstance(use.operation, ViewLikeOp):
+            yield from _accesses(use.operation.result)
+        elif not isinstance(use.operation, AllocOp):  # its size is `like` the value's
+            yield use.operation
+
+
+def _base(value: SSAValue) -> SSAValue:
+    """The buffer that a view shows."""
+    while isinstance(value.owner, ViewLikeOp):
+        value = value.owner.source
+    return value
 
 
 def _top(op: Operation) -> Operation:

@@ -56,7 +56,8 @@ def test_a_tensor_in_dram_costs_a_copy_for_each_step_that_uses_it() -> None:
     body += load("a", size) + compute("a", "b", size) + compute("a", "b", size)
     message = refusal(size, body)
     cost = "300,032 bytes less; 900,096 more bytes to move, 240,026 cycles"
-    assert f"keeping a of one in dram ({cost})" in message
+    setting = 'memory = "dram" for it among the overrides'
+    assert f"keeping a of one in dram ({setting}; {cost})" in message
     assert "or a target with 600,064 bytes of spm" in message
 
 
@@ -69,3 +70,40 @@ def test_where_no_tensor_suffices_alone_several_are_named() -> None:
     assert "1200000 bytes are live at once" in message
     assert message.count("keeping") == 2
     assert " and keeping" in message
+
+
+def test_a_constant_that_is_kept_is_loaded_anew_for_each_step_that_reads_it() -> None:
+    """64 bytes too many, read by three steps: loaded twice more, at 3.75 bytes a cycle."""
+    size = 262_144
+    ones = ", ".join(["1"] * 64)
+    constant = f"#graph.blob<i8, [64], [{ones}]>"
+    body = f'%w = tile.constant {{value = {constant}}} : memref<64xi8, "dram"> loc("one")\n'
+    body += alloc("c", 64, "one") + load("c", 64).replace("%in", "%w")
+    body += alloc("a", size, "two") + alloc("b", size, "two") + load("a", size)
+    body += f'%d = tile.view %b[0 : 64] : memref<{size}xi8, "spm"> loc("l")\n'
+    body += compute("a", "b", size) + compute("c", "d", 64) * 3
+    cost = "64 bytes less; 128 more bytes to move, 35 cycles"
+    setting = 'weights = "streamed" for it among the overrides'
+    assert f"loading c of one anew for each of 3 steps ({setting}; {cost})" in refusal(size, body)
+
+
+def test_views_are_no_steps() -> None:
+    size = 300_032
+    body = alloc("a", size, "one") + alloc("b", size, "two") + load("a", size)
+    for number in range(4):
+        kind = f'memref<{size}xi8, "spm"> loc("l")'
+        body += f"%v{number} = tile.view %a[0 : {size}] : {kind}\n"
+    body += compute("v3", "b", size)
+    assert "600,064 more bytes to move" in refusal(size, body)
+
+
+def test_slots_count_among_what_helps_together() -> None:
+    """Two buffers of two slots in a loop: neither with one slot suffices alone."""
+    size = 200_000
+    body = "tile.for %i to 4 {\n"
+    for name in ("a", "b"):
+        body += alloc(name, size, name).replace("{label", "{depth = 2, label") + load(name, size)
+    body += compute("a", "b", size) + '} loc("l")\n'
+    message = refusal(size, body)
+    assert "a of a in 1 slot instead of 2" in message
+    assert " and b of b in 1 slot instead of 2" in message
