@@ -3,11 +3,15 @@
   python benchmarks/fuzz.py                        5,000 cases
   python benchmarks/fuzz.py --cases 100 --seed 7   others, fewer
   python benchmarks/fuzz.py --case 1234            one again, with the error in full
+  python benchmarks/fuzz.py --mappings             random layers with random legal mappings instead
 
 A case is a graph of up to --size operations of every kind and type, and a target whose scratchpad
 may be cut to a few KiB. Level graph must give what the module gave before any pass (integers bit
 for bit, smooth functions of floats nearly); tile and npu must give the bits of graph, npu in two
 orders of execution; npu-verify must find nothing; a second compilation must give the same bytes.
+
+With --mappings a case is a few layers of what is mapped, for one of six targets, most of them cut
+into tiles that the mapper would not choose but that its rules allow: the same must hold.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -40,7 +45,7 @@ def main() -> int:
         start = perf_counter()
         seeds = range(args.seed, args.seed + args.cases)
         with ProcessPoolExecutor(args.jobs) as pool:
-            work = partial(attempt, size=args.size, folder=Path(folder))
+            work = partial(attempt, kind=kind(args), size=args.size, folder=Path(folder))
             failures = [f for f in pool.map(work, seeds, chunksize=16) if f is not None]
         seconds = perf_counter() - start
     show(failures)
@@ -55,18 +60,25 @@ def options() -> argparse.Namespace:
     add = parser.add_argument
     add("--cases", type=int, default=5000)
     add("--seed", type=int, default=0, help="the first case")
-    add("--size", type=int, default=16, help="operations at most (%(default)s)")
+    add("--size", type=int, help="operations at most (16, of mappings 4)")
+    add("--mappings", action="store_true", help="random mappings of random layers")
     add("--case", type=int, help="this one alone")
     add("--jobs", type=int, default=os.cpu_count())
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.size = args.size or (4 if args.mappings else 16)
+    return args
 
 
-def attempt(seed: int, size: int, folder: Path) -> Failure | None:
+def kind(args: argparse.Namespace) -> str:
+    """The module of the tests that has the cases."""
+    return "mapping_cases" if args.mappings else "fuzzing"
+
+
+def attempt(seed: int, kind: str, size: int, folder: Path) -> Failure | None:
     """The failure of one case, in a process of the pool."""
-    from fuzzing import Case, check
-
+    cases = import_module(kind)
     try:
-        check(Case.of(seed, size), folder / str(os.getpid()))
+        cases.check(cases.Case.of(seed, size), folder / str(os.getpid()))
     except Exception as problem:  # all cases are run
         cause = root(problem)
         frame = traceback.extract_tb(cause.__traceback__)[-1]
@@ -78,15 +90,14 @@ def attempt(seed: int, size: int, folder: Path) -> Failure | None:
 
 def again(args: argparse.Namespace, folder: Path) -> int:
     """Runs one case with its module and its error in full."""
-    from fuzzing import Case, check
-
     from npu_dialect import text
 
-    case = Case.of(args.case, args.size)
+    cases = import_module(kind(args))
+    case = cases.Case.of(args.case, args.size)
     print(case)
     print(text.to_text(case.module(folder)[0]))
     try:
-        check(case, folder)
+        cases.check(case, folder)
     except Exception as problem:  # shown
         traceback.print_exception(root(problem))
         return 1
