@@ -26,11 +26,11 @@ from npu_dialect.passes.schedule import Schedule, Tasks, best_schedule, longest_
 from npu_dialect.passes.webs import Span, Values, Web, move, moved, overlaps
 from npu_dialect.target import Target
 
-MOST = 12_000
+MOST = 8_000
 """Instructions up to which values are placed anew."""
 WORK = 30_000
 """Tasks that are scheduled in all attempts together."""
-ATTEMPTS = 6, 18
+ATTEMPTS = 5, 18
 """The least and the most attempts."""
 ROUND = 3
 """Attempts that start from what was found before: forwards, backwards, forwards."""
