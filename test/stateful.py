@@ -219,6 +219,49 @@ WINDOW = Model(
 )
 
 
+def _part() -> FuncOp:
+    b = Builder()
+    x, cache = b.argument("x", (2, 8)), b.argument("cache", (6, 8))
+    before = b.add(graph.SliceOp(cache, (0, 0), (2, 8)))
+    after = b.add(graph.SliceOp(cache, (4, 0), (2, 8)))
+    old = b.add(graph.ReduceMaxOp(cache, (0,)))
+    new = b.add(graph.ConcatOp([before, b.add(graph.NegOp(x)), after], 0))
+    return b.function({"y": b.add(graph.AddOp(b.add(graph.AbsOp(new)), old)), "cache'": new})
+
+
+def _write_part(a: Arrays) -> Arrays:
+    new = np.concatenate([a["cache"][:2], -a["x"], a["cache"][4:]])
+    return {"y": np.abs(new) + a["cache"].max(0, keepdims=True), "cache'": new}
+
+
+PART = Model(
+    _part,
+    _write_part,
+    lambda g: {"x": floats(g, 2, 8)},
+    {"cache": np.zeros((6, 8), np.float32)},
+    in_place=("cache",),
+)
+
+
+def _overtaken() -> FuncOp:
+    b = Builder()
+    x, past = b.argument("x", (2, 8)), b.argument("past", (4, 8))
+    parts = [b.add(graph.NegOp(x)), b.add(graph.AbsOp(x))]
+    old = b.add(graph.ReduceMaxOp(past, (0,)))
+    return b.function({"y": old, "past'": b.add(graph.ConcatOp(parts, 0))})
+
+
+OVERTAKEN = Model(
+    _overtaken,
+    lambda a: {
+        "y": a["past"].max(0, keepdims=True),
+        "past'": np.concatenate([-a["x"], np.abs(a["x"])]),
+    },
+    lambda g: {"x": floats(g, 2, 8)},
+    {"past": np.zeros((4, 8), np.float32)},
+)
+
+
 def _settings() -> FuncOp:
     b = Builder()
     x, gain = b.argument("x", (4, 6)), b.argument("gain", (6,))
@@ -343,6 +386,8 @@ MODELS = {
     "delay": DELAY,
     "swap": SWAP,
     "window": WINDOW,
+    "part": PART,
+    "overtaken": OVERTAKEN,
     "settings": SETTINGS,
     "cache": CACHE,
     "read_later": READ_LATER,

@@ -182,6 +182,16 @@ def final_readers(value: SSAValue) -> Iterator[tuple[Operation, int]]:
             yield user, number
 
 
+def makers(value: SSAValue) -> Iterator[Operation]:
+    """The groups that write into the memory of a group's result: its own, and those that make what
+    lies within it.
+    """
+    assert isinstance(value, OpResult)
+    yield value.op
+    for number in within(value.op):
+        yield from makers(root(_outer(value.op, _move(value.op).operands[number])))
+
+
 def source_of(value: SSAValue) -> SSAValue:
     """The tensor that a view shows, through any number of views and reshapes: a group's result, an
     argument or a constant.
@@ -332,6 +342,12 @@ class Copy:
     source: Place
     destination: Place
     count: int
+
+    @property
+    def stays(self) -> bool:
+        """Whether the elements are as far into one storage as into the other."""
+        a, b = self.source, self.destination
+        return (a.offset, a.steps) == (b.offset, b.steps)
 
 
 def copies(group: Operation) -> list[Copy]:

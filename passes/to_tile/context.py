@@ -63,6 +63,10 @@ class Lowering:
         view = tile.StridedOp(whole, shape, strides, place.offset, location=location)
         return self.builder.insert(view).result
 
+    def shares(self, one: SSAValue, other: SSAValue) -> bool:
+        """Whether two tensors of the graph have the same memory: a state before and after."""
+        return one in self.memory and whole(self.memory[one]) is whole(self.memory[other])
+
     def reshaped(self, buffer: SSAValue, shape: Sequence[int], location: LocationAttr) -> SSAValue:
         """A dense buffer seen in another shape."""
         if buffer_shape(buffer) == tuple(shape):

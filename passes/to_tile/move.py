@@ -58,6 +58,8 @@ class MoveLowering:
                 part = self.low.at(place, shape, self.location)
                 self.nest.insert(tile.FillOp(part, value, location=self.location))
         for copy in copies(self.group.op):
+            if copy.stays and self.low.shares(copy.source.storage, copy.destination.storage):
+                continue  # what a new content of a state keeps of the old one
             dims = copied_dims(copy)
             source, destination = (
                 self.low.at(place, dims, self.location) for place in (copy.source, copy.destination)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import LocationAttr
-from xdsl.ir import OpResult, SSAValue
+from xdsl.ir import Operation, OpResult, SSAValue
 
 from npu_dialect import tile
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping.groups import SCATTER, Group, root
-from npu_dialect.passes.mapping.views import final_readers, storage
+from npu_dialect.passes.mapping.views import copies, final_readers, makers, storage
 from npu_dialect.passes.to_tile.context import whole
 from npu_dialect.tile.syntax import dtype_of
 from npu_dialect.tile.syntax import shape_of as buffer_shape
@@ -23,14 +23,24 @@ def in_place(old: SSAValue, new: SSAValue) -> bool:
     other reader comes before, and the group itself reads nothing that it has overwritten.
     """
     assert isinstance(new, OpResult)
-    maker = new.op
+    maker, *others = makers(new)
     for user, _ in final_readers(old):
         if user is maker:
-            if not _reads_before_writing(Group(maker), old):
+            alike = not others and _reads_before_writing(Group(maker), old)
+            if not alike and not _keeps(maker, old):
                 return False
-        elif user.name != "graph.group" or not user.is_before_in_block(maker):
+        elif user.name != "graph.group" or not all(
+            user.is_before_in_block(each) for each in (maker, *others)
+        ):
             return False
     return True
+
+
+def _keeps(maker: Operation, old: SSAValue) -> bool:
+    """Whether a concat copies of `old` only what already is where it goes."""
+    if Group(maker).body[0].name != "graph.concat" or any(root(v) is old for v in maker.operands):
+        return False
+    return all(c.stays for c in copies(maker) if c.source.storage is old)
 
 
 def _reads_before_writing(group: Group, old: SSAValue) -> bool:
