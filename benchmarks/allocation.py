@@ -1,7 +1,8 @@
 """Offset allocation on instances from files: python benchmarks/allocation.py FILE... --capacity N
 
 `--cut N` adds N instances that are known to fit: rectangles as high as the capacity, cut at random
-into 150 to 400 buffers, of which 2 to 10 % of the area is taken away.
+into 150 to 400 buffers, of which 2 to 10 % of the area is taken away. `--kinds N` adds N of each
+kind of `allocation_kinds.py`.
 
 A file is a table with the columns id, lower, upper, size: `size` bytes must be kept during
 [lower, upper). Prints name, buffers, the highest byte that is used, the greatest sum of sizes that
@@ -17,6 +18,8 @@ import random
 import sys
 import time
 from pathlib import Path
+
+import allocation_kinds
 
 from npu_dialect.passes.allocation import Buffer, Overflow, allocate, live_bound
 
@@ -109,6 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--cut", type=int, default=0, metavar="N", help="also N random instances")
+    parser.add_argument("--kinds", type=int, default=0, metavar="N", help="also N of each kind")
     parser.add_argument("--capacity", type=int, required=True, help="bytes")
     parser.add_argument(
         "--effort", type=float, default=EFFORT, help="bound of the search, about 1 s"
@@ -117,6 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'name':28}{'buffers':>8}{'peak':>12}{'live sum':>12}{'seconds':>9}")
     named = [(path.name, read(path)) for path in options.files]
     named += [(f"cut {seed}", cut(seed, options.capacity)) for seed in range(options.cut)]
+    for kind in allocation_kinds.KINDS:
+        for seed in range(options.kinds):
+            made = allocation_kinds.make(kind, seed, options.capacity)
+            named.append((f"{kind} {seed}", made.buffers))
     fits = [measure(*each, options.capacity, options.effort) for each in named]
     return 0 if all(fits) else 1
 

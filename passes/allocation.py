@@ -218,7 +218,7 @@ def _greedy(placement: _Placement, bound: int) -> Ints:
 
 
 def _placements(placement: _Placement) -> Iterator[Ints]:
-    orders = list(_orders(placement))
+    orders = list(_orders(placement))[: None if placement.count <= SMALL else FIRST]
     for order in orders:
         yield placement.stack(_ranks(order))
     for order in orders:
@@ -266,7 +266,9 @@ def _pressure(placement: _Placement) -> Ints:
 # --- where no greedy order fits -------------------------------------------------------------------
 
 SMALL = 2000
-"""Buffers up to which the searches, which look at all pairs, are tried."""
+"""Buffers up to which the searches, which look at all pairs, and all greedy orders are tried."""
+FIRST = 2
+"""Of the greedy orders, those that are tried for more buffers; each takes 1 s for 10,000."""
 FEW = 24
 """Buffers up to which a search for all placements is tried, which may prove that there is none."""
 EXACT_STEPS = 1000

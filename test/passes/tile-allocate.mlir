@@ -43,5 +43,5 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
 // CHECK: error[NPU0304]: relu1: the buffers that are live at once must fit in the 524288 bytes of spm
 // CHECK-SAME: found 600064 bytes are live at once, which no placement can avoid
 // CHECK-SAME: live at the peak: relu1 600,064 (x 300,032, y 300,032)
-// CHECK-SAME: try keeping x of relu1 in dram (300,032 bytes less; 600,064 more bytes to move, 160,018 cycles)
+// CHECK-SAME: try keeping x of relu1 in dram (memory = "dram" for it among the overrides; 300,032 bytes less; 600,064 more bytes to move, 160,018 cycles)
 // CHECK-SAME: or a target with 600,064 bytes of spm
