@@ -63,7 +63,7 @@ from xdsl.rewriter import InsertPoint
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
-from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
+from npu_dialect.graph.attributes import APPROXIMATE, PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.graph.states import result_arguments, states_of
 from npu_dialect.passes.graph_map import mapping_of, stays
@@ -88,14 +88,22 @@ from npu_dialect.tile.syntax import memref
 def placements(function: FuncOp) -> ArrayAttr[DictionaryAttr]:
     """Where every operation of the graph runs, and why; it is lost in loop nests otherwise."""
     rows: list[DictionaryAttr] = []
+    seen: set[tuple[str, str]] = set()
     for op in function.walk():
         placement = op.attributes.get(PLACEMENT)
         counts = op.name not in ("graph.group", "graph.constant")
         if counts and isinstance(placement, PlacementAttr):
             data = placement.data
+            source, name = provenance.sources(op)[0], op.name
+            step_of = op.attributes.get(APPROXIMATE)
+            if isinstance(step_of, StringAttr):  # its steps are one row
+                name = step_of.data
+                if (source, name) in seen:
+                    continue
+                seen.add((source, name))
             fields = {
-                "source": provenance.sources(op)[0],
-                "op": op.name,
+                "source": source,
+                "op": name,
                 "engine": data.engine,
                 "rule": data.rule,
                 "reason": data.reason,
