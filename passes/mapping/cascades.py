@@ -81,7 +81,6 @@ class Run:
     def __init__(self, works: Works, first: int, flow: Flow, leaves: Sequence[bool]) -> None:
         self.works, self.first, self.flow = works, first, flow
         self.leaves = leaves
-        self.inside = frozenset(g.result for g in flow.groups)
         numbers = range(first, first + len(flow.groups))
         self.reads = [works.reads[k] for k in numbers]
         self.row_bytes = [works.row_bytes[k] for k in numbers]
@@ -122,7 +121,12 @@ class Run:
         results that are read outside stay there.
         """
         spm = self.works.target.memories["spm"].size
-        near = [(resident | self.inside) & read for read in self.reads]
+        inside = frozenset(
+            group.result
+            for group, leaves, stay in zip(self.groups, self.leaves, stays, strict=True)
+            if stay or not leaves  # what leaves for dram is read from there
+        )
+        near = [(resident | inside) & read for read in self.reads]
         found: list[Option] = []
         for rows, geometry in self.geometries:
             for held, part in TRIED:
