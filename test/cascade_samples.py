@@ -33,6 +33,7 @@ from npu_dialect.universe import NpuContext
 QUIET = Options(reproducer=None)
 ATTRIBUTES = ("npu.cascade", "npu.held", "npu.weights", "npu.input_held", "npu.rows")
 
+MOVES = (rg._concat, rg._slice, rg._transpose, rg._reshape)  # pyright: ignore[reportPrivateUsage]
 IMAGES = (*[rg._conv] * 6, rg._pool, rg._pool, *[rg._plain] * 3, *[rg._quantize] * 2)  # pyright: ignore[reportPrivateUsage]
 TOKENS = (*[rg._matmul] * 4, rg._norm, rg._softmax, rg._reduce, *[rg._plain] * 4, rg._quantize)  # pyright: ignore[reportPrivateUsage]
 
@@ -44,7 +45,7 @@ class Network(rg.Graph):
         self.images = images
         super().__init__(seed, target, kinds)
         self.pool = [self.argument(self.shape(), self.element()) for _ in range(self.below(2) + 1)]
-        self.choices = IMAGES if images else TOKENS
+        self.choices = (IMAGES if images else TOKENS) + (MOVES if self.chance(0.3) else ())
 
     def shape(self) -> tuple[int, ...]:
         batch = 3 if self.chance(0.1) else 1
