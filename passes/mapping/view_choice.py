@@ -12,7 +12,7 @@ from xdsl.dialects.builtin import StringAttr, UnitAttr
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, OpResult, SSAValue
 
 from npu_dialect import cost
-from npu_dialect.graph.attributes import integers
+from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr, integers
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.mapping.groups import Group, is_constant, obstacle, size_in_bytes
 from npu_dialect.passes.mapping.moves import move_cycles
@@ -78,6 +78,9 @@ class Chooser:
             reasons += self._take(op, [*options, Option({VIEW: UnitAttr()})])
         if reasons:
             op.attributes[COPIED] = StringAttr("; ".join(dict.fromkeys(reasons)))
+        placement = PlacementAttr.of("dma", *_placed(op))
+        for each in (op, move):
+            each.attributes[PLACEMENT] = placement
 
     def _within(self, op: Operation, number: int) -> Option:
         return Option({WITHIN: integers((*within(op), number))}, number)
@@ -187,6 +190,16 @@ class Chooser:
         if not {Group(base.op).kind, *kinds} <= set(RUNS):
             return False
         return size_in_bytes(base) * RESIDENT <= self.target.memories["spm"].size
+
+
+def _placed(op: Operation) -> tuple[str, str]:
+    """The rule and the reason of what became of a movement, for reports."""
+    copied = op.attributes.get(COPIED)
+    if isinstance(copied, StringAttr):
+        return "copy", f"the copy engine moves tensors: {copied.data}"
+    if VIEW in op.attributes:
+        return "view", "read where it lies by strides, which costs nothing"
+    return "view", "written to where it belongs by strides, which costs nothing"
 
 
 def runs(place: Place, itemsize: int) -> tuple[int, int]:
