@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapped_groups import ModuleBuilder
 from xdsl.dialects.builtin import ModuleOp, i1, i32
@@ -313,6 +313,7 @@ CHAINS: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("name", CHAINS)
+@settings(max_examples=20)
 @given(st.tuples(*[st.floats(1e-3, 1.0)] * 4), st.integers(0, 2**32 - 1))
 def test_a_chain_is_rounded_once(name: str, scales: tuple[float, ...], seed: int):
     rng = np.random.default_rng(seed)
