@@ -116,17 +116,20 @@ class Run:
                         stripe[k] = max(stripe[k] if number > 1 else 0, after[k] - before[k])
         return Geometry(tuple(max(1, s) for s in stripe), tuple(held), stripes)
 
+    def near(
+        self, resident: frozenset[SSAValue], stays: Sequence[bool]
+    ) -> list[frozenset[SSAValue]]:
+        """What each group reads from the scratchpad; what leaves for dram is read from there."""
+        held = zip(self.groups, self.leaves, stays, strict=True)
+        inside = frozenset(group.result for group, leaves, stay in held if stay or not leaves)
+        return [(resident | inside) & read for read in self.reads]
+
     def options(self, resident: frozenset[SSAValue], stays: Sequence[bool]) -> list[Option]:
         """The options, given which inputs from outside lie in the scratchpad and which of the
         results that are read outside stay there.
         """
         spm = self.works.target.memories["spm"].size
-        inside = frozenset(
-            group.result
-            for group, leaves, stay in zip(self.groups, self.leaves, stays, strict=True)
-            if stay or not leaves  # what leaves for dram is read from there
-        )
-        near = [(resident | inside) & read for read in self.reads]
+        near = self.near(resident, stays)
         found: list[Option] = []
         for rows, geometry in self.geometries:
             for held, part in TRIED:

@@ -106,7 +106,7 @@ def pinned_option(
     """The run as the user wants it; None where it does not fit the scratchpad."""
     geometry = _geometry(run, pin)
     spm = run.works.target.memories["spm"].size
-    near = [(resident | run.inside) & read for read in run.reads]
+    near = run.near(resident, stays)
     for room in (spm // divisor for divisor in TILE_ROOMS):
         members: list[Member] = []
         for k in range(len(run.groups)):
