@@ -15,8 +15,9 @@ becomes
 
 Waits on copies are dropped: npu-sync finds what each instruction depends on from the bytes that it
 touches. The instructions are put in the order of a list schedule, in which copies run ahead of the
-computation, across loop nests, as far as the placement of buffers permits; `{order=program}` keeps
-the order of the tile function. Functions of the host stay in the module.
+computation, across loop nests, as far as there is room; values may move to other addresses than
+those of tile-allocate for that (`prefetch`). `{order=program}` keeps the order of the tile function
+and its addresses. Functions of the host stay in the module.
 """
 
 from __future__ import annotations
