@@ -260,6 +260,20 @@ def test_fronts_from_disk_are_those_that_were_computed(_own_cache: Path):
             np.testing.assert_array_equal(getattr(kept, field), getattr(fresh, field))
 
 
+def test_a_program_is_the_same_with_and_without_what_is_kept(_own_cache: Path):
+    def compiled() -> bytes:
+        contraction.fronts.cache_clear()
+        contraction.search.cache_clear()
+        build, group = Layer("edge256", (1, 9, 9, 16), (3, 3, 24), False, (1, 1), (1,) * 4).build()
+        module = build.module(group.result)
+        api.lower(module, "npu", options=QUIET)
+        return api.assemble(module).to_bytes()
+
+    first = compiled()
+    assert any((_own_cache / fronts.FOLDER).iterdir())
+    assert compiled() == first
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 40, b"\0" * 1000])
 def test_what_is_broken_on_disk_is_computed_again(_own_cache: Path, content: bytes):
     target = load_target("edge256")
