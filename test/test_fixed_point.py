@@ -411,6 +411,40 @@ def test_all_levels_agree_on_layer_norm():
         np.testing.assert_array_equal(result, results[0])
 
 
+def slopes(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+    """PRelu with a slope by channel."""
+    zero, by = build.constant(np.array(0, np.float32)), build.constant(SLOPES)
+    ops = [graph.LtOp(value, zero), graph.MulOp(value, by)]
+    for op in ops:
+        op.location = name_location("slopes")
+        build.block.add_op(op)
+    return graph.WhereOp(ops[0], ops[1], value)
+
+
+def squares(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+    square = graph.MulOp(value, value, location=name_location("square"))
+    build.block.add_op(square)
+    return graph.ReduceMeanOp(square, [2])
+
+
+def batch_norm(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+    parts = [build.constant(np.array(v, np.float32)) for v in ([1, -2, 3], [0, 1, 2], [0.5] * 3)]
+    return graph.BatchNormOp(value, *parts, build.constant(np.ones(3, np.float32)), 2)
+
+
+@pytest.mark.parametrize("make", [slopes, squares, batch_norm])
+def test_all_levels_agree_on_the_others(make: Make):
+    module = function(make, (4, 50, 3), X, uniform(dtypes.u8, 0.1, 99))
+    x = np.random.default_rng(0).integers(0, 256, (4, 50, 3)).astype(np.uint8)
+    results: list[Array] = []
+    for level in ("graph", "tile", "npu"):
+        npu.lower(module, until=level)
+        results.append(next(iter(npu.execute(module, x).values())))
+    assert not any(row.engine == "host" for row in npu.assemble(module).placement)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
 def test_a_layer_norm_is_six_instructions_of_the_vector_unit():
     """Two sums, squares, the deviation, the mean by it, and the elements; not one for each step."""
     result = uniform(dtypes.i8, 0.02, 3)

@@ -16,6 +16,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation
 
 from npu_dialect import dtypes, graph, provenance
+from npu_dialect.diagnostics import Code, collect
 from npu_dialect.frontends.onnx import load
 from npu_dialect.graph.interpret import run
 
@@ -313,3 +314,15 @@ def test_a_result_of_no_elements_is_a_constant() -> None:
     assert kinds(module) == []
     (y,) = run(module, [floats(0, 4), floats(4)])
     assert y.shape == (0, 4)
+
+
+def test_an_infinite_scale_is_named_and_makes_a_constant() -> None:
+    """onnxruntime's quantizer writes one for a mask of infinities."""
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], name="mask")]
+    constants = {"s": scalar(np.inf), "z": scalar(0, np.uint8)}
+    with collect() as records:
+        module = load(model_of(nodes, {"x": (F32, [2, 3])}, ["y"], constants))
+    (constant,) = operations(module, "graph.constant")
+    assert isinstance(constant, graph.ConstantOp)
+    assert not constant.array.any()
+    assert [(r.code, "mask" in str(r)) for r in records] == [(Code.DEGENERATE, True)]
