@@ -34,6 +34,14 @@ def size(count: float) -> str:
     return f"{value:,.1f} GiB"
 
 
+def short(name: str, most: int = 40) -> str:
+    """A name without its middle: names of one model begin alike and end apart."""
+    if len(name) <= most:
+        return name
+    head = most // 4
+    return f"{name[:head]}…{name[head + 1 - most :]}"
+
+
 def change(after: float, before: float) -> str:
     """A relative change: "-12.3 %"; "new" where there was nothing."""
     if before == after:

@@ -18,7 +18,7 @@ from npu_dialect.dtypes import i8
 from npu_dialect.npu.host import HostOp
 from npu_dialect.runtime import profile, report_page
 from npu_dialect.runtime.program import Placement
-from npu_dialect.runtime.quantities import change, si, size
+from npu_dialect.runtime.quantities import change, short, si, size
 from npu_dialect.runtime.report_page import data, roofline
 from npu_dialect.runtime.run import Run
 from npu_dialect.runtime.simulator import simulate
@@ -209,6 +209,11 @@ def test_sizes_are_in_powers_of_two():
     assert [size(n) for n in (0, 1023, 1024, 3 << 20, 5 << 30)] == [
         "0 B", "1,023 B", "1.0 KiB", "3.0 MiB", "5.0 GiB",
     ]  # fmt: skip
+
+
+def test_a_long_name_loses_its_middle():
+    assert short("model/a/block/expand/Conv2D", 16) == "mode…pand/Conv2D"
+    assert short("conv", 16) == "conv"
 
 
 def test_a_change_is_relative():

@@ -38,7 +38,13 @@ def html(
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     filters: dict[str, Any] = vars(environment)["filters"]
-    filters.update(num="{:,}".format, pct="{:.1%}".format, si=quantities.si, size=quantities.size)
+    filters.update(
+        num="{:,}".format,
+        pct="{:.1%}".format,
+        si=quantities.si,
+        size=quantities.size,
+        short=quantities.short,
+    )
     found = content.of(run, baseline, frames_per_second, name)
     return environment.get_template("page.html").render(
         found,

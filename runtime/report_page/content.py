@@ -14,7 +14,7 @@ from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.power import Frame
 from npu_dialect.runtime.profile import Profile
 from npu_dialect.runtime.program import PlacedOp
-from npu_dialect.runtime.quantities import change, si, size
+from npu_dialect.runtime.quantities import change, short, si, size
 from npu_dialect.runtime.report_page import roofline
 from npu_dialect.runtime.run import Run
 
@@ -130,7 +130,9 @@ def _verdict(p: Profile) -> Iterator[str]:
     elif bound and bound.cycles:
         yield _against(p, bound.cycles, bound.binds)
     top = sorted(p.layers, key=lambda layer: -layer.cycles)[:3]
-    named = [f"{layer.name} {layer.share:.0%} ({layer.bound})" for layer in top if layer.cycles]
+    named = [
+        f"{short(layer.name)} {layer.share:.0%} ({layer.bound})" for layer in top if layer.cycles
+    ]
     if len(p.layers) > 1 and named:
         yield f"The layers that take the most: {_and(named)}."
 

@@ -107,11 +107,14 @@ def _critical(profile: Profile, names: _Names) -> list[int]:
 
 
 def _buffers(profile: Profile, names: _Names) -> list[int]:
-    """The scratchpad: first and last address, begin, end, name, kind, instruction that wrote it."""
+    """The scratchpad: first and last address, begin, end, name, kind, the instruction that wrote
+    it, and that one's layer.
+    """
     rows: list[list[int]] = []
     for b in profile.buffers:
-        number = profile.program.executed[b.writer][0]
-        row = [b.low, b.high, b.begin, b.end, names(b.name), KINDS.index(b.kind), number]
+        number = int(profile.plan.static[b.writer])
+        layer = names(profile.records[b.writer].layer)
+        row = [b.low, b.high, b.begin, b.end, names(b.name), KINDS.index(b.kind), number, layer]
         last = rows[-1] if rows else None
         if last and last[2:6] == row[2:6] and last[1] == row[0]:
             last[1] = row[1]

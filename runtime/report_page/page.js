@@ -5,7 +5,7 @@
   const box = document.getElementById("tracks"), canvas = box.querySelector("canvas");
   const context = canvas.getContext("2d"), tip = document.getElementById("tip");
   const GUTTER = 96, GAP = 5, RULER = 24;
-  const INSTRUCTION = 7, SPAN = 4, BUFFER = 7;
+  const INSTRUCTION = 7, SPAN = 4, BUFFER = 8;
   let view = [0, Math.max(1, data.cycles)], colors = {}, tracks = [], chosen = -1;
 
   // --- what is drawn where ---------------------------------------------------------------------
@@ -166,7 +166,7 @@
         const left = Math.max(GUTTER, x(rows[at + 2])), right = Math.min(GUTTER + width(), x(rows[at + 3]));
         if (right < GUTTER || left > GUTTER + width()) continue;
         const high = y(rows[at + 1]), low = y(rows[at]), name = rows[at + 4];
-        context.globalAlpha = chosen < 0 || chosen === name ? .92 : .15;
+        context.globalAlpha = chosen < 0 || chosen === name || chosen === rows[at + 7] ? .92 : .15;
         context.fillStyle = colors[data.kinds[rows[at + 5]]];
         context.fillRect(left, high, Math.max(.7, right - left), Math.max(.7, low - high));
         if (right - left > 4 && low - high > 3) {
@@ -239,7 +239,7 @@
         return {
           begin: rows[k + 2], end: rows[k + 3], layer: rows[k + 4],
           text: `${data.names[rows[k + 4]]} (${data.kinds[rows[k + 5]]})\n${bytes(rows[k + 1] - rows[k])} at ` +
-            `0x${rows[k].toString(16)} to 0x${rows[k + 1].toString(16)}\nwritten by #${rows[k + 6]}\n${when(rows[k + 2], rows[k + 3] - rows[k + 2])}`,
+            `0x${rows[k].toString(16)} to 0x${rows[k + 1].toString(16)}\nwritten by #${rows[k + 6]} for ${data.names[rows[k + 7]]}\n${when(rows[k + 2], rows[k + 3] - rows[k + 2])}`,
         };
       }
     }

@@ -14,6 +14,7 @@ from math import floor, log10, prod, sqrt
 
 from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.profile import Profile
+from npu_dialect.runtime.quantities import short
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 48
@@ -157,7 +158,7 @@ def _points(x: _Axis, y: _Axis, found: Sequence[Point]) -> Iterator[str]:
             right = at[0] > (x.begin + x.end) * 0.6
             offset = -(radius + 4) if right else radius + 4
             anchor = "end" if right else "start"
-            yield _text(at[0] + offset, at[1] + 4, _short(p.layer.name), "pointlabel", anchor)
+            yield _text(at[0] + offset, at[1] + 4, short(p.layer.name, 24), "pointlabel", anchor)
 
 
 def _says(p: Point) -> str:
@@ -166,10 +167,6 @@ def _says(p: Point) -> str:
         f"{p.layer.name}\n{p.rate:,.1f} MAC per cycle, {per_byte}\n"
         f"{p.layer.share:.1%} of the time, bound by {p.layer.bound}"
     )
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
