@@ -141,7 +141,7 @@ def layer_norm_of(
 ) -> ModuleOp:
     def make(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
         parameters = [build.constant(p.astype(np.float32), None) for p in (gain, bias)]
-        return graph.LayerNormOp(value, *parameters, len(shape) - 1, epsilon)
+        return graph.LayerNormOp(value, *parameters, axis=len(shape) - 1, epsilon=epsilon)
 
     return function(make, shape, x, y)
 
@@ -173,7 +173,7 @@ def test_layer_norm_is_off_by_no_more_than_its_bound(
     module = layer_norm_of(stored.shape, quant, result, gain, bias, epsilon)
     pipeline.run(module, PASS)
     steps = [p.astype(np.float64) / result.scale for p in (gain, bias)]
-    plan = layer_norm.best_plan(count, quant, epsilon, *steps, result)
+    plan = layer_norm.best_plan(count, quant, epsilon, steps[0], steps[1], result)
     assert in_integers(module) == (plan is not None)
     if plan is not None:
         exact = exact_layer_norm(stored, quant, gain, bias, epsilon)
@@ -250,7 +250,7 @@ def test_a_batch_norm_is_rounded_once(scale: float, axis: int, x: dtypes.DType, 
 
     def make(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
         parts = [build.constant(p, None) for p in (gain, bias, mean, variance)]
-        return graph.BatchNormOp(value, *parts, axis, 1e-3)
+        return graph.BatchNormOp(value, *parts, axis=axis, epsilon=1e-3)
 
     module = function(make, shape, quant, result)
     pipeline.run(module, PASS)
@@ -428,8 +428,9 @@ def squares(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
 
 
 def batch_norm(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
-    parts = [build.constant(np.array(v, np.float32)) for v in ([1, -2, 3], [0, 1, 2], [0.5] * 3)]
-    return graph.BatchNormOp(value, *parts, build.constant(np.ones(3, np.float32)), 2)
+    numbers = ([1, -2, 3], [0, 1, 2], [0.5] * 3, [1] * 3)
+    parts = [build.constant(np.array(v, np.float32)) for v in numbers]
+    return graph.BatchNormOp(value, *parts, axis=2)
 
 
 @pytest.mark.parametrize("make", [slopes, squares, batch_norm])
