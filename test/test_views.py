@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_the_place_of_a_chain_of_views_holds_the_elements_that_it_computes(seed:
         value = s.add(random_move(s, value))
     module = s.module(value)
     (expected,) = run_graph(module, [data])
-    pipeline.run(module, "graph-place,graph-group", QUIET)
+    pipeline.run(module, "graph-place,graph-group", options=QUIET)
     for group in groups(module):
         group.op.attributes[VIEW] = UnitAttr()
     returned = function_of(module).body.block.last_op
@@ -160,12 +161,13 @@ def padded(s: Sample, x: SSAValue) -> Operation:
     return graph.PadOp(neg(s, x), [1, 2], [0, 3], 5)
 
 
+Make = Callable[[Sample, SSAValue], Operation]
 MOVES = (transposed, sliced, repeated, joined, padded)
 
 
 @pytest.mark.parametrize("make", MOVES)
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_move_between_layers_or_at_the_end_copies_nothing(make, ends: bool):
+def test_a_move_between_layers_or_at_the_end_copies_nothing(make: Make, ends: bool):
     s = Sample(1, "edge256")
     x = s.argument((16, 12), dtypes.i32)
     moved = s.add(make(s, x))
@@ -174,11 +176,11 @@ def test_a_move_between_layers_or_at_the_end_copies_nothing(make, ends: bool):
     for attribute, name in (("npu.input_names", "x"), ("npu.output_names", "y")):
         function_of(module).attributes[attribute] = ArrayAttr([StringAttr(name)])
     (expected,) = run_graph(module, s.inputs)
-    pipeline.run(module, "graph-place,graph-group", QUIET)
+    pipeline.run(module, "graph-place,graph-group", options=QUIET)
     (move,) = (g for g in groups(module) if g.kind == "move")
     name = provenance.sources(move.op)[0]
-    pipeline.run(module, "graph-views,graph-map,graph-to-tile,tile-allocate", QUIET)
-    pipeline.run(module, "tile-to-npu,npu-pack,npu-sync,npu-roll,npu-verify", QUIET)
+    pipeline.run(module, "graph-views,graph-map,graph-to-tile,tile-allocate", options=QUIET)
+    pipeline.run(module, "tile-to-npu,npu-pack,npu-sync,npu-roll,npu-verify", options=QUIET)
     made = [op for op in module.walk() if provenance.sources(op) == (name,)]
     fills = [op.name for op in made if op.name == "npu.dma_fill"]
     needs_its_own = ends and make in (sliced, repeated)
@@ -190,7 +192,7 @@ def test_a_move_between_layers_or_at_the_end_copies_nothing(make, ends: bool):
 
 def reason(s: Sample, result: SSAValue) -> str:
     module = s.module(result)
-    pipeline.run(module, "graph-place,graph-group,graph-views", QUIET)
+    pipeline.run(module, "graph-place,graph-group,graph-views", options=QUIET)
     (move,) = (g for g in groups(module) if g.kind == "move")
     found = move.op.attributes[COPIED]
     assert isinstance(found, StringAttr)
