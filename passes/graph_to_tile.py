@@ -205,6 +205,13 @@ class FunctionLowering:
 
     def _group(self, group: Group) -> None:
         resident = stays(group.op)
+        if group.op.attributes.get("npu.memory") == StringAttr("rows"):
+            raise error(
+                Code.NOT_LOWERABLE,
+                "only a group of a cascade may hold some rows of its result",
+                source=group.op,
+                remedy='npu.memory = "spm" or "dram"',
+            )
         if group.kind in ("host", "io"):
             HostLowering(self.low, group, self.module, self.tasks).emit()
             self.tasks += 1

@@ -113,6 +113,19 @@ def test_what_is_no_cascade_is_refused_with_the_reason():
     assert "a cascade must have two groups at least, found 1" in refusal(module)
 
 
+def test_weights_are_held_or_not():
+    assert 'first: npu.weights must be "held" or absent; found "kept"' in refusal(
+        chain(weights="kept")
+    )
+
+
+def test_row_buffers_are_for_cascades():
+    module = chain(memory="rows", held=5)
+    for op in module.walk():
+        op.attributes.pop("npu.cascade", None)
+    assert "only a group of a cascade may hold some rows of its result" in refusal(module)
+
+
 def test_each_layer_of_a_cascade_reports_its_own_work():
     module = chain(memory="rows", held=5, input_held=6)
     pipeline.run(module, "graph-to-tile,tile-allocate", NpuContext(), QUIET)

@@ -121,11 +121,14 @@ class CascadeLowering:
 
     def _shared(self, group: Group) -> Shared:
         memory = group.op.attributes.get("npu.memory")
+        weights = group.op.attributes.get(WEIGHTS)
+        if weights not in (None, StringAttr("held")):
+            raise self._refuse(group, f'{WEIGHTS} must be "held" or absent', weights)
         return Shared(
             group,
             whole=memory != StringAttr("rows"),
             resident=memory == StringAttr("spm"),
-            held=group.op.attributes.get(WEIGHTS) == StringAttr("held"),
+            held=weights is not None,
             reads=reads(group),
         )
 
