@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -234,7 +235,7 @@ class Cuts:
     def of(extent: Extent, tiles: Numbers) -> Cuts:
         """The cuts for these sizes of tiles; equal ones are counted once."""
         sizes = np.unique(tiles)
-        found = [sorted(extent.classes(int(tile)).items(), reverse=True) for tile in sizes]
+        found = [sorted(extent.classes(t).items(), reverse=True) for t in sizes.tolist()]
         table = np.zeros((3, max(map(len, found)), len(sizes)), np.int64)
         table[:2] = 1
         for k, classes in enumerate(found):
@@ -261,6 +262,7 @@ class Extent:
     dilation: int = 1
     pad: int = 0
 
+    @lru_cache(1 << 16)  # noqa: B019 - an extent is six numbers
     def classes(self, tile: int) -> Counter[tuple[int, int]]:
         """(outputs, inputs) of the tiles, and how many are like that."""
         starts = np.arange(0, self.outputs, tile)
@@ -270,10 +272,14 @@ class Extent:
         outputs = np.minimum(tile, self.outputs - starts)
         return Counter(zip(outputs.tolist(), np.maximum(inputs, 1).tolist(), strict=True))
 
+    @lru_cache(1 << 16)  # noqa: B019
+    def _inputs(self, tile: int) -> int:
+        return sum(inputs * count for (_, inputs), count in self.classes(tile).items())
+
     def total(self, tiles: Any) -> Numbers:
         """Inputs of all tiles together, for each size of tile."""
         sizes, places = np.unique(tiles, return_inverse=True)
-        sums = [sum(i * c for (_, i), c in self.classes(int(t)).items()) for t in sizes]
+        sums = [self._inputs(t) for t in sizes.tolist()]
         return np.array(sums, np.int64)[places].reshape(np.shape(tiles))
 
 
