@@ -26,15 +26,18 @@ from xdsl.passes import ModulePass
 
 from npu_dialect import overrides
 from npu_dialect import planned as estimates
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
 from npu_dialect.passes.mapping.cascades import Member
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
+from npu_dialect.passes.mapping.explained import Explained, explained
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
+from npu_dialect.passes.mapping.least import least
 from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, Step, TooLargeError
 from npu_dialect.passes.mapping.scatter import ScatterMapping
 from npu_dialect.passes.mapping.views import storage
-from npu_dialect.passes.targets import module_target
+from npu_dialect.passes.targets import SCRATCHPAD, module_target
 from npu_dialect.target import Target
 
 
@@ -72,23 +75,59 @@ def stays(op: Operation) -> bool:
     return op.attributes.get("npu.memory") == StringAttr("spm")
 
 
+OBJECTIVES = ("latency", "memory")
+"""What a plan is chosen by."""
+OBJECTIVE = "npu.objective"
+"""Where a module says by which, unless the pass is told."""
+
+
 @dataclass(frozen=True)
 class GraphMapPass(ModulePass):
-    """Decides tiles and residency for every group of every function."""
+    """Decides tiles, residency and cascades for every group of every function. `objective` is
+    "latency", or "memory" for the least scratchpad with which a function takes no more than twice
+    the cycles; what may be used then stands on the module (`npu.scratchpad`).
+    """
 
     name = "graph-map"
 
+    objective: str = ""
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        objective = self._objective(op)
         target = module_target(op)
         found: dict[str, int] = {}
+        taken = 0
         for function in list(op.body.block.ops):
             if not isinstance(function, FuncOp) or function.is_declaration:
                 continue
             if not _has_cascades(function):
-                planner, plan = _plan(target, function)
+                planner, plan = _plan(target, function, objective)
                 _annotate(plan)
+                taken = max(taken, planner.height(plan)) if objective == "memory" else 0
                 found[function.sym_name.data] = round(planner.estimate(plan))
         estimates.record(op, found)
+        if taken:
+            op.attributes[SCRATCHPAD] = IntegerAttr(taken, i64)
+
+    def _objective(self, module: ModuleOp) -> str:
+        """What plans are chosen by: the option, else what the module says (`npu.objective`)."""
+        said = module.attributes.get(OBJECTIVE)
+        found = said.data if isinstance(said, StringAttr) else "latency"
+        found = self.objective or found
+        if found not in OBJECTIVES:
+            rule = f"objective must be {' or '.join(OBJECTIVES)}"
+            raise error(Code.OPTION, rule, found=found, source="graph-map")
+        return found
+
+
+def explanations(module: ModuleOp) -> dict[str, list[Explained]]:
+    """Why every group of a grouped module is mapped as it is, by function."""
+    target = module_target(module)
+    return {
+        function.sym_name.data: explained(*_plan(target, function))
+        for function in module.body.block.ops
+        if isinstance(function, FuncOp) and not function.is_declaration
+    }
 
 
 def _has_cascades(function: FuncOp) -> bool:
@@ -96,12 +135,18 @@ def _has_cascades(function: FuncOp) -> bool:
     return any("npu.cascade" in op.attributes for op in function.body.block.ops)
 
 
-def _plan(target: Target, function: FuncOp) -> tuple[Planner, Plan]:
+def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple[Planner, Plan]:
     """The plan of a function; what no tile of fits the scratchpad goes to the host before."""
+
+    def planner(capacity: int | None = None) -> Planner:
+        return Planner(target, function.body.block, _pins(function), capacity)
+
     while True:
         try:
-            planner = Planner(target, function.body.block, _pins(function))
-            return planner, planner.run()
+            if objective == "memory":
+                return least(planner)
+            made = planner()
+            return made, made.run()
         except TooLargeError as problem:
             _to_host(problem.group, target)
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import ModuleOp
+from dataclasses import replace
+
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.npu.attributes import TargetAttr
 from npu_dialect.target import Target, TargetError, load_target
 
+SCRATCHPAD = "npu.scratchpad"
+"""Where a module says how many bytes of the scratchpad it may use, if not all."""
+
 
 def module_target(module: ModuleOp) -> Target:
-    """The target that the module names. Raises CompileError where it names none, or one that does
-    not exist.
+    """The target that the module names, with as much of its scratchpad as the module may use.
+    Raises CompileError where it names none, or one that does not exist.
     """
+    target = _named(module)
+    limit = module.attributes.get(SCRATCHPAD)
+    if not isinstance(limit, IntegerAttr):
+        return target
+    spm = target.memories["spm"]
+    size = min(spm.size, limit.value.data)
+    return replace(target, memories={**target.memories, "spm": replace(spm, size=size)})
+
+
+def _named(module: ModuleOp) -> Target:
     attribute = module.attributes.get("npu.target")
     if not isinstance(attribute, TargetAttr):
         raise error(

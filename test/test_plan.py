@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mapped_groups import ModuleBuilder, assert_levels_agree, integers
+from test_mapping import chain, tight_target
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp
 
+from npu_dialect import planned
+from npu_dialect.passes.graph_map import GraphMapPass, explanations
+from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
+from npu_dialect.passes.mapping.least import least
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, Moves, cheapest
+from npu_dialect.passes.mapping.plan import Cascade, Plan, Planner
+from npu_dialect.passes.mapping.views import storage
+from npu_dialect.passes.mapping.work import Work
+from npu_dialect.target import load_target
+from npu_dialect.universe import NpuContext
 
 some = settings(max_examples=200, deadline=None)
 
@@ -68,3 +82,132 @@ def test_a_narrow_search_finds_no_cheaper_way_than_there_is(seed: int):
     moves = random_moves(seed, 0.1)
     best = cheapest(COUNT, 0, moves).cost
     assert cheapest(COUNT, 0, moves, width=3, kind=lambda state: state).cost >= best
+
+
+# --- plans fit ------------------------------------------------------------------------------------
+
+
+def layers(target: str, count: int) -> ModuleOp:
+    """A chain of convolutions."""
+    build: ModuleBuilder = chain(target, count)
+    return build.module(build.result)  # type: ignore[attr-defined]
+
+
+def planner(module: ModuleOp, target: str, capacity: int | None = None) -> Planner:
+    function = next(op for op in module.ops if isinstance(op, FuncOp))
+    return Planner(load_target(target), function.body.block, {}, capacity)
+
+
+def greatest_sum(plan: Plan) -> int:
+    """The most bytes of scratchpad that tensors, row buffers, constants and tiles take at a step,
+    by counting.
+    """
+    steps = range(len(plan.steps))
+    held = dict.fromkeys(steps, 0)
+    run = {k: range(k, k + 1) for k in steps}
+    for segment in plan.segments:
+        if isinstance(segment, Cascade):
+            members = range(segment.option.first, segment.stop)
+            run.update(dict.fromkeys(members, members))
+    for k in steps:
+        step = plan.steps[k]
+        held[k] += sum(-(-b.size // 64) * 64 * b.depth for b in step.buffers)
+        if step.member is not None:
+            for other in run[k]:
+                held[other] += step.member.held_bytes + step.member.weights
+        for value in step.group.op.results:
+            if storage(value) in plan.resident:
+                readers = [
+                    n for n in steps if any(storage(v) is value for v in plan.steps[n].group.inputs)
+                ]
+                size = -(-int(np.prod(value.type.get_shape())) // 64) * 64  # type: ignore[attr-defined]
+                for other in range(run[k].start, run[max([k, *readers])].stop):
+                    held[other] += size
+    return max(held.values())
+
+
+@pytest.mark.parametrize("spm", [7_000, 9_000, 14_000, 30_000])
+def test_a_plan_fits_at_every_step(tmp_path: Path, spm: int):
+    target = tight_target(tmp_path, spm)
+    assert greatest_sum(planner(layers(target, 4), target).run()) <= spm
+
+
+def test_what_leaves_no_room_for_whole_tensors_becomes_a_cascade(tmp_path: Path):
+    target = tight_target(tmp_path, 8_000)
+    plan = planner(layers(target, 4), target).run()
+    assert any(isinstance(s, Cascade) for s in plan.segments)
+
+
+def test_a_chosen_cascade_changes_no_bit(tmp_path: Path):
+    x = integers(np.random.default_rng(1), 1, 16, 16, 16)
+    assert_levels_agree(layers(tight_target(tmp_path, 8_000), 4), [x])
+
+
+def test_the_plan_of_least_memory_takes_no_more_than_the_fastest():
+    module = layers("edge256", 3)
+    fastest = planner(module, "edge256")
+    most = fastest.height(fastest.run())
+    found, plan = least(lambda capacity: planner(module, "edge256", capacity))
+    assert found.height(plan) < most
+    assert greatest_sum(plan) <= found.capacity
+
+
+def test_a_module_of_least_memory_says_what_it_may_use():
+    module = layers("edge256", 3)
+    module.attributes["npu.objective"] = StringAttr("memory")
+    GraphMapPass().apply(NpuContext(), module)
+    assert module.attributes["npu.scratchpad"].value.data < 10_000  # type: ignore[attr-defined]
+
+
+# --- estimates ------------------------------------------------------------------------------------
+
+
+def stage(engine: str, cycles: float, *reads: Reader, tiles: int = 1) -> Stage:
+    return Stage(Work(engine, compute=cycles, tiles=tiles), {engine: cycles}, 0.0, reads)
+
+
+def test_engines_work_at_once_unless_one_waits_for_the_other():
+    alone = [stage("mxu", 100), stage("vpu", 60)]
+    assert critical_path(alone, 0) == 100
+    assert critical_path([alone[0], stage("vpu", 60, Reader(0, in_dram=False))], 0) == 160
+
+
+def test_a_reader_follows_by_a_tile():
+    first = stage("mxu", 100, tiles=4)
+    second = stage("vpu", 60, Reader(0, in_dram=False), tiles=4)
+    assert critical_path([first, second], 0) == 115
+
+
+def test_copies_run_ahead_as_far_as_there_is_room():
+    def loading(free: float) -> float:
+        first = Stage(Work("mxu", compute=100), {"mxu": 100}, free)
+        second = Work("mxu", compute=10, transfer=50, first=50, ahead=50)
+        return critical_path([first, Stage(second, {"mxu": 10})], 0)
+
+    assert loading(50) == 110
+    assert loading(0) == 160
+
+
+def test_the_estimate_stands_in_the_metadata():
+    module = layers("edge256", 2)
+    GraphMapPass().apply(NpuContext(), module)
+    function = next(op for op in module.ops if isinstance(op, FuncOp))
+    text = function.attributes[planned.METADATA].data["estimate.main"]  # type: ignore[attr-defined]
+    assert int(text.data) > 0
+
+
+# --- explanations ---------------------------------------------------------------------------------
+
+
+def test_each_layer_is_explained_with_what_was_rejected():
+    rows = explanations(layers("edge256", 2))["main"]
+    assert [row.layer for row in rows] == ["conv0", "conv1"]
+    assert rows[0].place == "spm"
+    assert "in dram: +" in rows[0].rejected
+    assert {row.binds for row in rows} <= {"array", "dram", "capacity", "dependency"}
+
+
+def test_a_cascade_is_explained_by_what_it_saves(tmp_path: Path):
+    rows = explanations(layers(tight_target(tmp_path, 8_000), 4))["main"]
+    assert any("cascade 0" in row.place for row in rows)
+    assert any("layer by layer: +" in row.rejected for row in rows)

@@ -28,6 +28,7 @@ EXAMPLES = """\
   npu-compile --entry prefill=p.onnx --entry decode=d.onnx --state past=present -o llm.npu
                                                            several models in one program
   npu-compile model.onnx --explain                         where each operation runs, and why
+  npu-compile model.onnx --export-mappings m.toml          what --overrides takes, to change by hand
   npu-compile model.onnx --strict                          no program if the host would have work
   npu-compile model.onnx --emit tile                       print the IR at a level instead
   npu-compile model.onnx --save-ir ir --report report.json keep the IR of every level, and a report
@@ -54,14 +55,27 @@ def _parser() -> common.Parser:
     )
     add("-o", "--output", metavar="FILE", help="default: the model's name with .npu")
     common.add_model_options(parser)
+    add(
+        "--objective",
+        choices=("latency", "memory"),
+        default="latency",
+        help="what tiles and cascades are chosen for: the fewest cycles (default), or the least "
+        "scratchpad with which the program takes no more than twice as many",
+    )
     add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level instead")
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
     add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
     add(
         "--explain",
         action="store_true",
-        help="print where every operation runs; for the host the rule that failed, what going "
-        "there and back costs, and what would fix it",
+        help="print how every layer is mapped, what binds it and what was rejected; where every "
+        "operation runs; for the host the rule that failed, what going there and back costs, and "
+        "what would fix it",
+    )
+    add(
+        "--export-mappings",
+        metavar="FILE",
+        help="write how every layer is mapped, as a file for --overrides",
     )
     add(
         "--strict",
@@ -130,6 +144,8 @@ def _models(args: argparse.Namespace) -> str | dict[str, str]:
 
 
 def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> list[PassRun]:
+    from xdsl.dialects.builtin import StringAttr
+
     from npu_dialect import api, files, text
 
     folder = files.make_folder(args.save_ir) if args.save_ir else None
@@ -137,9 +153,29 @@ def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> li
     def save(level: str, module: ModuleOp) -> None:
         if folder:
             text.write(folder / f"{level}.mlir", module)
+        if level == "graph" and (args.explain or args.export_mappings):
+            _show_mappings(args, module)
 
     options = common.driver_options(args, progress)
+    if args.objective != "latency":
+        module.attributes["npu.objective"] = StringAttr(args.objective)
     return api.lower(module, args.emit or "npu", options=options, on_level=save)
+
+
+def _show_mappings(args: argparse.Namespace, module: ModuleOp) -> None:
+    """Print and export how the layers of a module at level graph are going to be mapped."""
+    from npu_dialect.tools import mappings
+
+    found = mappings.explanations(module)
+    if args.explain:
+        for name, rows in found.items():
+            print(f"mappings{f' of {name}' if len(found) > 1 else ''}, in estimated cycles:")
+            for line in mappings.table(rows):
+                print(line)
+            print()
+    if args.export_mappings:
+        count = mappings.export(args.export_mappings, [r for rows in found.values() for r in rows])
+        print(f"{args.export_mappings}: {count} layers")
 
 
 def _explain(args: argparse.Namespace, program: Program, imported: ModuleOp) -> None:

@@ -146,15 +146,23 @@ class TooLargeError(Exception):
 
 
 class Planner:
-    """Plans one function. `pinned` gives mappings that were decided elsewhere, by group."""
+    """Plans one function within `capacity` bytes of scratchpad (all of it, where it is None).
+    `pinned` gives mappings that were decided elsewhere, by group.
+    """
 
-    def __init__(self, target: Target, block: Block, pinned: Mapping[Operation, AnyMapping]):
+    def __init__(
+        self,
+        target: Target,
+        block: Block,
+        pinned: Mapping[Operation, AnyMapping],
+        capacity: int | None = None,
+    ):
         self.target = target
         self.pinned = pinned
-        self.capacity = target.memories["spm"].size
+        self.capacity = target.memories["spm"].size if capacity is None else capacity
         self.groups = [Group(op) for op in block.ops if op.name == "graph.group"]
         self.tensors = tensors(block, self.groups)
-        self.works = Works(target, self.groups, pinned)
+        self.works = Works(target, self.groups, pinned, self.capacity)
         self.reserved = [0] * len(self.groups)
         self.banned: set[SSAValue] = set()
         self.wanted = {g.op: overrides.pins(g.op).get("memory") for g in self.groups}
@@ -239,6 +247,11 @@ class Planner:
                 tries = 0
                 self.reserved = [0] * len(self.groups)
                 self._ban(plan, overflow)
+
+    def once(self) -> Plan | None:
+        """A plan in one attempt; None where its offsets do not come out. Raises what `run` does."""
+        plan = self._attempt()
+        return plan if self._overflow(plan, effort=0) is None else None
 
     def _attempt(self) -> Plan:
         count = len(self.groups)
@@ -468,6 +481,28 @@ class Planner:
         carry_on = min(limit, max(0.0, carry - ahead) + idle) - work.last
         return carry_on, cycles
 
+    # --- what is said of it
+
+    def shared(self, work: Work) -> float:
+        """What the transfers of some work count for others."""
+        return SHARED_DMA * work.transfer
+
+    def written(self, number: int) -> list[Tensor]:
+        """The tensors with memory of their own that a step writes, or writes parts of."""
+        return self._storages(self.groups[number].op.results)
+
+    def may_stay(self, number: int) -> bool:
+        """Whether the results of a step might lie in either memory."""
+        found = self.written(number)
+        return bool(found) and not self.late[number] and all(t.may_stay for t in found)
+
+    def room_beside(self, plan: Plan, number: int) -> int:
+        """Bytes of scratchpad that the tensors which live at a step, its results among them, leave
+        for its tiles.
+        """
+        live = (t for t in map(self.tensors.__getitem__, plan.resident))
+        return self.capacity - sum(t.aligned for t in live if t.written <= number <= t.read)
+
     # --- how long it takes
 
     def stages(self, plan: Plan) -> list[Stage]:
@@ -498,11 +533,11 @@ class Planner:
 
     # --- what does not fit
 
-    def _overflow(self, plan: Plan) -> allocation.Overflow | None:
+    def _overflow(self, plan: Plan, effort: float = 1) -> allocation.Overflow | None:
         """Why the offsets do not come out although the sums do; None where they do."""
         items = self._items = list(self._lifetimes(plan))
         try:
-            allocation.allocate(items, self.capacity)
+            allocation.allocate(items, self.capacity, effort)
         except allocation.Overflow as overflow:
             return overflow
         return None
@@ -531,6 +566,12 @@ class Planner:
                     if size:
                         yield self._item(number, start[k], stop[k], size)
                         number += 1
+
+    def height(self, plan: Plan) -> int:
+        """Bytes of scratchpad that a plan takes, with the lifetimes that tile-allocate will see."""
+        items = list(self._lifetimes(plan))
+        offsets = allocation.pack(items, effort=0)
+        return max((offsets[i.id] + i.size for i in items), default=0)
 
     @staticmethod
     def _item(number: int, lower: int, upper: int, size: int) -> allocation.Buffer:

@@ -71,6 +71,10 @@ class Work:
     """Parts in which its result becomes ready."""
     mapping: AnyMapping | None = None
     buffers: tuple[Buffer, ...] = ()
+    gap: float = 0.0
+    """How much less any mapping could cost, as a share."""
+    alternative: tuple[AnyMapping, float] | None = None
+    """The best mapping of another kind, and what it costs more, as a share."""
     busy: tuple[tuple[str, float], ...] | None = None
     """The engines where there are several, and for how long they are taken."""
 
@@ -93,13 +97,18 @@ class _Found:
 class Works:
     """The work of every group of a function, by what is resident, kept for later questions.
 
-    `pinned` gives mappings that were decided elsewhere, by group.
+    `pinned` gives mappings that were decided elsewhere, by group; `capacity` is what there is of
+    the scratchpad, in bytes.
     """
 
     def __init__(
-        self, target: Target, groups: Sequence[Group], pinned: Mapping[Operation, AnyMapping]
+        self,
+        target: Target,
+        groups: Sequence[Group],
+        pinned: Mapping[Operation, AnyMapping],
+        capacity: int,
     ) -> None:
-        self.target, self.groups, self.pinned = target, groups, pinned
+        self.target, self.groups, self.pinned, self.capacity = target, groups, pinned, capacity
         self.neighbours = neighbours(groups)
         self.width = target.memories["dram"].ports["dma"]
         self._by_problem: dict[Problem, _Found] = {}
@@ -221,6 +230,8 @@ class Works:
             tiles=_tiles(p, mapping),
             mapping=mapping,
             buffers=buffers,
+            gap=float(estimate.gap),
+            alternative=estimate.alternative,
         )
 
     # --- groups without tiles

@@ -1,0 +1,83 @@
+"""Mappings as `npu-compile --explain` prints them and `--export-mappings` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from npu_dialect.passes.mapping.explained import Explained
+
+HEAD = ("layer", "cycles", "bound by", "gap", "result in", "mapping", "best rejected")
+
+
+def explanations(module: ModuleOp) -> dict[str, list[Explained]]:
+    """Why each group of a module at level graph is mapped as it will be, by function."""
+    from npu_dialect import pipeline, universe
+    from npu_dialect.passes.graph_map import explanations as explained
+
+    names = [step.spec for step in universe.PIPELINES["tile"]]
+    before = names[: names.index("graph-map")]
+    copy = module.clone()
+    if before:
+        pipeline.run(copy, ",".join(before), options=pipeline.Options(reproducer=None))
+    return explained(copy)
+
+
+def table(rows: Sequence[Explained]) -> Iterator[str]:
+    """A line for each layer: estimated cycles, what binds them, the mapping, what was rejected."""
+    cells = [
+        (
+            row.layer, f"{row.cycles:,.0f}", row.binds,
+            "-" if row.gap is None else f"{row.gap:.1%}", row.place, row.mapping, row.rejected,
+        )
+        for row in rows
+    ]  # fmt: skip
+    widths = [max(len(line[k]) for line in (HEAD, *cells)) for k in range(len(HEAD) - 1)]
+    for *line, last in (HEAD, *cells):
+        padded = [
+            text.rjust(width) if k in (1, 3) else text.ljust(width)
+            for k, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield "  ".join([*padded, last]).rstrip()
+
+
+def export(path: str | Path, rows: Sequence[Explained]) -> int:
+    """Write the decisions as an overrides file; the number of layers in it.
+
+    A layer whose name other layers have too cannot be pinned, nor a cascade with such a layer: they
+    are comments.
+    """
+    from npu_dialect import files
+
+    parts = [
+        *("# What npu-compile decided, for --overrides.", ""),
+        *(line for row in rows if row.pins for line in _entry(row)),
+    ]
+    files.write_text(Path(path), "\n".join(parts) + "\n")
+    return sum(bool(row.pins) and row.is_unique for row in rows)
+
+
+def _entry(row: Explained) -> Iterator[str]:
+    if not row.is_unique:
+        yield f"# {row.layer}: it, or a layer of its cascade, has a name that others have too"
+    else:
+        yield f"[{_quoted(row.layer)}]"
+        for name, value in row.pins.items():
+            yield f"{name} = {_value(value)}"
+    yield ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{k} = {_value(v)}" for k, v in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return f"{{ {pairs} }}"
+    return str(value) if isinstance(value, int) else _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
