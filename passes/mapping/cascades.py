@@ -128,13 +128,8 @@ class Run:
         """The options, given which inputs from outside lie in the scratchpad and which of the
         results that are read outside stay there.
         """
-<<<<<<< HEAD
         spm = self.works.capacity
-        near = [(resident | self.inside) & read for read in self.reads]
-=======
-        spm = self.works.target.memories["spm"].size
         near = self.near(resident, stays)
->>>>>>> cddf94626d7f828a1f3f818fa67f15074635548f
         found: list[Option] = []
         for rows, geometry in self.geometries:
             for held, part in TRIED:
