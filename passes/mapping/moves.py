@@ -14,7 +14,11 @@ from npu_dialect.target import Target
 
 
 def move_cycles(
-    target: Target, group: Group, resident: frozenset[SSAValue], out_resident: bool
+    target: Target,
+    group: Group,
+    resident: frozenset[SSAValue],
+    out_resident: bool,
+    only: int | None = None,
 ) -> float:
     """Cycles of the dma for a movement group, by where its tensors lie; `resident` are storages."""
     op = group.body[0]
@@ -27,7 +31,7 @@ def move_cycles(
         return cost.dma(target, Operand.dense(read, 0, kind, result), whole).cycles
     if op.name == "graph.pad" and not group.op.attributes.keys() & {VIEW, WITHIN}:
         total += cost.dma_fill(target, whole).cycles
-    for copy in copies(group.op):
+    for copy in copies(group.op, only):
         dims = copied_dims(copy)
         read = "spm" if copy.source.storage in resident else "dram"
         source = _operand(copy.source, dims, read, kind)

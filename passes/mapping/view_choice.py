@@ -5,7 +5,7 @@ what dram charges for short runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from xdsl.dialects.builtin import StringAttr, UnitAttr
@@ -56,6 +56,8 @@ class Chooser:
 
     block: Block
     target: Target
+    kept: dict[SSAValue, bool] = field(default_factory=dict[SSAValue, bool])
+    """By storage, whether it will probably lie in the scratchpad."""
 
     def run(self) -> None:
         """Marks the groups."""
@@ -132,6 +134,8 @@ class Chooser:
     def _refused(self, op: Operation, option: Option) -> str | None:
         """Why some neighbour cannot do with an option that has been written into the IR."""
         for user in self._affected(op, option):
+            if user is op and Group(op).body[0].name == "graph.concat":
+                continue  # its result stays where it is, and there is a copy less
             if user.name != "graph.group":
                 returned = [v for v in user.operands if storage(v) is not root(v)]
                 if returned:
@@ -165,9 +169,10 @@ class Chooser:
         movement itself, those of the copies it still makes.
         """
         if group is op:
-            result = op.results[0]
-            resident = frozenset(s for v in (*op.operands, result) if self._stays(s := storage(v)))
-            return move_cycles(self.target, Group(op), resident, self._stays(result))
+            result, only = op.results[0], option.operand
+            read = op.operands if only is None else [_operand(op, only)]
+            resident = frozenset(s for v in (*read, result) if self._stays(s := storage(v)))
+            return move_cycles(self.target, Group(op), resident, self._stays(result), only)
         about = set(_related(_subject(op, option)))
         values = [v for v in (*group.operands, *group.results) if root(v) in about]
         return sum(self._moved(v) for v in values)
@@ -183,6 +188,11 @@ class Chooser:
     def _stays(self, value: SSAValue) -> bool:
         """Whether a tensor will probably lie in the scratchpad."""
         base = storage(value)
+        if base not in self.kept:
+            self.kept[base] = self._may_stay(base)
+        return self.kept[base]
+
+    def _may_stay(self, base: SSAValue) -> bool:
         if not isinstance(base, OpResult) or base.op.name != "graph.group":
             return False
         users = [user for user, _ in readers(base)]

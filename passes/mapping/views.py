@@ -350,9 +350,10 @@ class Copy:
         return (a.offset, a.steps) == (b.offset, b.steps)
 
 
-def copies(group: Operation) -> list[Copy]:
+def copies(group: Operation, only: int | None = None) -> list[Copy]:
     """What a movement group copies: nothing where it is a view, or where all its operands lie
-    within its result. Not of a gather, which reads by indices.
+    within its result. Not of a gather, which reads by indices. `only` asks for one operand of a
+    concat.
 
     Raises NoViewError where strides cannot express a copy.
     """
@@ -362,11 +363,12 @@ def copies(group: Operation) -> list[Copy]:
         return []
     if op.name in ("graph.concat", "graph.pad"):
         held, whole = within(group), place_of(result)
-        left = [n for n in range(len(op.operands)) if n not in held]
+        asked = range(len(op.operands)) if only is None else [only]
+        left = [(n, op.operands[n]) for n in asked if n not in held]
         return [
             Copy(place_of(_outer(group, v)), _part(group, n, whole), prod(shape_of(v)))
-            for n, v in enumerate(op.operands)
-            if n in left and prod(shape_of(v))
+            for n, v in left
+            if prod(shape_of(v))
         ]
     if within(group):
         place_of(result)
