@@ -29,7 +29,7 @@ from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
 from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
-from npu_dialect.passes.mapping.problems import AnyMapping, Problem, search
+from npu_dialect.passes.mapping.problems import AnyMapping, Problem, buffers_of, search
 from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.mapping.work import Work, Works
@@ -600,6 +600,13 @@ class Planner:
             self._too_large(min(steps))
         self.banned.add(max(live, key=lambda t: (t.size, -t.written)).value)
 
+    def _takes(self, number: int) -> str:
+        """What the pinned mapping of a group takes, with all tensors in dram."""
+        p = self.works.problem(number, frozenset(), False)
+        assert p is not None
+        found = (b for b in buffers_of(p, self.pinned[self.groups[number].op]) if b.space == "spm")
+        return ", ".join(f"{b.label} {b.total}" for b in found)
+
     def _too_large(self, number: int) -> None:
         group = self.groups[number]
         if number in self.pinned_runs:
@@ -615,7 +622,7 @@ class Planner:
         raise error(
             Code.CAPACITY,
             "the tiles of a mapping must fit the scratchpad",
-            found=f"a mapping of {group.name} beyond {self.capacity} bytes",
+            found=f"a mapping of {group.name} beyond {self.capacity} bytes: {self._takes(number)}",
             remedy="smaller tiles, or leaving the mapping to the compiler",
             source=group.op,
         )
