@@ -83,14 +83,11 @@ OBJECTIVE = "npu.objective"
 
 @dataclass(frozen=True)
 class GraphMapPass(ModulePass):
-    """Decides tiles, residency and cascades for every group of every function. `objective` is
-    "latency", or "memory" for the least scratchpad with which a function takes no more than twice
-    the cycles; what may be used then stands on the module (`npu.scratchpad`).
-    """
+    """Map groups for `objective`: latency, or memory (the least, in at most twice the cycles)."""
 
     name = "graph-map"
 
-    objective: str = ""
+    objective: str = "latency"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         objective = self._objective(op)
@@ -112,8 +109,9 @@ class GraphMapPass(ModulePass):
     def _objective(self, module: ModuleOp) -> str:
         """What plans are chosen by: the option, else what the module says (`npu.objective`)."""
         said = module.attributes.get(OBJECTIVE)
-        found = said.data if isinstance(said, StringAttr) else "latency"
-        found = self.objective or found
+        found = self.objective
+        if found == "latency" and isinstance(said, StringAttr):
+            found = said.data
         if found not in OBJECTIVES:
             rule = f"objective must be {' or '.join(OBJECTIVES)}"
             raise error(Code.OPTION, rule, found=found, source="graph-map")
