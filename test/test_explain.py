@@ -156,3 +156,21 @@ def test_strict_has_one_record_for_each_cause() -> None:
         explain.check_strict(program, explain.nowhere)
     assert len(caught.value.records) == 2
     assert {record.source for record in caught.value.records} == {"float", "determinant"}
+
+
+# --- mappings -------------------------------------------------------------------------------------
+
+
+def test_explain_says_how_layers_are_mapped(tmp_path: Path) -> None:
+    run = tool(tmp_path, quantized(), "--explain")
+    head = next(line for line in run.out.splitlines() if line.startswith("layer"))
+    assert all(word in head for word in ("bound by", "gap", "result in", "best rejected"))
+    assert "estimated before scheduling" in run.out
+
+
+def test_exported_mappings_give_the_same_program(tmp_path: Path) -> None:
+    exported = tmp_path / "m.toml"
+    first = tool(tmp_path, quantized(), "--export-mappings", str(exported))
+    again = tool(tmp_path, quantized(), "--overrides", str(exported))
+    assert "mapping = {" in exported.read_text()
+    assert first.out.splitlines()[-1] == again.out.splitlines()[-1]

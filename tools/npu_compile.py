@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,8 @@ def _run(args: argparse.Namespace) -> int:
     with collect() as records, common.progress("npu-compile") as progress:
         module = _load(args)
         imported = module.clone() if args.explain or args.strict else None
-        passes = _lower(args, module, progress)
+        mappings: list[str] = []
+        passes = _lower(args, module, progress, mappings)
         program = None if args.emit else api.assemble(module)
     if program is None:
         _emit(args, module)
@@ -117,6 +118,8 @@ def _run(args: argparse.Namespace) -> int:
                 if args.explain and len(program.entries) > 1:
                     print(f"entry {name}")
                 _explain(args, program.entry(name), imported)
+        for line in mappings:
+            print(line)
         _save(args, program)
     if args.report:
         _write_report(args.report, program, passes, records)
@@ -143,7 +146,10 @@ def _models(args: argparse.Namespace) -> str | dict[str, str]:
     return entries or args.model
 
 
-def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> list[PassRun]:
+def _lower(
+    args: argparse.Namespace, module: ModuleOp, progress: Progress, mappings: list[str]
+) -> list[PassRun]:
+    """Lower the module as the options say; what is said of the mappings is added to `mappings`."""
     from xdsl.dialects.builtin import StringAttr
 
     from npu_dialect import api, files, text
@@ -154,7 +160,7 @@ def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> li
         if folder:
             text.write(folder / f"{level}.mlir", module)
         if level == "graph" and (args.explain or args.export_mappings):
-            _show_mappings(args, module)
+            mappings.extend(_mappings(args, module))
 
     options = common.driver_options(args, progress)
     if args.objective != "latency":
@@ -162,20 +168,18 @@ def _lower(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> li
     return api.lower(module, args.emit or "npu", options=options, on_level=save)
 
 
-def _show_mappings(args: argparse.Namespace, module: ModuleOp) -> None:
-    """Print and export how the layers of a module at level graph are going to be mapped."""
+def _mappings(args: argparse.Namespace, module: ModuleOp) -> Iterator[str]:
+    """Export how the layers of a module at level graph are going to be mapped; what to print."""
     from npu_dialect.tools import mappings
 
     found = mappings.explanations(module)
     if args.explain:
         for name, rows in found.items():
-            print(f"mappings{f' of {name}' if len(found) > 1 else ''}, in estimated cycles:")
-            for line in mappings.table(rows):
-                print(line)
-            print()
+            yield f"mappings{f' of {name}' if len(found) > 1 else ''}, in estimated cycles:"
+            yield from mappings.table(rows)
     if args.export_mappings:
         count = mappings.export(args.export_mappings, [r for rows in found.values() for r in rows])
-        print(f"{args.export_mappings}: {count} layers")
+        yield f"{args.export_mappings}: {count} layers"
 
 
 def _explain(args: argparse.Namespace, program: Program, imported: ModuleOp) -> None:

@@ -47,7 +47,8 @@ def explained(planner: Planner, plan: Plan) -> list[Explained]:
             rows.append(_single(planner, plan, segment))
         else:
             rows += _cascade(planner, plan, segment)
-    names = Counter(name for g in planner.groups for name in set(provenance.sources(g.op)))
+    near = (g for g in planner.groups if g.kind not in ("host", "io"))
+    names = Counter(name for g in near for name in set(provenance.sources(g.op)))
     shared = {s.number for r, s in zip(rows, plan.steps, strict=True) if names[r.layer] != 1}
     return [
         replace(row, pins=_pins(plan, step), is_unique=_is_alone(row, step, names, shared))
