@@ -53,7 +53,7 @@ def _attribute(value: int | str) -> Attribute:
 def mapping_of(group: Group) -> AnyMapping | None:
     """The mapping that a group's IR states, or None."""
     attribute = group.op.attributes.get("npu.mapping") or overrides.pins(group.op).get("mapping")
-    if not isinstance(attribute, DictionaryAttr):
+    if not isinstance(attribute, DictionaryAttr) or group.kind not in ("array", "vector"):
         return None
     values = {name: _value(a) for name, a in attribute.data.items()}
     if group.kind == "array":

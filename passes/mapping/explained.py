@@ -36,7 +36,8 @@ class Explained:
     pins: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The decisions as an overrides file has them."""
     is_unique: bool = True
-    """Whether no other group comes from a node of this name, nor of those of its cascade."""
+    """Whether no other group with a mapping comes from a node of this name, nor of those of its
+    cascade."""
 
 
 def explained(planner: Planner, plan: Plan) -> list[Explained]:
@@ -47,8 +48,8 @@ def explained(planner: Planner, plan: Plan) -> list[Explained]:
             rows.append(_single(planner, plan, segment))
         else:
             rows += _cascade(planner, plan, segment)
-    near = (g for g in planner.groups if g.kind not in ("host", "io"))
-    names = Counter(name for g in near for name in set(provenance.sources(g.op)))
+    mapped = (g for g in planner.groups if g.kind in ("array", "vector"))
+    names = Counter(name for g in mapped for name in set(provenance.sources(g.op)))
     shared = {s.number for r, s in zip(rows, plan.steps, strict=True) if names[r.layer] != 1}
     return [
         replace(row, pins=_pins(plan, step), is_unique=_is_alone(row, step, names, shared))
