@@ -58,6 +58,8 @@ class Option:
     members: tuple[Member, ...]
     work: Work
     """Of all of it; `used` is what row buffers, held constants and tiles take together."""
+    is_exact: bool = False
+    """Whether `used` is that of every piece, not only of one whole stripe."""
 
     @property
     def stop(self) -> int:

@@ -23,6 +23,7 @@ from xdsl.ir import Attribute, SSAValue
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.passes.mapping.cascades import Geometry, Member, Option, Run
+from npu_dialect.passes.mapping.footprint import exact
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.parts import clipped, part
 from npu_dialect.passes.mapping.problems import constant_bytes
@@ -115,6 +116,7 @@ def pinned_option(
             members += [] if member is None else [member]
         if len(members) == len(run.groups):
             option = Option(run.first, pin.rows, tuple(members), run.total(members, geometry))
+            option = exact(run, option, resident, stays, pin.most)
             if option.work.used <= spm:
                 return option
     return None
@@ -153,7 +155,7 @@ def _member(
         work = works.with_mapping(group, some, clipped(mapping, some))  # type: ignore[type-var]
     if work is None:
         return None
-    weights = aligned(constant_bytes(p)) if pin.weights[k] else 0
+    weights = constant_bytes(p) if pin.weights[k] else 0
     held = None if run.leaves[k] else geometry.held[k]
     size = 0 if held is None else aligned(held * run.row_bytes[k])
     return Member(work, rows, held, size, pin.weights[k] and weights > 0, weights)

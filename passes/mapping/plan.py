@@ -15,7 +15,7 @@ help, the largest tensor goes to dram for good. That ends, since there are only 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from xdsl.dialects.builtin import StringAttr
@@ -26,6 +26,7 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
 from npu_dialect.passes.mapping.cascades import LONGEST, Member, Option, Run, Runs
 from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
+from npu_dialect.passes.mapping.footprint import exact
 from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
@@ -47,6 +48,12 @@ PARTS = 8
 """Ways are told apart by the eighths of the scratchpad that their tensors take."""
 RETRIES = 6
 """Plans with less room where offsets did not come out, before a tensor is sent to dram."""
+
+
+Key = tuple[int, int, int, tuple[bool, ...]]
+"""Of options: the first group and the one after the last, the inputs in the scratchpad by bits, and
+which results stay there.
+"""
 
 
 @dataclass
@@ -76,6 +83,8 @@ class Cascade:
     """Whether each result that is read outside stays in the scratchpad."""
     cycles: float = 0.0
     """Beyond the segments before."""
+    key: Key | None = None
+    """By which its options are known; None where it is pinned."""
 
     @property
     def stop(self) -> int:
@@ -169,7 +178,7 @@ class Planner:
         self._number()
         self.runs = Runs(self.works, [self._last_read(g) for g in self.groups])
         self.pinned_runs = {p.first: p for p in pinned_cascades(self.groups)}
-        self._known: dict[tuple[int, int, int, tuple[bool, ...]], list[Option]] = {}
+        self._known: dict[Key, list[Option]] = {}
 
     def _last_read(self, group: Group) -> float:
         """The last step that reads a group's result; infinite for what is wanted elsewhere, or is a
@@ -259,15 +268,42 @@ class Planner:
             try:
                 self.excess = [0.0] * (count + 1)
                 way = cheapest(count, 0, self._moves, WIDTH, self._kind)
+                segments: list[Segment] | None = way.moves()
                 if self._may_gain(way.moves()):
+                    segments = None
+                while segments is None:
                     way = cheapest(count, 0, self._moves, WIDTH, self._kind)
-                return self._plan(way.moves(), way.cost)
+                    segments = self._exact(way.moves())
+                return self._plan(segments, way.cost)
             except DeadEndError as stuck:
                 if any(self.reserved) or any(self.wanted.values()):
                     self.reserved = [0] * count
                     self.wanted = dict.fromkeys(self.wanted)
                     continue
                 self._too_large(stuck.position)
+
+    def _exact(self, segments: Sequence[Segment]) -> list[Segment] | None:
+        """The segments with what their cascades really take; None where one takes more than was
+        known, which is known then.
+        """
+        found: list[Segment] = []
+        more = False
+        for segment in segments:
+            if isinstance(segment, Cascade) and segment.key is not None:
+                options = self._known[segment.key]
+                at = options.index(segment.option)
+                options[:] = self._exact_options(segment.key, options)
+                more |= options[at].work.used > segment.option.work.used
+                segment = replace(segment, option=options[at])
+            found.append(segment)
+        return None if more else found
+
+    def _exact_options(self, key: Key, options: Sequence[Option]) -> list[Option]:
+        first, stop, bits, stays = key
+        run = self.runs.of(first, stop)
+        assert run is not None
+        resident = self.set_of(bits)
+        return [o if o.is_exact else exact(run, o, resident, stays) for o in options]
 
     def _may_gain(self, segments: Sequence[Segment]) -> bool:
         """Notes what each group costs beyond what it costs with all tensors in the scratchpad;
@@ -423,12 +459,13 @@ class Planner:
             yield stays, bits
 
     def _options(self, run: Run, state: int, stays: tuple[bool, ...]) -> list[Option]:
-        first, stop = run.first, run.first + len(run.groups)
-        bits = state & self.run_inputs(first, stop)
-        key = (first, stop, bits, stays)
+        key = self._key(run.first, run.first + len(run.groups), state, stays)
         if key not in self._known:
-            self._known[key] = run.options(self.set_of(bits), stays)
+            self._known[key] = run.options(self.set_of(key[2]), stays)
         return self._known[key]
+
+    def _key(self, first: int, stop: int, state: int, stays: tuple[bool, ...]) -> Key:
+        return first, stop, state & self.run_inputs(first, stop), stays
 
     def run_inputs(self, first: int, stop: int) -> int:
         """The tensors from outside that the groups of a run read."""
@@ -453,7 +490,9 @@ class Planner:
         fresh = bool(self.inputs[first] & ~state & self.recent[first])
         carry_on, cycles = self.time(option.work, carry, room - option.work.used, fresh)
         cost = cycles + SHARED_DMA * option.work.transfer
-        return Move(option.stop, after, carry_on, cost, Cascade(option, stays, cycles))
+        key = self._key(option.first, option.stop, state, stays)
+        segment = Cascade(option, stays, cycles, None if first in self.pinned_runs else key)
+        return Move(option.stop, after, carry_on, cost, segment)
 
     def _next_weights(self, number: int) -> int:
         """Bytes that the weights of the next group with weights would like to have."""
@@ -586,10 +625,19 @@ class Planner:
                 self.reserved[step] += more
 
     def _ban(self, plan: Plan, overflow: allocation.Overflow) -> None:
-        """Sends the largest tensor that is live where the offsets do not come out to dram."""
+        """Drops the cascades where the offsets do not come out; where there are none, sends the
+        largest tensor that is live there to dram.
+        """
         steps = {
             s for n in overflow.over for s in range(self._items[n].lower, self._items[n].upper)
         }
+        chosen = [s for s in plan.segments if isinstance(s, Cascade) and s.key is not None]
+        chosen = [s for s in chosen if steps & set(range(s.option.first, s.stop))]
+        for segment in chosen:
+            assert segment.key is not None
+            self._known[segment.key].remove(segment.option)
+        if chosen:
+            return
         live = [
             t
             for t in map(self.tensors.__getitem__, plan.resident)

@@ -19,7 +19,7 @@ from npu_dialect.passes.mapping.groups import (
     pooling,
     scatter,
 )
-from npu_dialect.passes.mapping.tiles import Buffer
+from npu_dialect.passes.mapping.tiles import Buffer, aligned
 from npu_dialect.target import Target
 
 AnyMapping = (
@@ -75,13 +75,17 @@ def estimate_of(target: Target, p: Problem, mapping: Any) -> Estimate:
 
 
 def constant_bytes(p: Problem) -> int:
-    """Bytes of weights, parameters and table that lie in dram."""
+    """Bytes of scratchpad that weights, parameters and table take, each a buffer of its own."""
+    return sum(map(aligned, _constant_sizes(p)))
+
+
+def _constant_sizes(p: Problem) -> tuple[int, ...]:
     if isinstance(p, conv.Contraction):
         weights = 0 if p.w_resident else weight_bytes(p)
-        return weights + p.param_rows * p.oc * p.groups * 4 + p.table_bytes
+        return weights, p.param_rows * p.oc * p.groups * 4, p.table_bytes
     if isinstance(p, vec.Pooling):
-        return p.param_rows * p.channels * 4 + p.table_bytes
+        return p.param_rows * p.channels * 4, p.table_bytes
     if isinstance(p, vec.Elementwise):
         last = p.output.dims[-1] if p.output.dims else 1
-        return p.param_rows * last * 4 + p.table_bytes
-    return 0
+        return p.param_rows * last * 4, p.table_bytes
+    return ()

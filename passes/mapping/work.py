@@ -32,7 +32,7 @@ from npu_dialect.passes.mapping.problems import (
 )
 from npu_dialect.passes.mapping.scatter import Scatter
 from npu_dialect.passes.mapping.stripes import rows_of_tensor
-from npu_dialect.passes.mapping.tiles import Buffer, aligned, spm_bytes
+from npu_dialect.passes.mapping.tiles import Buffer, spm_bytes
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.target import Target
 
@@ -179,7 +179,7 @@ class Works:
         p = self.problem(number, resident, out_resident)
         assert p is not None and not isinstance(p, Scatter)
         start = (rows_of_tensor(group.result) - rows) // 2
-        constants = aligned(constant_bytes(p))
+        constants = constant_bytes(p)
         holds = constants > 0 and (held or constants <= room // SMALL)
         some: Any = part(p, group, start, start + rows, holds)  # pyright: ignore[reportArgumentType]
         work = self.mapped(ENGINES[group.kind], some, room)
