@@ -47,6 +47,7 @@ PASSES = (
     "graph-group",
     "graph-integer-states",
     "graph-map",
+    "graph-order",
     "graph-place",
     "graph-quantize",
     "graph-scatter-rows",
@@ -88,6 +89,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
     ),
     "tile": (
         Step("graph-views", "what is addressed rather than moved takes no memory"),
+        Step("graph-order", "needs to know what shares memory; cascades are of neighbours"),
         Step("graph-map", "cuts whole groups"),
         Step("graph-to-tile", "emits the nests that the mapping describes"),
         Step("tile-allocate", "needs every buffer of the function"),
