@@ -50,6 +50,7 @@ from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.fields import integer
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.passes.prefetch import ordered
+from npu_dialect.passes.program_length import check_length
 from npu_dialect.passes.targets import module_target
 from npu_dialect.passes.tensor_taps import TensorTaps
 from npu_dialect.passes.tile_allocate import (
@@ -102,6 +103,7 @@ def _lower(
 ) -> ProgramOp:
     layout = selector.addresses.layout
     _check_placed(function)
+    check_length(function)
     instructions: list[Instruction] = []
 
     taps = TensorTaps(selector.addresses)
