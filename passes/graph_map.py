@@ -75,7 +75,7 @@ def stays(op: Operation) -> bool:
     return op.attributes.get("npu.memory") == StringAttr("spm")
 
 
-OBJECTIVES = ("latency", "memory")
+OBJECTIVES = ("latency", "energy", "memory")
 """What a plan is chosen by."""
 OBJECTIVE = "npu.objective"
 """Where a module says by which, unless the pass is told."""
@@ -83,14 +83,16 @@ OBJECTIVE = "npu.objective"
 
 @dataclass(frozen=True)
 class GraphMapPass(ModulePass):
-    """Map groups for `objective`: latency, or memory (the least, in at most twice the cycles)."""
+    """Map groups for `objective`: latency; energy, as the target's tables estimate it; or memory
+    (the least, in at most twice the cycles).
+    """
 
     name = "graph-map"
 
     objective: str = "latency"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        objective = self._objective(op)
+        objective = objective_of(op, self.objective)
         target = module_target(op)
         found: dict[str, int] = {}
         taken = 0
@@ -106,23 +108,23 @@ class GraphMapPass(ModulePass):
         if taken:
             op.attributes[SCRATCHPAD] = IntegerAttr(taken, i64)
 
-    def _objective(self, module: ModuleOp) -> str:
-        """What plans are chosen by: the option, else what the module says (`npu.objective`)."""
-        said = module.attributes.get(OBJECTIVE)
-        found = self.objective
-        if found == "latency" and isinstance(said, StringAttr):
-            found = said.data
-        if found not in OBJECTIVES:
-            rule = f"objective must be {' or '.join(OBJECTIVES)}"
-            raise error(Code.OPTION, rule, found=found, source="graph-map")
-        return found
+
+def objective_of(module: ModuleOp, found: str = "latency") -> str:
+    """What plans are chosen by: the option, else what the module says (`npu.objective`)."""
+    said = module.attributes.get(OBJECTIVE)
+    if found == "latency" and isinstance(said, StringAttr):
+        found = said.data
+    if found not in OBJECTIVES:
+        rule = f"objective must be {', '.join(OBJECTIVES[:-1])} or {OBJECTIVES[-1]}"
+        raise error(Code.OPTION, rule, found=found, source="graph-map")
+    return found
 
 
 def explanations(module: ModuleOp) -> dict[str, list[Explained]]:
     """Why every group of a grouped module is mapped as it is, by function."""
-    target = module_target(module)
+    target, objective = module_target(module), objective_of(module)
     return {
-        function.sym_name.data: explained(*_plan(target, function))
+        function.sym_name.data: explained(*_plan(target, function, objective))
         for function in module.body.block.ops
         if isinstance(function, FuncOp) and not function.is_declaration
     }
@@ -137,7 +139,7 @@ def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple
     """The plan of a function; what no tile of fits the scratchpad goes to the host before."""
 
     def planner(capacity: int | None = None) -> Planner:
-        return Planner(target, function.body.block, _pins(function), capacity)
+        return Planner(target, function.body.block, _pins(function), capacity, objective)
 
     while True:
         try:

@@ -57,10 +57,11 @@ def _parser() -> common.Parser:
     common.add_model_options(parser)
     add(
         "--objective",
-        choices=("latency", "memory"),
+        choices=("latency", "energy", "memory"),
         default="latency",
-        help="what tiles and cascades are chosen for: the fewest cycles (default), or the least "
-        "scratchpad with which the program takes no more than twice as many",
+        help="what tiles and cascades are chosen for: the fewest cycles (default), the least "
+        "energy by the target's tables, or the least scratchpad with which the program takes no "
+        "more than twice the cycles",
     )
     add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level instead")
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")

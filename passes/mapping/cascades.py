@@ -14,6 +14,7 @@ from functools import cached_property
 
 from xdsl.ir import SSAValue
 
+from npu_dialect.passes.mapping.energy import loaded
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.stripes import Flow, fits, needs, uncuttable
 from npu_dialect.passes.mapping.tiles import aligned
@@ -172,7 +173,7 @@ class Run:
     def total(self, members: Sequence[Member], geometry: Geometry) -> Work:
         """The work of all stripes."""
         busy = {"mxu": 0.0, "vpu": 0.0}
-        transfer = 0.0
+        transfer = taken = 0.0
         drain = self.works.target.array.drain
         width = self.works.width
         for k, m in enumerate(members):
@@ -180,6 +181,7 @@ class Run:
             pieces = max(geometry.stripes, whole)
             busy[m.work.engine] += whole * m.work.compute + pieces * drain
             transfer += whole * m.work.transfer + m.weights / width
+            taken += whole * (m.work.energy or 0.0) + loaded(self.works.target, m.weights)
         weights = sum(m.weights for m in members)
         head = members[0]
         first = (head.weights / width) + head.work.first
@@ -200,6 +202,7 @@ class Run:
             used=sum(m.held_bytes + m.weights for m in members) + tiles,
             tiles=geometry.stripes,
             busy=tuple((e, compute) for e, cycles in busy.items() if cycles),
+            energy=taken if self.works.by_energy else None,
         )
 
 
@@ -216,6 +219,8 @@ def _front(options: Sequence[Option]) -> list[Option]:
 
 
 def _cost(work: Work) -> float:
+    if work.energy is not None:
+        return work.energy
     return max(work.compute, work.transfer) + 0.1 * work.transfer
 
 

@@ -4,7 +4,8 @@ The cost of a mapping is that of its array instructions and copies (`contraction
 choices of extents are costed together, the array's part once for a layer and the copies once for
 every kind of nest (order of the loops, levels of loading, slots). What remains for each kind is a
 `Front`: the choices of which none takes less scratchpad and is better. A search with some capacity
-is then a look-up in the fronts.
+is then a look-up in the fronts. What is better is cycles, or with the objective energy, pJ
+(`contraction_energy.py`) and a little for every cycle.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import numpy as np
 
 from npu_dialect import cost
 from npu_dialect.cost import ArrayWork
+from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.contraction_cost import Numbers, array_cycles, estimates
 from npu_dialect.passes.mapping.contraction_cost import estimate as estimate
+from npu_dialect.passes.mapping.contraction_energy import array_pj, energies
+from npu_dialect.passes.mapping.contraction_energy import energy_of as energy_of
 from npu_dialect.passes.mapping.contraction_problem import Contraction as Contraction
 from npu_dialect.passes.mapping.contraction_problem import ContractionMapping as ContractionMapping
 from npu_dialect.passes.mapping.contraction_problem import (
@@ -47,10 +51,11 @@ EXHAUSTIVE = 20_000
 
 @lru_cache(4096)
 def search(
-    target: Target, p: Contraction, capacity: int
+    target: Target, p: Contraction, capacity: int, objective: str = "latency"
 ) -> tuple[ContractionMapping, Estimate] | None:
-    """The mapping of least estimated cycles whose buffers fit; None when none does."""
-    found = [(f.costs[n], f, n) for f in fronts(target, p) if (n := f.within(capacity)) >= 0]
+    """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does."""
+    kept = fronts(target, p, objective)
+    found = [(f.costs[n], f, n) for f in kept if (n := f.within(capacity)) >= 0]
     if not found:
         return None
     found.sort(key=lambda item: item[0])
@@ -60,7 +65,8 @@ def search(
     if len(found) > 1:
         cost, front, number = found[1]
         other = front.mapping(number), float(cost / least - 1)
-    gap = 0.0 if is_exhaustive(p) else float(max(0.0, 1 - lower_bound(target, p) / least))
+    bound = least_energy if objective == "energy" else lower_bound
+    gap = 0.0 if is_exhaustive(p) else float(max(0.0, 1 - bound(target, p) / least))
     return best, replace(estimate(target, p, best), gap=gap, alternative=other)
 
 
@@ -76,29 +82,44 @@ def is_exhaustive(p: Contraction) -> bool:
 
 @dataclass(frozen=True)
 class Choices:
-    """Extents of tiles and the cycles that the array is busy with them."""
+    """Extents of tiles, the cycles that the array is busy with them, and where energy decides, what
+    it takes in pJ.
+    """
 
     rows: Numbers
     cols: Numbers
     channels: Numbers
     reduction: Numbers
     compute: Numbers
+    energy: Any = None
 
     def mapping(self, kind: Kind) -> Any:
         """All of them as mappings of a kind."""
         extents = (self.rows, self.cols, self.channels, self.reduction)
         return ContractionMapping(*extents, kind.order, kind.slots, kind.x, kind.weights)  # type: ignore[arg-type]
 
+    def only(self, which: Numbers) -> Choices:
+        """Those of these numbers."""
+        return Choices(
+            self.rows[which],
+            self.cols[which],
+            self.channels[which],
+            self.reduction[which],
+            self.compute[which],
+            None if self.energy is None else self.energy[which],
+        )
+
 
 @lru_cache(512)
-def choices(target: Target, p: Contraction) -> Choices:
+def choices(target: Target, p: Contraction, objective: str = "latency") -> Choices:
     """The choices for a layer of which nothing lies in the scratchpad."""
     lists = _every(p) if is_exhaustive(p) else _even(target, p)
     grids = np.meshgrid(*(np.array(sizes, np.int64) for sizes in lists), indexing="ij")
     rows, cols, channels, reduction = (g.ravel() for g in grids)
     fits = _may_fit(target, p, rows, cols, channels, reduction)
     extents = rows[fits], cols[fits], channels[fits], reduction[fits]
-    return Choices(*extents, array_cycles(target, p, *extents))
+    taken = array_pj(target, p, extents) if objective == "energy" else None
+    return Choices(*extents, array_cycles(target, p, *extents), taken)
 
 
 def _every(p: Contraction) -> tuple[list[int], ...]:
@@ -143,27 +164,28 @@ def _may_fit(
 
 
 @lru_cache(4096)
-def fronts(target: Target, p: Contraction) -> tuple[Front, ...]:
+def fronts(target: Target, p: Contraction, objective: str = "latency") -> tuple[Front, ...]:
     """The front of every kind of nest."""
-    place = name_of(target, p)
+    place = name_of(target, p, objective)
     kept = read_fronts(place)
     if kept is None:
-        kept = compute_fronts(target, p)
+        kept = compute_fronts(target, p, objective)
         write_fronts(place, kept)
     return kept
 
 
-def compute_fronts(target: Target, p: Contraction) -> tuple[Front, ...]:
+def compute_fronts(target: Target, p: Contraction, objective: str = "latency") -> tuple[Front, ...]:
     """As `fronts`, without what is kept on disk."""
-    found = choices(target, _shape(p))
-    return tuple(f for kind in kinds(p) if (f := _front(target, p, found, kind)) is not None)
+    found = choices(target, _shape(p), objective)
+    nests = kinds(p, objective)
+    return tuple(f for kind in nests if (f := _front(target, p, found, kind)) is not None)
 
 
 def _shape(p: Contraction) -> Contraction:
     """The problem without what only its copies depend on."""
     return replace(
         p, x_resident=False, w_resident=False, residual_resident=False, out_resident=False,
-        constants_resident=False, takes_over=False, hands_over=False, constant_weights=True,
+        constants_resident=False, takes_over=0, hands_over=0, constant_weights=True,
     )  # fmt: skip
 
 
@@ -178,11 +200,16 @@ ROWS_OUTER: tuple[tuple[Level, Level], ...] = (
 loop goes over are loaded once anyway; so are activations."""
 
 
-def kinds(p: Contraction) -> Iterator[Kind]:
-    """The nests that may be best for a problem."""
+def kinds(p: Contraction, objective: str = "latency") -> Iterator[Kind]:
+    """The nests that may be best for a problem. Copies that the array waits for cost no energy, but
+    the room of a second slot does: larger tiles would be loaded less often.
+    """
     nests = [Kind("weights_outer", 2, *levels) for levels in WEIGHTS_OUTER]
     nests += [Kind("rows_outer", 2, *levels) for levels in ROWS_OUTER]
-    nests += [Kind("weights_outer", 1, "tile", "tile"), Kind("weights_outer", 1, "slice", "slice")]
+    if objective == "energy":
+        nests += [replace(nest, slots=1) for nest in nests]
+    else:
+        nests += [Kind("weights_outer", 1, level, level) for level in ("tile", "slice")]
     for kind in nests:
         levels = kind.x, kind.weights
         if (p.x_resident and kind.x != "tile") or (p.w_resident and kind.weights != "tile"):
@@ -203,11 +230,14 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
     used = np.flatnonzero(good)
     if not used.size:
         return None
-    some = Choices(*(getattr(found, f)[used] for f in found.__dataclass_fields__))
+    some = found.only(used)
     m = some.mapping(kind)
     n = loop_trips(p, m)
-    score: Any = estimates(target, p, m, some.compute).in_place
-    score = score + 1e-3 * n.tiles * n.reduction
+    estimated = estimates(target, p, m, some.compute)
+    score: Any = estimated.in_place + 1e-3 * n.tiles * n.reduction
+    if some.energy is not None:
+        taken = energies(target, p, m, some.energy)
+        score = energy.price(target, taken, estimated.cycles, n.tiles * n.reduction)
     order = np.lexsort((score, size[used]))
     least = np.minimum.accumulate(score[order])
     kept = order[np.flatnonzero(np.diff(least, prepend=np.inf) < 0)]
@@ -218,9 +248,8 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
 # --- the proof ------------------------------------------------------------------------------------
 
 
-@lru_cache(4096)
-def lower_bound(target: Target, p: Contraction) -> float:
-    """What no mapping costs less than: whole extents for the array, every byte once."""
+def least_compute(target: Target, p: Contraction) -> int:
+    """Cycles of the array with whole extents."""
     positions = p.oh * p.ow
     channels = 1 if p.depthwise else p.ic
     outputs = positions * p.oc
@@ -231,11 +260,29 @@ def lower_bound(target: Target, p: Contraction) -> float:
         output_bytes=outputs * itemsize(p.out_type), depthwise=p.depthwise,
         kernel_costs=p.kernel_costs,
     )  # fmt: skip
-    compute = repeats * cost.array(target, work).cycles
+    return repeats * cost.array(target, work).cycles
+
+
+@lru_cache(4096)
+def lower_bound(target: Target, p: Contraction) -> float:
+    """What no mapping costs less than: whole extents for the array, every byte once."""
+    compute = least_compute(target, p)
     moved = 0 if p.w_resident else weight_bytes(p)
-    moved += 0 if p.out_resident else repeats * work.output_bytes
+    moved += 0 if p.out_resident else p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
     moved += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
     return Estimate(compute, moved / target.memories["dram"].ports["dma"], 0.0).in_place
+
+
+@lru_cache(4096)
+def least_energy(target: Target, p: Contraction) -> float:
+    """What no mapping takes less than, in pJ: the products, and every byte read once."""
+    macs = p.batch * p.groups * p.oh * p.ow * p.oc * p.kh * p.kw * p.depth
+    read = 0 if p.w_resident else weight_bytes(p)
+    read += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
+    outputs = p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
+    moved = energy.loaded(target, read)
+    moved += 0 if p.out_resident else energy.stored(target, outputs)
+    return float(macs * target.array.mac_pj[p.x_type] + moved)
 
 
 def _least_input(p: Contraction) -> int:

@@ -8,7 +8,7 @@ class, with one number of every mapping.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -139,6 +139,18 @@ def _input_cycles(
     return total, total / loads
 
 
+def copied_input(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
+    """Bytes of all copies of activations; their windows end where the input does."""
+    if p.x_resident:
+        return 0
+    if m.x == "held":
+        return input_bytes(p)
+    height, width = _extents(p)
+    channels = p.oc if p.depthwise else p.ic * p.groups
+    pixels = p.batch * height.total(m.rows) * width.total(m.cols) * input_repeats(p, m, n)
+    return pixels * channels * itemsize(p.x_type)
+
+
 def _strided_input(p: Contraction, rows: Any, cols: Any, channels: Any) -> Any:
     """Elements in a row of a part of an input that lies within another tensor."""
     assert p.x_strides is not None
@@ -204,16 +216,17 @@ def _weight_bytes(target: Target, p: Contraction, m: ContractionMapping) -> Any:
 
 
 def _handover(p: Contraction, m: ContractionMapping, n: Trips, cycles: Any) -> Any:
-    """Cycles that neighbours wait for single tiles. Where all rows are done for some channels
-    first, the next layer waits for the last channels.
-    """
+    """Cycles that the layer and its neighbours wait for each other's rows."""
+    passes = n.channels if m.order == "weights_outer" else 1
+    rows: Any = n.rows
+    if p.batch > 1:  # the batches are the rows, each of which takes all passes
+        passes, rows = 1, p.batch * np.where(passes == 1, rows, 1)
+    else:
+        passes = passes * p.groups
     waits = 0.0
-    tiles = n.outer * n.rows
-    if p.takes_over:
-        waits = handover(cycles, tiles * n.channels, 1)
-    if p.hands_over:
-        last = n.channels if m.order == "weights_outer" else 1
-        waits = waits + (cycles - cycles / last + handover(cycles / last, tiles, 1))
+    for neighbour in (p.takes_over, p.hands_over):
+        if neighbour:
+            waits = waits + handover(cycles, passes, rows, neighbour)
     return waits
 
 
@@ -299,18 +312,32 @@ def array_cycles(
     reduction: Numbers,
 ) -> Numbers:
     """Cycles that the array is busy with the layer cut into tiles of these extents."""
+    return over_tiles(target, p, (rows, cols, channels, reduction), _cycles).astype(np.int64)
+
+
+Measure = Callable[[Target, ArrayWork], Any]
+"""A number of an array instruction, as an array where the numbers of the instruction are ones."""
+
+
+def over_tiles(
+    target: Target, p: Contraction, extents: tuple[Numbers, ...], measure: Measure
+) -> npt.NDArray[np.float64]:
+    """The sum of a number over all array instructions of the layer cut into tiles of these extents
+    (rows, columns, channels, reduction).
+    """
+    rows, cols, channels, reduction = extents
     height, width = (
         list(Cuts.of(e, t).per_tile(t)) for e, t in zip(_extents(p), (rows, cols), strict=True)
     )
     depth = list(Cuts.of(Extent(p.oc, p.oc), channels).per_tile(channels))
-    total = np.zeros(len(rows), np.int64)
+    total = np.zeros(len(rows))
     for (r, in_r, n_r), (c, in_c, n_c), (o, _, n_o) in product(height, width, depth):
         count = n_r * n_c * n_o
         used = np.flatnonzero(count)
         if not used.size:
             continue
         tile = _Tile(r[used], c[used], o[used], (in_r * in_c)[used])
-        total[used] += count[used] * _tile_cycles(target, p, tile, reduction[used])
+        total[used] += count[used] * _over_steps(target, p, tile, reduction[used], measure)
     return total * (p.batch * p.groups)
 
 
@@ -324,8 +351,10 @@ class _Tile:
     pixels: Numbers
 
 
-def _tile_cycles(target: Target, p: Contraction, tile: _Tile, reduction: Numbers) -> Numbers:
-    """Cycles of the instructions of a tile: one, or one for each part of the reduction."""
+def _over_steps(
+    target: Target, p: Contraction, tile: _Tile, reduction: Numbers, measure: Measure
+) -> Any:
+    """The sum over the instructions of a tile: one, or one for each part of the reduction."""
     steps = np.ones_like(reduction) if p.depthwise else -(-p.ic // reduction)
     first = _work(p, tile, reduction)
     outputs = tile.rows * tile.cols * tile.channels
@@ -336,18 +365,18 @@ def _tile_cycles(target: Target, p: Contraction, tile: _Tile, reduction: Numbers
         "kernel_costs": p.kernel_costs,
     }  # fmt: skip
     many = np.flatnonzero(steps > 1)
-    cycles = _cycles(target, replace(first, **finish))
+    found = measure(target, replace(first, **finish))
     if many.size:
         tile = _Tile(tile.rows[many], tile.cols[many], tile.channels[many], tile.pixels[many])
         part, steps, sums = reduction[many], steps[many], outputs[many] * 4
         finish |= {k: v[many] for k, v in finish.items() if isinstance(v, np.ndarray)}
         rest = p.ic - (steps - 1) * part
-        opening = _cycles(target, replace(_work(p, tile, part), partial_writes=sums))
+        opening = measure(target, replace(_work(p, tile, part), partial_writes=sums))
         middle = replace(_work(p, tile, part), partial_reads=sums, partial_writes=sums)
         last = replace(_work(p, tile, rest), partial_reads=sums, **finish)
-        between = _cycles(target, middle) * (steps - 2)
-        cycles[many] = opening + between + _cycles(target, last)
-    return cycles
+        between = measure(target, middle) * (steps - 2)
+        found[many] = opening + between + measure(target, last)
+    return found
 
 
 def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:

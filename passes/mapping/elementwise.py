@@ -9,6 +9,7 @@ from itertools import product
 from math import prod
 
 from npu_dialect import cost
+from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.contraction_problem import input_extent
 from npu_dialect.passes.mapping.estimates import Estimate, dram_cycles
 from npu_dialect.passes.mapping.tiles import (
@@ -52,10 +53,10 @@ class Elementwise:
     value_type: str = "i32"
     constants_resident: bool = False
     """Whether parameters and table are in the scratchpad."""
-    takes_over: bool = False
-    """Whether an input in the scratchpad is the result of another layer."""
-    hands_over: bool = False
-    """Whether another layer reads the result in the scratchpad."""
+    takes_over: int = 0
+    """Cycles of the layer that makes an input in the scratchpad just before; 0 for none."""
+    hands_over: int = 0
+    """Cycles of the layer that reads the result in the scratchpad next."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,21 @@ def estimate(target: Target, p: Elementwise, m: ElementwiseMapping) -> Estimate:
     streams = zip((*p.inputs, p.output), (*read, written), strict=True)
     transfer = sum(_moved(target, s, size, m, p.whole) for s, size in streams if not s.resident)
     compute = cycles * count
-    sides = p.takes_over + p.hands_over
-    return Estimate(compute, transfer * count, transfer, handover(compute, count, sides))
+    waits = sum(handover(compute, 1, count, n) for n in (p.takes_over, p.hands_over))
+    return Estimate(compute, transfer * count, transfer, waits)
+
+
+def energy_of(target: Target, p: Elementwise, m: ElementwiseMapping) -> float:
+    """Dynamic energy of a mapping in pJ, with all tiles whole."""
+    read = [prod(tile_dims(s.dims, m, p.whole)) * s.itemsize for s in p.inputs]
+    written = prod(tile_dims(p.output.dims, m, p.whole)) * p.output.itemsize
+    elements = prod(tile_dims(p.dims, m, p.whole))
+    costs = p.kernel_costs[-1:] if p.whole else p.kernel_costs or ("alu",)
+    one = energy.of_instruction(target, cost.vector(target, elements, costs, sum(read), written))
+    one += sum(energy.loaded(target, r) for s, r in zip(p.inputs, read, strict=True)
+               if not s.resident)  # fmt: skip
+    one += 0 if p.output.resident else energy.stored(target, written)
+    return one * tile_count(p, m)
 
 
 def reduced_cycles(
@@ -154,16 +168,19 @@ def _moved(
 
 @lru_cache(4096)
 def search(
-    target: Target, p: Elementwise, capacity: int
+    target: Target, p: Elementwise, capacity: int, objective: str = "latency"
 ) -> tuple[ElementwiseMapping, Estimate] | None:
-    """The mapping of least estimated cycles whose buffers fit; None when none does."""
+    """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does."""
     best: tuple[float, int, ElementwiseMapping, Estimate] | None = None
     for axis in range(max(1, len(p.dims))):
         for m in _along(p, axis):
             if spm_bytes(buffers(p, m)) > capacity:
                 continue
             e = estimate(target, p, m)
-            rank = (e.in_place, tile_count(p, m))
+            tiles, price = tile_count(p, m), e.in_place
+            if objective == "energy":
+                price = energy.price(target, energy_of(target, p, m), e.cycles, tiles)
+            rank = (price, tiles)
             if best is None or rank < best[:2]:
                 best = (*rank, m, e)
         if best is not None:
@@ -202,10 +219,10 @@ class Pooling:
     out_resident: bool = False
     constants_resident: bool = False
     """Whether parameters and table are in the scratchpad."""
-    takes_over: bool = False
-    """Whether an input in the scratchpad is the result of another layer."""
-    hands_over: bool = False
-    """Whether another layer reads the result in the scratchpad."""
+    takes_over: int = 0
+    """Cycles of the layer that makes an input in the scratchpad just before; 0 for none."""
+    hands_over: int = 0
+    """Cycles of the layer that reads the result in the scratchpad next."""
 
 
 @dataclass(frozen=True)
@@ -268,11 +285,22 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
     )
     exposed = transfer if m.slots > 1 else transfer * pooling_tiles(p, m)
     compute *= p.batch
-    last, rows = trips(p.channels, m.channels), p.batch * trips(p.oh, m.rows)
-    waits = handover(compute, last * rows, 1) if p.takes_over else 0.0
-    if p.hands_over:  # the next layer waits for the last channels
-        waits += compute - compute / last + handover(compute / last, rows, 1)
+    passes, rows = trips(p.channels, m.channels), trips(p.oh, m.rows)
+    if p.batch > 1:
+        passes, rows = 1, p.batch * (rows if passes == 1 else 1)
+    waits = sum(handover(compute, passes, rows, n) for n in (p.takes_over, p.hands_over))
     return Estimate(compute, transfer * pooling_tiles(p, m), exposed, waits)
+
+
+def pooling_energy(target: Target, p: Pooling, m: PoolingMapping) -> float:
+    """Dynamic energy of a mapping in pJ, with all tiles whole."""
+    x, out = pooling_bytes(p, m)
+    elements = m.rows * m.cols * m.channels
+    costs = (*("alu",) * (p.size[0] * p.size[1]), *p.kernel_costs)
+    one = energy.of_instruction(target, cost.vector(target, elements, costs, x, out))
+    one += 0 if p.x_resident else energy.loaded(target, x)
+    one += 0 if p.out_resident else energy.stored(target, out)
+    return one * pooling_tiles(p, m)
 
 
 def pooling_mappings(p: Pooling) -> Iterator[Iterator[PoolingMapping]]:
@@ -286,16 +314,22 @@ def pooling_mappings(p: Pooling) -> Iterator[Iterator[PoolingMapping]]:
 
 @lru_cache(4096)
 def search_pooling(
-    target: Target, p: Pooling, capacity: int
+    target: Target, p: Pooling, capacity: int, objective: str = "latency"
 ) -> tuple[PoolingMapping, Estimate] | None:
-    """The mapping of least estimated cycles whose buffers fit; None when none does."""
+    """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does."""
     for family in pooling_mappings(p):
         found = [m for m in family if spm_bytes(pooling_buffers(p, m)) <= capacity]
         if found:
-            best = min(found, key=lambda m: _pooling_rank(target, p, m))
+            best = min(found, key=lambda m: _pooling_rank(target, p, m, objective))
             return best, pooling_estimate(target, p, best)
     return None
 
 
-def _pooling_rank(target: Target, p: Pooling, m: PoolingMapping) -> tuple[float, int]:
-    return pooling_estimate(target, p, m).in_place, pooling_tiles(p, m)
+def _pooling_rank(
+    target: Target, p: Pooling, m: PoolingMapping, objective: str
+) -> tuple[float, int]:
+    found, tiles = pooling_estimate(target, p, m), pooling_tiles(p, m)
+    price = found.in_place
+    if objective == "energy":
+        price = energy.price(target, pooling_energy(target, p, m), found.cycles, tiles)
+    return price, tiles

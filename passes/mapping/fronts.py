@@ -67,9 +67,11 @@ class Front:
 # --- on disk --------------------------------------------------------------------------------------
 
 
-def name(machine: Target, p: Contraction) -> str:
-    """What fronts are kept under: it differs with the layer, the target and this code."""
-    text = f"{version()} {_description(machine)} {p!r}"
+def name(machine: Target, p: Contraction, objective: str = "latency") -> str:
+    """What fronts are kept under: it differs with the layer, the target, what decides and this
+    code.
+    """
+    text = f"{version()} {_description(machine)} {objective} {p!r}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

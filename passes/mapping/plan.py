@@ -5,7 +5,8 @@ The groups, in program order, are covered by segments: single groups, and cascad
 cover is found by dynamic programming (`paths`). The state between two segments is the set of
 tensors that lie in the scratchpad there and are read later on; the carry is the dma's time that the
 next segment may use for loading ahead, as far as there is room. What a segment costs are estimated
-cycles (`work`, `cascades`), with a little for every byte of dram.
+cycles (`work`, `cascades`), with a little for every byte of dram; with the objective energy, pJ and
+what the machine leaks in those cycles.
 
 At last the offsets themselves are tried, with the lifetimes that tile-allocate will see. Where they
 do not come out, the segments there get less room, and planning starts again; where that does not
@@ -33,15 +34,13 @@ from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_op
 from npu_dialect.passes.mapping.problems import AnyMapping, Problem, buffers_of, search
 from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned
 from npu_dialect.passes.mapping.views import storage
-from npu_dialect.passes.mapping.work import Work, Works
+from npu_dialect.passes.mapping.work import SHARED_DMA, Work, Works
 from npu_dialect.target import Target
 
 __all__ = ["AnyMapping", "Plan", "Planner", "Problem", "Step", "TooLargeError", "search"]
 
 WIDTH = 16
 """Ways that are kept at each position."""
-SHARED_DMA = 0.1
-"""What a cycle of transfer costs that is hidden: others could use it."""
 WORTH = 0.01
 """The part of its cost that a run of groups must lose to copies before it may be a cascade."""
 PARTS = 8
@@ -156,7 +155,7 @@ class TooLargeError(Exception):
 
 class Planner:
     """Plans one function within `capacity` bytes of scratchpad (all of it, where it is None).
-    `pinned` gives mappings that were decided elsewhere, by group.
+    `pinned` gives mappings that were decided elsewhere, by group; `objective` is latency or energy.
     """
 
     def __init__(
@@ -165,13 +164,14 @@ class Planner:
         block: Block,
         pinned: Mapping[Operation, AnyMapping],
         capacity: int | None = None,
+        objective: str = "latency",
     ):
         self.target = target
         self.pinned = pinned
         self.capacity = target.memories["spm"].size if capacity is None else capacity
         self.groups = [Group(op) for op in block.ops if op.name == "graph.group"]
         self.tensors = tensors(block, self.groups)
-        self.works = Works(target, self.groups, pinned, self.capacity)
+        self.works = Works(target, self.groups, pinned, self.capacity, objective)
         self.reserved = [0] * len(self.groups)
         self.banned: set[SSAValue] = set()
         self.wanted = {g.op: overrides.pins(g.op).get("memory") for g in self.groups}
@@ -318,10 +318,8 @@ class Planner:
                 continue
             k, work = segment.number, segment.work
             near = self.works.of(k, self.set_of(self.inputs[k]), True, self.capacity)
-            cost = max(work.first + work.compute, work.transfer) + SHARED_DMA * work.transfer
-            least = cost
-            if near is not None:
-                least = max(near.first + near.compute, near.transfer) + SHARED_DMA * near.transfer
+            cost = work.alone
+            least = cost if near is None else near.alone
             self.excess[k + 1] = self.excess[k] + max(0.0, cost - least)
             self.base.append(self.base[-1] + cost)
         return self.excess[-1] > WORTH * self.base[-1]
@@ -371,7 +369,7 @@ class Planner:
                 after = (state | results if stays else state) & ~self.ends[number]
                 fresh = bool(self.inputs[number] & ~state & self.recent[number])
                 carry_on, cycles = self.time(work, carry, room - work.used, fresh)
-                cost = cycles + SHARED_DMA * work.transfer
+                cost = self.works.price(work, cycles)
                 yield Move(number + 1, after, carry_on, cost, Single(number, work, stays, cycles))
 
     def _choices(self, number: int, state: int) -> Iterator[bool]:
@@ -489,7 +487,7 @@ class Planner:
         first = option.first
         fresh = bool(self.inputs[first] & ~state & self.recent[first])
         carry_on, cycles = self.time(option.work, carry, room - option.work.used, fresh)
-        cost = cycles + SHARED_DMA * option.work.transfer
+        cost = self.works.price(option.work, cycles)
         key = self._key(option.first, option.stop, state, stays)
         segment = Cascade(option, stays, cycles, None if first in self.pinned_runs else key)
         return Move(option.stop, after, carry_on, cost, segment)

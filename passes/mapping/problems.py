@@ -41,15 +41,19 @@ def problem(group: Group, resident: Resident, out_resident: bool) -> Problem | N
     return elementwise(group, resident, out_resident)
 
 
-def search(target: Target, p: Problem, capacity: int) -> tuple[AnyMapping, Estimate] | None:
-    """The best mapping of any problem within `capacity` bytes of scratchpad."""
+def search(
+    target: Target, p: Problem, capacity: int, objective: str = "latency"
+) -> tuple[AnyMapping, Estimate] | None:
+    """The best mapping of any problem within `capacity` bytes of scratchpad. The tiles of a scatter
+    are chosen by latency always.
+    """
     if isinstance(p, conv.Contraction):
-        return conv.search(target, p, capacity)
+        return conv.search(target, p, capacity, objective)
     if isinstance(p, vec.Pooling):
-        return vec.search_pooling(target, p, capacity)
+        return vec.search_pooling(target, p, capacity, objective)
     if isinstance(p, rows.Scatter):
         return rows.search(target, p, capacity)
-    return vec.search(target, p, capacity)
+    return vec.search(target, p, capacity, objective)
 
 
 def buffers_of(p: Problem, mapping: Any) -> list[Buffer]:
@@ -72,6 +76,17 @@ def estimate_of(target: Target, p: Problem, mapping: Any) -> Estimate:
     if isinstance(p, rows.Scatter):
         return rows.estimate(target, p, mapping)
     return vec.estimate(target, p, mapping)
+
+
+def energy_of(target: Target, p: Problem, mapping: Any) -> float:
+    """Dynamic energy in pJ that any problem's mapping is estimated to take."""
+    if isinstance(p, conv.Contraction):
+        return conv.energy_of(target, p, mapping)
+    if isinstance(p, vec.Pooling):
+        return vec.pooling_energy(target, p, mapping)
+    if isinstance(p, rows.Scatter):
+        return rows.energy_of(target, p, mapping)
+    return vec.energy_of(target, p, mapping)
 
 
 def constant_bytes(p: Problem) -> int:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from math import prod
 
 from npu_dialect import cost
+from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.estimates import Estimate
 from npu_dialect.passes.mapping.tiles import Buffer, candidates, spm_bytes, trips
 from npu_dialect.target import Target
@@ -74,6 +75,20 @@ def estimate(target: Target, p: Scatter, m: ScatterMapping) -> Estimate:
         lot += startup + m.count * m.elements * p.itemsize / width
     transfer = rows * columns * (outer + lots * lot)
     return Estimate(rows * columns * lots * one.cycles, transfer, outer + lot)
+
+
+def energy_of(target: Target, p: Scatter, m: ScatterMapping) -> float:
+    """Dynamic energy of a mapping in pJ, with all tiles whole."""
+    rows, columns, lots = tile_counts(p, m)
+    one = cost.scatter(target, p.kind, m.count, m.elements, p.itemsize, p.index_bytes, p.value_type)
+    lot = energy.of_instruction(target, one)
+    lot += 0 if p.indices_resident else energy.loaded(target, m.count * p.index_bytes)
+    updates = m.count * m.elements * p.itemsize
+    lot += 0 if p.updates_resident else energy.loaded(target, updates)
+    tile = m.rows * m.elements * p.itemsize
+    outer = energy.loaded(target, tile)
+    outer += 0 if p.out_resident else energy.stored(target, tile)
+    return rows * columns * (outer + lots * lot)
 
 
 def _mappings(p: Scatter) -> Iterator[ScatterMapping]:

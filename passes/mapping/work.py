@@ -16,16 +16,18 @@ from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import cost
 from npu_dialect.passes.host_work import HostWork
-from npu_dialect.passes.mapping import contraction, elementwise
+from npu_dialect.passes.mapping import contraction, elementwise, energy
 from npu_dialect.passes.mapping.contraction import Contraction, Estimate
 from npu_dialect.passes.mapping.groups import Group, size_in_bytes
-from npu_dialect.passes.mapping.moves import move_cycles
+from npu_dialect.passes.mapping.moves import move_cycles, move_energy
+from npu_dialect.passes.mapping.neighbours import neighbours
 from npu_dialect.passes.mapping.parts import part
 from npu_dialect.passes.mapping.problems import (
     AnyMapping,
     Problem,
     buffers_of,
     constant_bytes,
+    energy_of,
     estimate_of,
     problem,
     search,
@@ -42,6 +44,8 @@ ENGINES = {"array": "mxu", "vector": "vpu", "host": "host", "move": "dma", "io":
 CONSTANTS = ("weights", "params", "table")
 """The labels of buffers that hold what was there from the start."""
 
+SHARED_DMA = 0.1
+"""What a cycle of transfer costs that is hidden: others could use it."""
 SMALL = 8
 """Constants up to this part of the room for tiles are always held by a cascade."""
 
@@ -77,6 +81,17 @@ class Work:
     """The best mapping of another kind, and what it costs more, as a share."""
     busy: tuple[tuple[str, float], ...] | None = None
     """The engines where there are several, and for how long they are taken."""
+    energy: float | None = None
+    """Dynamic energy in pJ, where plans are chosen by it."""
+
+    @property
+    def alone(self) -> float:
+        """What it costs, whatever lies around it: cycles, with a little for all that it transfers,
+        or pJ.
+        """
+        if self.energy is not None:
+            return self.energy
+        return max(self.first + self.compute, self.transfer) + SHARED_DMA * self.transfer
 
     @property
     def engines(self) -> Mapping[str, float]:
@@ -98,7 +113,7 @@ class Works:
     """The work of every group of a function, by what is resident, kept for later questions.
 
     `pinned` gives mappings that were decided elsewhere, by group; `capacity` is what there is of
-    the scratchpad, in bytes.
+    the scratchpad, in bytes; `objective` is what mappings are chosen by.
     """
 
     def __init__(
@@ -107,9 +122,13 @@ class Works:
         groups: Sequence[Group],
         pinned: Mapping[Operation, AnyMapping],
         capacity: int,
+        objective: str = "latency",
     ) -> None:
+        self.per_cycle = energy.per_cycle(target)
+        self.by_energy = objective == "energy"
+        self.objective = "energy" if self.by_energy else "latency"
         self.target, self.groups, self.pinned, self.capacity = target, groups, pinned, capacity
-        self.neighbours = neighbours(groups)
+        self.neighbours = neighbours(target, groups)
         self.width = target.memories["dram"].ports["dma"]
         self._by_problem: dict[Problem, _Found] = {}
         self.reads = [frozenset(map(storage, g.inputs)) for g in groups]
@@ -134,6 +153,12 @@ class Works:
             return self.with_mapping(group, p, pinned) if spm_bytes(buffers) <= room else None
         return self.mapped(ENGINES[group.kind], p, room)
 
+    def price(self, work: Work, cycles: float) -> float:
+        """What a plan pays for work that adds so many cycles: cycles, or pJ."""
+        if work.energy is not None:
+            return work.energy + self.per_cycle * cycles
+        return cycles + SHARED_DMA * work.transfer
+
     def problem(
         self, number: int, resident: frozenset[SSAValue], out_resident: bool
     ) -> Problem | None:
@@ -143,9 +168,9 @@ class Works:
             group = self.groups[number]
             p = problem(group, resident.__contains__, out_resident)
             if p is not None and not isinstance(p, Scatter):
-                before, after = self.neighbours[group.op]
-                taken = any(v in resident for v in before)
-                p = replace(p, takes_over=taken, hands_over=out_resident and after)
+                before, taken, handed = self.neighbours[number]
+                taken = taken if before in resident else 0
+                p = replace(p, takes_over=taken, hands_over=handed if out_resident else 0)
             self._by_group[key] = p
         return self._by_group[key]
 
@@ -182,6 +207,8 @@ class Works:
         constants = constant_bytes(p)
         holds = constants > 0 and (held or constants <= room // SMALL)
         some: Any = part(p, group, start, start + rows, holds)  # pyright: ignore[reportArgumentType]
+        share = rows_of_tensor(group.result) // rows
+        some = replace(some, takes_over=p.takes_over // share, hands_over=p.hands_over // share)
         work = self.mapped(ENGINES[group.kind], some, room)
         return None if work is None else (work, constants if holds else 0)
 
@@ -196,7 +223,7 @@ class Works:
             work = found.works[at]
             if work is None or work.used <= room:
                 return work
-        best = search(self.target, p, room)
+        best = search(self.target, p, room, self.objective)
         work = None if best is None else self._work(engine, p, best[0], best[1])
         found.limits.insert(at, room)
         found.works.insert(at, work)
@@ -232,17 +259,22 @@ class Works:
             buffers=buffers,
             gap=float(estimate.gap),
             alternative=estimate.alternative,
+            energy=energy_of(self.target, p, mapping) if self.by_energy else None,
         )
 
     # --- groups without tiles
 
     def _untiled(self, group: Group, resident: frozenset[SSAValue], out_resident: bool) -> Work:
+        none = 0.0 if self.by_energy else None  # what no plan can change
         if group.kind == "host":
-            return Work("host", compute=self._host_cycles(group))
+            return Work("host", compute=self._host_cycles(group), energy=none)
         if group.kind == "io":
-            return Work("io")
+            return Work("io", energy=none)
         cycles = move_cycles(self.target, group, resident, out_resident)
-        return Work("dma", transfer=cycles, first=cycles, first_data=cycles)
+        taken = none
+        if self.by_energy:
+            taken = move_energy(self.target, group, resident, out_resident)
+        return Work("dma", transfer=cycles, first=cycles, first_data=cycles, energy=taken)
 
     def _host_cycles(self, group: Group) -> float:
         work = HostWork.of_region(group.op.regions[0])
@@ -268,22 +300,3 @@ def _tiles(p: Problem, mapping: Any) -> int:
     if isinstance(p, elementwise.Elementwise):
         return elementwise.tile_count(p, mapping)
     return 1
-
-
-def neighbours(groups: Sequence[Group]) -> dict[Operation, tuple[list[SSAValue], bool]]:
-    """Of each group, the inputs that another engine makes, and whether another engine reads the
-    result.
-
-    Vector work counts as another engine for itself: a chain of it is worth cutting when its ends
-    are.
-    """
-    makers: dict[SSAValue, Group] = {v: group for group in groups for v in group.op.results}
-    before: dict[Operation, list[SSAValue]] = {group.op: [] for group in groups}
-    after = {group.op: False for group in groups}
-    for group in groups:
-        for value in map(storage, group.inputs):
-            maker = makers.get(value)
-            if maker is not None and "vector" in (maker.kind, group.kind):
-                before[group.op].append(value)
-                after[maker.op] = True
-    return {group.op: (before[group.op], after[group.op]) for group in groups}
