@@ -170,12 +170,12 @@ def problems(draw: st.DrawFn) -> Contraction:
     oc = draw(st.integers(1, 20))
     ic = oc if depthwise else draw(st.integers(1, 20))
     oh, ow = draw(st.integers(1, 6)), draw(st.integers(1, 5))
-    flag = st.booleans()
+    flag, cycles = st.booleans(), st.sampled_from((0, 1, 64, 4096))
     return Contraction(
         oh=oh, ow=ow, oc=oc, ic=ic, ih=oh + kh - 1, iw=ow + kw - 1, kh=kh, kw=kw,
         depthwise=depthwise, batch=draw(st.integers(1, 2)), param_rows=draw(st.integers(0, 2)),
         kernel_costs=("requantize",), x_resident=draw(flag), w_resident=draw(flag),
-        out_resident=draw(flag), takes_over=draw(flag), hands_over=draw(flag),
+        out_resident=draw(flag), takes_over=draw(cycles), hands_over=draw(cycles),
     )  # fmt: skip
 
 

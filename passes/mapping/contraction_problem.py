@@ -69,10 +69,10 @@ class Contraction:
     """The same of computed weights, along the sum and along the output channels."""
     constants_resident: bool = False
     """Whether parameters and table are in the scratchpad."""
-    takes_over: bool = False
-    """Whether another engine makes an input in the scratchpad."""
-    hands_over: bool = False
-    """Whether another engine reads the result in the scratchpad."""
+    takes_over: int = 0
+    """Cycles of the other engine that makes an input in the scratchpad just before; 0 for none."""
+    hands_over: int = 0
+    """Cycles of the other engine that reads the result in the scratchpad next."""
 
     @property
     def may_split_reduction(self) -> bool:
