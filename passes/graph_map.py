@@ -9,8 +9,11 @@ becomes
 
 The decisions are in the IR, so that they can be read, replayed and pinned: a group that has a
 mapping already keeps it, and a function that has cascades keeps all its decisions. Every other
-decision is by search with the cost functions that the simulator uses (passes/mapping/). A group of
-which not even the smallest tile fits goes to the host.
+decision is by search with the cost functions that the simulator uses (passes/mapping/), for the
+fewest cycles unless `objective` says otherwise. With `energy` the energy of accesses, copies and
+products decides, and what the machine leaks meanwhile: tiles may then take all of the scratchpad
+once rather than half of it twice, since copies that the array waits for cost none. A group of which
+not even the smallest tile fits goes to the host.
 """
 
 from __future__ import annotations
