@@ -191,7 +191,7 @@ class Power:
     clock_gating: bool
     """Whether the clock stops while no engine of the accelerator is busy."""
     power_gating: bool
-    """Whether the accelerator can be switched off between frames (`npu-run --frames-per-second`)."""
+    """Whether the accelerator can be switched off between frames (`--frames-per-second`)."""
     operating_points: tuple[OperatingPoint, ...]
     """What `npu-run --operating-point` may choose; one has the target's frequency, at whose voltage
     the tables of energy and leakage hold.
