@@ -12,6 +12,7 @@ from fuzzing import QUIET, target_file
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mapping_cases import Layers
+from random_graphs import TYPES, random_graph
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
@@ -36,6 +37,15 @@ def network(seed: int, layers: int, target: str) -> ModuleOp:
     for _ in range(layers):
         made.grow()
     module = made.finished()
+    with warnings.catch_warnings():  # constants that overflow
+        warnings.simplefilter("ignore")
+        api.lower(module, "graph", options=QUIET)
+    return module
+
+
+def graph_of(seed: int, size: int, target: str) -> ModuleOp:
+    """A random graph of all kinds of operations at level graph."""
+    module, _ = random_graph(seed, target, size, TYPES)
     with warnings.catch_warnings():  # constants that overflow
         warnings.simplefilter("ignore")
         api.lower(module, "graph", options=QUIET)
@@ -76,7 +86,15 @@ def in_scratchpad(module: ModuleOp) -> Iterator[tuple[str, Life, int]]:
 def test_what_is_emitted_takes_no_more_than_planned(
     targets: Path, seed: int, layers: int, spm: int
 ):
-    module = network(seed, layers, target_file(targets, "mobile4k", spm))
+    assert_planned(network(seed, layers, target_file(targets, "mobile4k", spm)))
+
+
+def test_weights_that_are_computed_are_no_constants_of_a_cascade(targets: Path):
+    assert_planned(graph_of(50019, 16, target_file(targets, "systolic32_os", 8 * KIB)))
+
+
+def assert_planned(module: ModuleOp) -> None:
+    """Raises where the tiles of a layer, or what a cascade holds for it, take more than planned."""
     with pytest.MonkeyPatch.context() as patch:
         plan = planned(module, patch)
     tiles, kept = Counter[str](), Counter[str]()

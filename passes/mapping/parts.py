@@ -51,7 +51,7 @@ def part(p: P, group: Group, start: int, stop: int, held: bool = False) -> P:
 
 def _with_constants(p: P) -> P:
     if isinstance(p, Contraction):
-        return replace(p, w_resident=True, constants_resident=True)
+        return replace(p, w_resident=p.w_resident or p.constant_weights, constants_resident=True)
     return replace(p, constants_resident=True)
 
 

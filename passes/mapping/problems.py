@@ -96,7 +96,7 @@ def constant_bytes(p: Problem) -> int:
 
 def _constant_sizes(p: Problem) -> tuple[int, ...]:
     if isinstance(p, conv.Contraction):
-        weights = 0 if p.w_resident else weight_bytes(p)
+        weights = weight_bytes(p) if p.constant_weights and not p.w_resident else 0
         return weights, p.param_rows * p.oc * p.groups * 4, p.table_bytes
     if isinstance(p, vec.Pooling):
         return p.param_rows * p.channels * 4, p.table_bytes
