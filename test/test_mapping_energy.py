@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_groups import I8, OUT, ModuleBuilder, integers
+from mapped_groups import I8, OUT, ModuleBuilder, assert_levels_agree, integers
 from test_mapping import tight_target
 from test_plan import layers as chain_of_layers
-from xdsl.dialects.builtin import i32
+from xdsl.dialects.builtin import StringAttr, i32
 from xdsl.ir import SSAValue
 
 from npu_dialect import api, cache, graph
@@ -196,3 +196,11 @@ def test_a_plan_by_energy_takes_less_than_one_by_time(tmp_path: Path):
         return api.assemble(module).profile.energy.total
 
     assert taken("energy") < taken("latency")
+
+
+@pytest.mark.parametrize("spm", [6_000, 12_000, 40_000])
+def test_a_plan_by_energy_changes_no_bit(tmp_path: Path, spm: int):
+    module = chain_of_layers(tight_target(tmp_path, spm), 4)
+    module.attributes["npu.objective"] = StringAttr("energy")
+    x = integers(np.random.default_rng(1), 1, 16, 16, 16)
+    assert_levels_agree(module, [x])
