@@ -37,8 +37,10 @@ from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMa
 from npu_dialect.passes.mapping.explained import Explained, explained
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
 from npu_dialect.passes.mapping.least import least
-from npu_dialect.passes.mapping.plan import AnyMapping, Plan, Planner, Step, TooLargeError
+from npu_dialect.passes.mapping.plan import Planner
+from npu_dialect.passes.mapping.problems import AnyMapping
 from npu_dialect.passes.mapping.scatter import ScatterMapping
+from npu_dialect.passes.mapping.segments import Plan, Step, TooLargeError
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.targets import SCRATCHPAD, module_target
 from npu_dialect.target import Target

@@ -18,7 +18,8 @@ from xdsl.dialects.func import FuncOp
 
 from npu_dialect import api, dtypes, pipeline, provenance
 from npu_dialect.passes.lifetimes import Life, lifetimes
-from npu_dialect.passes.mapping.plan import Plan, Planner
+from npu_dialect.passes.mapping.plan import Planner
+from npu_dialect.passes.mapping.segments import Plan
 from npu_dialect.passes.tile_allocate import slot_stride, tile_functions
 from npu_dialect.tile.syntax import space_of
 from npu_dialect.universe import NpuContext

@@ -19,7 +19,8 @@ from npu_dialect.passes.graph_map import GraphMapPass, explanations
 from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
 from npu_dialect.passes.mapping.least import least
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, Moves, cheapest
-from npu_dialect.passes.mapping.plan import Cascade, Plan, Planner
+from npu_dialect.passes.mapping.plan import Planner
+from npu_dialect.passes.mapping.segments import Cascade, Plan
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.mapping.work import Work
 from npu_dialect.target import load_target

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from npu_dialect import provenance
-from npu_dialect.passes.mapping.plan import Cascade, Plan, Planner, Segment, Single, Step
+from npu_dialect.passes.mapping.plan import Planner
 from npu_dialect.passes.mapping.problems import AnyMapping
+from npu_dialect.passes.mapping.segments import Cascade, Plan, Segment, Single, Step
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.mapping.work import Work
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from npu_dialect.diagnostics import CompileError
-from npu_dialect.passes.mapping.plan import Plan, Planner, TooLargeError
+from npu_dialect.passes.mapping.plan import Planner
+from npu_dialect.passes.mapping.segments import Plan, TooLargeError
 from npu_dialect.passes.mapping.tiles import ALIGNMENT
 
 SLOWER = 2.0

@@ -16,7 +16,7 @@ help, the largest tensor goes to dram for good. That ends, since there are only 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
 
 from xdsl.dialects.builtin import StringAttr
@@ -25,19 +25,30 @@ from xdsl.ir import Block, Operation, SSAValue
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes import allocation
-from npu_dialect.passes.mapping.cascades import LONGEST, Member, Option, Run, Runs
+from npu_dialect.passes.mapping.cascades import LONGEST, Option, Run, Runs
 from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
 from npu_dialect.passes.mapping.footprint import exact
-from npu_dialect.passes.mapping.groups import Group, is_constant, size_in_bytes
+from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.paths import DeadEndError, Move, cheapest
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
-from npu_dialect.passes.mapping.problems import AnyMapping, Problem, buffers_of, search
-from npu_dialect.passes.mapping.tiles import ALIGNMENT, Buffer, aligned
+from npu_dialect.passes.mapping.problems import AnyMapping, buffers_of
+from npu_dialect.passes.mapping.segments import (
+    Cascade,
+    Key,
+    Plan,
+    Segment,
+    Single,
+    Step,
+    Tensor,
+    TooLargeError,
+    first_of,
+    tensors,
+    weights_of,
+)
+from npu_dialect.passes.mapping.tiles import ALIGNMENT, aligned
 from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.mapping.work import SHARED_DMA, Work, Works
 from npu_dialect.target import Target
-
-__all__ = ["AnyMapping", "Plan", "Planner", "Problem", "Step", "TooLargeError", "search"]
 
 WIDTH = 16
 """Ways that are kept at each position."""
@@ -47,110 +58,6 @@ PARTS = 8
 """Ways are told apart by the eighths of the scratchpad that their tensors take."""
 RETRIES = 6
 """Plans with less room where offsets did not come out, before a tensor is sent to dram."""
-
-
-Key = tuple[int, int, int, tuple[bool, ...]]
-"""Of options: the first group and the one after the last, the inputs in the scratchpad by bits, and
-which results stay there.
-"""
-
-
-@dataclass
-class Tensor:
-    """A tensor with memory of its own (others may lie within it): its bytes, the first step that
-    writes it, and the last one that needs it.
-    """
-
-    value: SSAValue
-    size: int
-    written: int
-    read: int
-    may_stay: bool
-    bit: int = 0
-
-    @property
-    def aligned(self) -> int:
-        return aligned(self.size)
-
-
-@dataclass(frozen=True)
-class Cascade:
-    """A run of groups that is executed in stripes."""
-
-    option: Option
-    stays: tuple[bool, ...]
-    """Whether each result that is read outside stays in the scratchpad."""
-    cycles: float = 0.0
-    """Beyond the segments before."""
-    key: Key | None = None
-    """By which its options are known; None where it is pinned."""
-
-    @property
-    def stop(self) -> int:
-        return self.option.stop
-
-
-@dataclass(frozen=True)
-class Single:
-    """A segment of one group."""
-
-    number: int
-    work: Work
-    stays: bool
-    cycles: float = 0.0
-    """Beyond the segments before."""
-
-    @property
-    def stop(self) -> int:
-        return self.number + 1
-
-
-Segment = Single | Cascade
-
-
-@dataclass
-class Step:
-    """One group, mapped; as a member of a cascade, of which `number` tells which."""
-
-    group: Group
-    work: Work
-    number: int | None = None
-    rows: int = 0
-    """Of the last result of the cascade, in a stripe."""
-    member: Member | None = None
-
-    @property
-    def mapping(self) -> AnyMapping | None:
-        return self.work.mapping
-
-    @property
-    def buffers(self) -> Sequence[Buffer]:
-        return self.work.buffers
-
-    @property
-    def cycles(self) -> float:
-        """Of the group alone; of one whole stripe in a cascade."""
-        return float(max(self.work.compute, self.work.transfer))
-
-
-@dataclass
-class Plan:
-    """Steps in program order, and the tensors (with memory of their own) that stay in the
-    scratchpad.
-    """
-
-    steps: list[Step] = field(default_factory=list[Step])
-    resident: set[SSAValue] = field(default_factory=set[SSAValue])
-    segments: list[Segment] = field(default_factory=list[Segment])
-    cost: float = 0.0
-
-
-class TooLargeError(Exception):
-    """A group of which no tile fits the scratchpad, whatever else goes to dram."""
-
-    def __init__(self, group: Group):
-        super().__init__(group)
-        self.group = group
 
 
 class Planner:
@@ -213,7 +120,7 @@ class Planner:
             self.ends[tensor.read] |= tensor.bit
         self._sizes: dict[int, int] = {0: 0}
         self._sets: dict[int, frozenset[SSAValue]] = {0: frozenset()}
-        self.weights = [_weights(g) for g in self.groups]
+        self.weights = [weights_of(g) for g in self.groups]
 
     def _storages(self, values: Sequence[SSAValue]) -> list[Tensor]:
         found = (self.tensors.get(storage(v)) for v in values)
@@ -547,7 +454,7 @@ class Planner:
         maker: dict[SSAValue, int] = {}
         found: list[Stage] = []
         for number, segment in enumerate(plan.segments):
-            steps = range(_first(segment), segment.stop)
+            steps = range(first_of(segment), segment.stop)
             work = segment.work if isinstance(segment, Single) else segment.option.work
             inputs = {v for k in steps for v in self.works.reads[k]}
             reads = [Reader(maker[v], v not in plan.resident) for v in inputs if v in maker]
@@ -672,42 +579,3 @@ class Planner:
             remedy="smaller tiles, or leaving the mapping to the compiler",
             source=group.op,
         )
-
-
-def _first(segment: Segment) -> int:
-    return segment.number if isinstance(segment, Single) else segment.option.first
-
-
-def _weights(group: Group) -> int:
-    """Bytes of the constants of an array group."""
-    if group.kind != "array" or group.anchor is None:
-        return 0
-    w = group.outer(group.anchor.operands[1])
-    return size_in_bytes(w) if is_constant(w) else 0
-
-
-def tensors(block: Block, groups: Sequence[Group]) -> dict[SSAValue, Tensor]:
-    """Every tensor with memory of its own that a group writes. One may stay unless the host, the
-    caller or the program's end needs it.
-    """
-    own = {v for group in groups for v in group.op.results if storage(v) is v}
-    found: dict[SSAValue, Tensor] = {}
-    for n, group in enumerate(groups):
-        in_dram = group.kind in ("host", "io")
-        for value in map(storage, group.op.results):
-            if value in own:
-                tensor = found.setdefault(value, Tensor(value, size_in_bytes(value), n, n, True))
-                tensor.read = n
-                tensor.may_stay &= not in_dram
-        for value in map(storage, group.inputs):
-            tensor = found.get(value)
-            if tensor is not None:
-                tensor.read = n
-                tensor.may_stay &= not in_dram
-    last = block.last_op
-    assert last is not None
-    for value in map(storage, last.operands):
-        tensor = found.get(value)
-        if tensor is not None:
-            tensor.may_stay = False
-    return found
