@@ -20,7 +20,8 @@ from npu_dialect.pipeline import Options
 
 QUIET = Options(reproducer=None)
 TARGETS = Path(graph.__file__).parent.parent / "targets"
-SCRATCHPADS = (None, 8192, 16384, 65536)
+BASES = ("edge256", "mobile4k", "edge512", "headset2k", "systolic32_ws", "systolic32_os")
+SCRATCHPADS = (None, 4096, 8192, 16384, 65536)
 """Bytes; None leaves the target as it is."""
 
 
@@ -53,7 +54,7 @@ class Case:
     def of(seed: int, size: int = 12) -> Case:
         """The case of a number."""
         rng = np.random.default_rng([seed, 1])
-        base = ("edge256", "mobile4k")[int(rng.integers(2))]
+        base = BASES[int(rng.integers(len(BASES)))]
         spm = SCRATCHPADS[int(rng.integers(len(SCRATCHPADS)))]
         kinds = ("all", "integers", "floats")[int(rng.integers(3))]
         count, moves = int(rng.integers(2, size + 1)), int(rng.integers(4)) == 0
