@@ -11,9 +11,9 @@ from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.tile import CopyOp, ForOp, HostOp, KernelOp
 
-LONGEST = 100_000
-"""Operations executed. Each takes about 1 ms to lower and to schedule; the longest
-programs of the benchmarks have less than 10,000 instructions.
+LONGEST = 1_000_000
+"""Operations executed. Each takes about 1 ms to lower and to schedule, so that more would take the
+better part of an hour; the longest programs of the benchmarks have less than 10,000 instructions.
 """
 
 
@@ -43,4 +43,4 @@ def _count(block: Block, times: int, found: Counter[str]) -> None:
         if isinstance(op, ForOp):
             _count(op.body.block, times * op.trips.value.data, found)
         elif isinstance(op, CopyOp | KernelOp | HostOp):
-            found[provenance.sources(op)[0]] += times
+            found[(*provenance.sources(op), op.name)[0]] += times
