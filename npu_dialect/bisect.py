@@ -228,17 +228,7 @@ def _outputs(
     module: ModuleOp, inputs: Sequence[Array], entry: str | None, state: dict[str, Array]
 ) -> dict[str, Array]:
     """Outputs and new states of a module at any level."""
-    level = levels.level(module) or "graph"
-    if level == "npu":
-        from npu_dialect.runtime.program import Program
-        from npu_dialect.runtime.simulator import simulate
-
-        run = simulate(Program.from_module(module), list(inputs), entry=entry, state=state)
-        outputs, state = run.outputs, dict(run.state)
-    else:
-        execute = levels.run_graph if level == "graph" else levels.run_tile
-        arrays = execute(module, inputs, state=state, entry=entry)
-        outputs = dict(zip(levels.output_names(module, entry), arrays, strict=True))
+    outputs = api.execute(module, inputs, entry=entry, state=state)
     named = {taps.OUTPUT + name: array for name, array in outputs.items()}
     return named | {taps.STATE + name: array for name, array in state.items()}
 

@@ -19,7 +19,6 @@ from heapq import heappop, heappush
 from typing import NamedTuple, cast
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ArrayAttr
 from xdsl.ir import Attribute
@@ -27,6 +26,7 @@ from xdsl.ir import Attribute
 from npu_dialect.machine import Operand
 from npu_dialect.npu.attributes import OperandAttr
 from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.ordering import byte_view
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Webs:
 
     def seen(self, operand: Operand) -> list[int]:
         """The writes of the bytes of an operand."""
-        writes: list[int] = _values(_bytes(self.owner, operand)).tolist()
+        writes: list[int] = _values(byte_view(self.owner, operand)).tolist()
         return [n for n in writes if n >= 0]
 
     def write(self, number: int, operand: Operand) -> int:
@@ -94,7 +94,7 @@ class Webs:
         write = len(self.parent)
         self.parent.append(write)
         self.members.append(self._web(number, operand))
-        _bytes(self.owner, operand)[...] = write
+        byte_view(self.owner, operand)[...] = write
         return write
 
     def update(self, number: int, operand: Operand) -> int:
@@ -137,19 +137,6 @@ class Webs:
             for a, b in pairs:
                 a, b = sorted((self.root(a), self.root(b)))
                 self._join(a, b)
-
-
-def _bytes(owner: NDArray[np.int32], operand: Operand) -> NDArray[np.int32]:
-    """The owners of the bytes of an operand, as a view whose rows are its runs."""
-    run, outer = operand.dtype.itemsize, list[tuple[int, int]]()
-    pairs = zip(operand.dims, operand.strides, strict=True)
-    for stride, d in sorted((abs(s), d) for d, s in pairs if s and d > 1):
-        if stride == run and not outer:
-            run *= d
-        else:
-            outer.insert(0, (d, 4 * stride))
-    shape, strides = (*(d for d, _ in outer), run), (*(s for _, s in outer), 4)
-    return as_strided(owner[operand.interval[0] :], shape, strides)
 
 
 def _values(rows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -24,6 +24,23 @@ def _common(sizes: Sequence[int], shapes: Sequence[Shape]) -> int:
     return found.pop() if found else 1
 
 
+def same_elements(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, range]]:
+    """The smallest runs of dimensions with equal products, in order; no extent may be 0."""
+    found: list[tuple[range, range]] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        first_i, first_j = i, j
+        left, i = (before[i], i + 1) if i < len(before) else (1, i)
+        right, j = (after[j], j + 1) if j < len(after) else (1, j)
+        while left != right:
+            if left < right:
+                left, i = left * before[i], i + 1
+            else:
+                right, j = right * after[j], j + 1
+        found.append((range(first_i, i), range(first_j, j)))
+    return found
+
+
 def size(shape: Shape) -> int:
     """The number of elements."""
     count = 1

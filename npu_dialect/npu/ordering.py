@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from npu_dialect.target import SPACES
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Element = TypeVar("Element", bound=np.generic)
 PIPELINED = ("dma", "mxu")
 """Engines that go on with the next instruction before the results of the last one are stored."""
 
@@ -232,8 +234,9 @@ def _pairs(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
 # --- blocks as bytes ----------------------------------------
 
 
-def byte_view(memory: Flags, operand: Operand, base: int = 0) -> Flags:
-    """The flags of an operand's bytes; `memory` holds one per byte, from address `base` on.
+def byte_view(memory: NDArray[Element], operand: Operand, base: int = 0) -> NDArray[Element]:
+    """What is noted of an operand's bytes, as a view whose rows are its runs; `memory` holds an
+    element per byte, from address `base` on.
 
     Dimensions that lie densely are merged and repeated ones dropped, so each byte shows once or,
     where a block overlaps itself, a few times.
@@ -250,8 +253,10 @@ def byte_view(memory: Flags, operand: Operand, base: int = 0) -> Flags:
             strides.append(stride)
     if operand.elements == 0:
         return memory[:0]
-    offset = operand.interval[0] - base
-    return np.ndarray(dims[::-1], np.bool_, memory.data, offset, strides[::-1])
+    each = memory.itemsize
+    offset = (operand.interval[0] - base) * each
+    steps = [s * each for s in reversed(strides)]
+    return np.ndarray(dims[::-1], memory.dtype, memory.data, offset, steps)
 
 
 def share_bytes(a: Operand, b: Operand) -> bool:

@@ -11,6 +11,7 @@ from math import prod
 from xdsl.ir import BlockArgument, Operation
 
 from npu_dialect.dtypes import DType
+from npu_dialect.graph.shapes import same_elements
 from npu_dialect.tile.memory import AllocOp
 
 
@@ -128,9 +129,9 @@ def reshaped(source: Descriptor, before: Sequence[int], after: Sequence[int]) ->
         return _like(source, after, dense_strides(after, source.dtype.itemsize), [0] * len(after))
     dims: list[int] = []
     strides: list[int] = []
-    for old, new in _groups(before, after):
-        actual = source.dims[old.start : old.stop]
-        steps = source.strides[old.start : old.stop]
+    for run, others in same_elements(before, after):
+        old, new = slice(run.start, run.stop), slice(others.start, others.stop)
+        actual, steps = source.dims[old], source.strides[old]
         group_dims, step = _regrouped(actual, before[old], steps, after[new], source.dtype.itemsize)
         dims += group_dims
         strides += [step * s for s in dense_strides(group_dims, 1)]
@@ -165,23 +166,6 @@ def _like(
         tuple(strides),
         tuple(cut),
     )
-
-
-def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[slice, slice]]:
-    """The smallest runs of dimensions with equal products, in order."""
-    groups: list[tuple[slice, slice]] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        first_i, first_j = i, j
-        left, i = (before[i], i + 1) if i < len(before) else (1, i)
-        right, j = (after[j], j + 1) if j < len(after) else (1, j)
-        while left != right:
-            if left < right:
-                left, i = left * before[i], i + 1
-            else:
-                right, j = right * after[j], j + 1
-        groups.append((slice(first_i, i), slice(first_j, j)))
-    return groups
 
 
 def _regrouped(

@@ -10,6 +10,7 @@ from xdsl.pattern_rewriter import PatternRewriter
 from npu_dialect import graph, provenance
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import shape_of
+from npu_dialect.graph.shapes import same_elements
 from npu_dialect.passes import kernels
 from npu_dialect.passes.layout.permuted import FIRST_ONLY, PERMUTED, Order, scatter
 from npu_dialect.passes.rewriting import (
@@ -142,23 +143,6 @@ def _reshaped_parts(order: Order, before: Order, after: Order) -> list[list[int]
             return None
         parts.append((own[0], list(range(long[new[0]], ends[new[-1]]))))
     return [new for _, new in sorted(parts)]
-
-
-def same_elements(before: Order, after: Order) -> list[tuple[range, range]]:
-    """The smallest runs of dimensions with as many elements, in order; no extent may be 0."""
-    found: list[tuple[range, range]] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        first_i, first_j = i, j
-        left, i = (before[i], i + 1) if i < len(before) else (1, i)
-        right, j = (after[j], j + 1) if j < len(after) else (1, j)
-        while left != right:
-            if left < right:
-                left, i = left * before[i], i + 1
-            else:
-                right, j = right * after[j], j + 1
-        found.append((range(first_i, i), range(first_j, j)))
-    return found
 
 
 def sink_past_view(op: Operation, rewriter: PatternRewriter) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from npu_dialect.passes.mapping import contraction as conv
@@ -41,52 +43,55 @@ def problem(group: Group, resident: Resident, out_resident: bool) -> Problem | N
     return elementwise(group, resident, out_resident)
 
 
+@dataclass(frozen=True)
+class Mapper:
+    """What is known of one kind of problem."""
+
+    search: Callable[[Target, Any, int, str], tuple[AnyMapping, Estimate] | None]
+    buffers: Callable[[Any, Any], list[Buffer]]
+    estimate: Callable[[Target, Any, Any], Estimate]
+    energy: Callable[[Target, Any, Any], float]
+
+
+def _search_scatter(
+    target: Target, p: rows.Scatter, capacity: int, objective: str
+) -> tuple[AnyMapping, Estimate] | None:
+    return rows.search(target, p, capacity)
+
+
+MAPPERS: dict[type, Mapper] = {
+    conv.Contraction: Mapper(conv.search, conv.buffers, conv.estimate, conv.energy_of),
+    vec.Elementwise: Mapper(vec.search, vec.buffers, vec.estimate, vec.energy_of),
+    vec.Pooling: Mapper(
+        vec.search_pooling, vec.pooling_buffers, vec.pooling_estimate, vec.pooling_energy
+    ),
+    rows.Scatter: Mapper(_search_scatter, rows.buffers, rows.estimate, rows.energy_of),
+}
+"""The mapper of each kind."""
+
+
 def search(
     target: Target, p: Problem, capacity: int, objective: str = "latency"
 ) -> tuple[AnyMapping, Estimate] | None:
     """The best mapping of any problem within `capacity` bytes of scratchpad. The tiles of a scatter
     are chosen by latency always.
     """
-    if isinstance(p, conv.Contraction):
-        return conv.search(target, p, capacity, objective)
-    if isinstance(p, vec.Pooling):
-        return vec.search_pooling(target, p, capacity, objective)
-    if isinstance(p, rows.Scatter):
-        return rows.search(target, p, capacity)
-    return vec.search(target, p, capacity, objective)
+    return MAPPERS[type(p)].search(target, p, capacity, objective)
 
 
 def buffers_of(p: Problem, mapping: Any) -> list[Buffer]:
     """The buffers of any problem's mapping."""
-    if isinstance(p, conv.Contraction):
-        return conv.buffers(p, mapping)
-    if isinstance(p, vec.Pooling):
-        return vec.pooling_buffers(p, mapping)
-    if isinstance(p, rows.Scatter):
-        return rows.buffers(p, mapping)
-    return vec.buffers(p, mapping)
+    return MAPPERS[type(p)].buffers(p, mapping)
 
 
 def estimate_of(target: Target, p: Problem, mapping: Any) -> Estimate:
     """What any problem's mapping costs."""
-    if isinstance(p, conv.Contraction):
-        return conv.estimate(target, p, mapping)
-    if isinstance(p, vec.Pooling):
-        return vec.pooling_estimate(target, p, mapping)
-    if isinstance(p, rows.Scatter):
-        return rows.estimate(target, p, mapping)
-    return vec.estimate(target, p, mapping)
+    return MAPPERS[type(p)].estimate(target, p, mapping)
 
 
 def energy_of(target: Target, p: Problem, mapping: Any) -> float:
     """Dynamic energy in pJ that any problem's mapping is estimated to take."""
-    if isinstance(p, conv.Contraction):
-        return conv.energy_of(target, p, mapping)
-    if isinstance(p, vec.Pooling):
-        return vec.pooling_energy(target, p, mapping)
-    if isinstance(p, rows.Scatter):
-        return rows.energy_of(target, p, mapping)
-    return vec.energy_of(target, p, mapping)
+    return MAPPERS[type(p)].energy(target, p, mapping)
 
 
 def constant_bytes(p: Problem) -> int:
