@@ -93,17 +93,20 @@ def _instructions(profile: Profile) -> Iterator[Event]:
 
 def _counters(profile: Profile) -> Iterator[Event]:
     end, per_second = profile.cycles, profile.target.frequency
-    yield from _counter(profile, "scratchpad KiB", profile.occupancy.peaks(end, STEPS), 1 / 1024)
+    yield from _counter(profile, "scratchpad", "KiB", profile.occupancy.peaks(end, STEPS), 1 / 1024)
     for (space, direction), series in profile.traffic.items():
         means = series.means(end, STEPS)
-        yield from _counter(profile, f"{space} {direction} GB/s", means, per_second / 1e9)
-    yield from _counter(profile, "power mW", profile.power.means(end, STEPS), 1e3)
+        yield from _counter(profile, f"{space} {direction}", "GB/s", means, per_second / 1e9)
+    yield from _counter(profile, "power", "mW", profile.power.means(end, STEPS), 1e3)
 
 
-def _counter(profile: Profile, name: str, series: Series, scale: float) -> Iterator[Event]:
+def _counter(
+    profile: Profile, name: str, unit: str, series: Series, scale: float
+) -> Iterator[Event]:
+    """Perfetto shows the unit, the key of the value, behind the name."""
     clock = _Clock(profile)
     for time, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
-        args = {"value": float(f"{value * scale:.6g}")}
+        args = {unit: float(f"{value * scale:.6g}")}
         yield {"ph": "C", "name": name, "pid": 0, "ts": clock(time), "args": args}
 
 

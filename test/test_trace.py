@@ -110,14 +110,14 @@ def test_flows_go_from_a_copy_to_the_first_use_and_from_a_result_to_its_copy(eve
     assert found == {("load", 0, 2), ("load", 1, 2), ("store", 3, 4)}
 
 
-def counter(events: list[Event], name: str) -> list[tuple[float, float]]:
-    return [(e["ts"], e["args"]["value"]) for e in of(events, "C") if e["name"] == name]
+def counter(events: list[Event], name: str, unit: str) -> list[tuple[float, float]]:
+    return [(e["ts"], e["args"][unit]) for e in of(events, "C") if e["name"] == name]
 
 
 def test_a_counter_tells_what_the_scratchpad_holds(events: list[Event]):
     # weights 288 B, then the image 256 B, then sums of 8 x 8 x 8 x 4 B; all but them go when the
     # convolution is complete, and 4 x 4 x 8 x 4 B come
-    found = counter(events, "scratchpad KiB")
+    found = counter(events, "scratchpad", "KiB")
     assert found[:3] == [(0, 0.28125), (0.093, 0.53125), (0.678, 2.53125)]
     assert found[3] == (0.864, 2.5)
     assert found[-1][1] == 0
@@ -125,14 +125,14 @@ def test_a_counter_tells_what_the_scratchpad_holds(events: list[Event]):
 
 def test_a_counter_tells_the_bytes_of_dram(events: list[Event]):
     # 288 B in 93 cycles of 1 ns, 256 B in 85
-    found = counter(events, "dram read GB/s")
+    found = counter(events, "dram read", "GB/s")
     assert found[:3] == [(0, 3.09677), (0.093, 3.01176), (0.178, 0)]
 
 
 def test_a_counter_tells_the_power(events: list[Event]):
     # 288 B at 64 pJ from dram and 1.26 pJ into spm in 93 ns, 3.8 mW of leakage, 8 mW of clock
     milliwatts = 288 * 65.26 / 93 + 3.8 + 8
-    assert counter(events, "power mW")[0] == (0, pytest.approx(milliwatts, rel=1e-5))
+    assert counter(events, "power", "mW")[0] == (0, pytest.approx(milliwatts, rel=1e-5))
 
 
 def test_a_trace_may_be_compressed(tmp_path: Path):
