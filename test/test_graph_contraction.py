@@ -6,7 +6,7 @@ import torch
 from graph_cases import Q8, QU8, t, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.dialects.builtin import f32, i32
+from xdsl.dialects.builtin import f32, i32, i64
 
 from npu_dialect import dtypes, graph
 
@@ -55,6 +55,64 @@ def test_integer_convolution_is_exact(data: st.DataObject):
     )
     np.testing.assert_array_equal(conv.evaluate(x, w)[0], expected)
     assert conv.type == t(i32, *expected.shape)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_convolution_of_16_bit_activations_is_exact_in_64_bits(data: st.DataObject):
+    """Extremes are frequent: a sum of some thousand products of them does not fit 32 bits."""
+    draw = data.draw
+    groups, depth, per_group = draw(st.integers(1, 3)), draw(st.integers(1, 70)), 2
+    strides = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    pads = draw(st.tuples(*[st.integers(0, 2)] * 4))
+    x_zero, w_zero = draw(st.sampled_from([0, -32768, 17])), draw(st.sampled_from([0, -128, 127]))
+    weights = draw(st.sampled_from([dtypes.i8, dtypes.i16]))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    x = rng.choice(np.array([-32768, 32767, 12345], np.int16), (1, 4, 3, groups * depth))
+    w = rng.choice(np.array([-128, 127, 3]), (2, 3, depth, groups * per_group))
+    w = w.astype(weights.numpy)
+    types = [
+        t(graph.uniform(dtypes.i16, 0.1, x_zero), *x.shape),
+        t(graph.uniform(weights, 0.1, w_zero), *w.shape),
+    ]
+    conv = graph.Conv2DOp(*values(types), strides=strides, pads=pads, groups=groups)
+    expected = slow_conv(
+        x.astype(np.int64) - x_zero, w.astype(np.int64) - w_zero, strides, pads, (1, 1), groups
+    )
+    np.testing.assert_array_equal(conv.evaluate(x, w)[0], expected)
+    assert conv.type == t(i64, *expected.shape)
+
+
+def test_matrix_product_of_16_bit_operands_is_exact_in_64_bits():
+    a = np.full((2, 5000), -32768, np.int16)
+    b = np.full((5000, 3), -32768, np.int16)
+    quant = graph.uniform(dtypes.i16, 0.1)
+    product = graph.MatmulOp(*values([t(quant, 2, 5000), t(quant, 5000, 3)]))
+    assert product.evaluate(a, b)[0].tolist() == [[5000 * 2**30] * 3] * 2
+
+
+def test_sums_of_16_bit_activations_may_be_stated_to_be_of_32_bits():
+    a = np.full((1, 600), -32768, np.int16)
+    b = np.full((600, 1), -128, np.int8)
+    kinds = [
+        t(graph.uniform(q, 0.1), *s) for q, s in ((dtypes.i16, (1, 600)), (dtypes.i8, (600, 1)))
+    ]
+    product = graph.MatmulOp(*values([*kinds, t(i32, 1)]), sums="i32")
+    wrapped = (600 * 2**22 + 5 + 2**31) % 2**32 - 2**31
+    assert product.evaluate(a, b, np.array([5], np.int32))[0].tolist() == [[wrapped]]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sums", "message"),
+    [
+        ([t(Q8, 1, 2), t(Q8, 2, 1)], "i16", "sums must be i32 or i64"),
+        ([t(f32, 1, 2), t(f32, 2, 1)], "i64", "sums of f32 are f32"),
+        ([t(graph.uniform(dtypes.i16, 1), 1, 2), t(Q8, 2, 1), t(i32, 1)], None, "the bias must be"),
+    ],
+)
+def test_sums_that_operands_cannot_have_are_refused(kinds, sums, message):
+    with pytest.raises(ValueError, match=message):
+        graph.MatmulOp(*values(kinds), sums=sums)
 
 
 def test_zero_points_per_channel_are_subtracted_per_channel():

@@ -92,6 +92,67 @@ def test_fixed_point_is_exact_at_the_extremes(rounding: str, shift: int) -> None
         assert got.tolist() == [clamp(v, dtypes.i32.low, dtypes.i32.high) for v in exact]
 
 
+WIDE = st.one_of(WORD, st.integers(-(2**47), 2**47), st.integers(-(2**63), 2**63 - 1))
+WIDE_EXTREMES = [-(2**63), -(2**62) - 1, -(2**40), -(2**32), -1, 0, 1, 2**32 - 1, 2**40, 2**63 - 1]
+
+
+@pytest.mark.parametrize("rounding", ONE_ROUNDING)
+@given(x=WIDE, multiplier=WORD, shift=st.integers(0, 62), zero_out=WORD)
+@settings(deadline=None)
+def test_wide_sums_are_rescaled_by_the_exact_quotient(
+    rounding: str, x: int, multiplier: int, shift: int, zero_out: int
+) -> None:
+    expected = ONE_ROUNDING[rounding](Fraction(x * multiplier, 2**shift)) + zero_out
+    got = numerics.requantize_fixed(
+        np.array([x], np.int64), multiplier, shift, rounding, 0, zero_out
+    )
+    assert (got.dtype, got.tolist()) == (
+        np.int32,
+        [clamp(expected, dtypes.i32.low, dtypes.i32.high)],
+    )
+
+
+@pytest.mark.parametrize("rounding", ONE_ROUNDING)
+@pytest.mark.parametrize("shift", [0, 1, 31, 32, 33, 61, 62])
+def test_wide_sums_are_rescaled_exactly_at_the_extremes(rounding: str, shift: int) -> None:
+    x = np.array(WIDE_EXTREMES, np.int64)
+    for multiplier in EXTREMES:
+        got = numerics.requantize_fixed(x, multiplier, shift, rounding)
+        exact = [ONE_ROUNDING[rounding](Fraction(v * multiplier, 2**shift)) for v in WIDE_EXTREMES]
+        assert got.tolist() == [clamp(v, dtypes.i32.low, dtypes.i32.high) for v in exact]
+
+
+@given(
+    x=st.integers(-(2**47), 2**47 - 1),
+    multiplier=st.integers(0, 2**31 - 1),
+    exponent=st.integers(-31, 7),
+)
+@settings(deadline=None)
+def test_a_multiplier_of_15_bits_rescales_as_tflite_does(
+    x: int, multiplier: int, exponent: int
+) -> None:
+    """TFLite's MultiplyByQuantizedMultiplier of int64, as its comments describe it."""
+    reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    total = 15 - exponent
+    expected = (x * reduced + 2 ** (total - 1)) >> total
+    got = numerics.requantize_fixed(np.array([x], np.int64), reduced, total, "half_up")
+    assert got.tolist() == [clamp(expected, dtypes.i32.low, dtypes.i32.high)]
+
+
+@given(x=WIDE, scale=st.floats(2.0**-40, 1.0, width=32), zero_out=ZERO)
+@settings(deadline=None)
+def test_wide_sums_are_rescaled_in_f32_with_two_roundings(
+    x: int, scale: float, zero_out: int
+) -> None:
+    bits = max(abs(x).bit_length() - 24, 0)
+    real = np.float32(float(round(Fraction(x, 2**bits)) * 2**bits)) * np.float32(scale)
+    expected = clamp(round(Fraction(float(real))) + zero_out, -32768, 32767)
+    got = numerics.requantize_f32(
+        np.array([x], np.int64), np.float32(scale), 0, zero_out, -32768, 32767
+    )
+    assert got.tolist() == [expected]
+
+
 @given(x=WORD, multiplier=WORD, shift=st.integers(0, 62))
 @settings(deadline=None)
 def test_double_rounding_is_gemmlowps(x: int, multiplier: int, shift: int) -> None:

@@ -1,9 +1,9 @@
 """Convolutions and matrix products.
 
-Integer operands give int32: the sum of (x - x_zero) * (w - w_zero) modulo 2**32; padding
-contributes 0. It is computed by BLAS in a floating type wherever the operands' magnitudes prove
-that every partial sum is a whole number which that type holds exactly, whatever the order; else in
-int32.
+Integer operands give int32, or int64 with `wide`: the sum of (x - x_zero) * (w - w_zero) modulo
+2**32 or 2**64; padding contributes 0. It is computed by BLAS in a floating type wherever the
+operands' magnitudes prove that every partial sum is a whole number which that type holds exactly,
+whatever the order; else in integers.
 
 Float operands give float32: from +0.0 (or `acc`), the products are added in ascending (kernel row,
 kernel column, input channel) order, products and sums each rounded. Padding takes part as x = +0.0.
@@ -46,23 +46,25 @@ def conv2d(
     w_zero: Array | int = 0,
     out_hw: Pair | None = None,
     acc: Array | None = None,
+    wide: bool = False,
 ) -> Array:
     """Convolution of x [N, H, W, C] with w [KH, KW, C / groups, OC]: [N, OH, OW, OC].
 
-    `acc` is the start value (not changed). Raises ValueError where shapes do not fit.
+    `acc` is the start value (not changed); `wide` sums of integers are int64. Raises ValueError
+    where shapes do not fit.
     """
     weights = as_weights(w, w_zero)
     _check_filter(x, weights.shape, groups)
     if groups > 1 and weights.shape[2] == 1:
         x = x if weights.shape[3] == groups else np.repeat(x, weights.shape[3] // groups, axis=3)
-        return _depthwise(x, weights, strides, dilations, pads, x_zero, out_hw, acc)
+        return _depthwise(x, weights, strides, dilations, pads, x_zero, out_hw, acc, wide)
     kernel = (weights.shape[0], weights.shape[1])
     out_hw = out_hw or output_size((x.shape[1], x.shape[2]), kernel, strides, dilations, pads)
-    dtype = _common_dtype(x, x_zero, weights, 3)
+    dtype = _common_dtype(x, x_zero, weights, 3, wide)
     extent = window_extent(kernel, strides, dilations, out_hw)
     image = pad(x, dtype, x_zero, (pads[0], pads[1]), extent, planar=weights.is_float)
     _center(image, x_zero)
-    result = _start(acc, (x.shape[0], *out_hw, weights.shape[3]), weights.is_float)
+    result = _start(acc, (x.shape[0], *out_hw, weights.shape[3]), sum_dtype(weights, wide))
     if not result.size or not math.prod(weights.shape):
         return result
     views = sliding(image, kernel, strides, dilations, out_hw)
@@ -84,17 +86,18 @@ def depthwise_conv2d(
     w_zero: Array | int = 0,
     out_hw: Pair | None = None,
     acc: Array | None = None,
+    wide: bool = False,
 ) -> Array:
     """Convolution of each channel of x [N, H, W, C] with its own filter: [N, OH, OW, C].
 
-    w is [KH, KW, C]; `acc` is the start value (not changed).
+    w is [KH, KW, C]; `acc` is the start value (not changed); `wide` sums of integers are int64.
     """
     weights = as_weights(w, w_zero)
     if len(weights.shape) != 3 or x.ndim != 4 or weights.shape[2] != x.shape[3]:
         raise ValueError(
             f"x [N, H, W, C] and w [KH, KW, C] must agree, found {x.shape} and {weights.shape}"
         )
-    return _depthwise(x, weights, strides, dilations, pads, x_zero, out_hw, acc)
+    return _depthwise(x, weights, strides, dilations, pads, x_zero, out_hw, acc, wide)
 
 
 @quiet
@@ -104,23 +107,24 @@ def matmul(
     x_zero: int = 0,
     w_zero: Array | int = 0,
     acc: Array | None = None,
+    wide: bool = False,
 ) -> Array:
     """a [..., M, K] times b [..., K, N]: [..., M, N]; leading dimensions broadcast.
 
-    `x_zero` is the zero point of a, `w_zero` that of b; `acc` is the start value (not changed).
-    Raises ValueError where shapes do not fit.
+    `x_zero` is the zero point of a, `w_zero` that of b; `acc` is the start value (not changed);
+    `wide` sums of integers are int64. Raises ValueError where shapes do not fit.
     """
     weights = as_weights(b, w_zero)
     if a.ndim < 2 or len(weights.shape) < 2 or a.shape[-1] != weights.shape[-2]:
         raise ValueError(
             f"a [..., M, K] and b [..., K, N] must agree, found {a.shape} and {weights.shape}"
         )
-    dtype = _common_dtype(a, x_zero, weights, 1)
+    dtype = _common_dtype(a, x_zero, weights, 1, wide)
     left = a.astype(dtype)
     _center(left, x_zero)
     right = weights.converted(dtype)
     batch = np.broadcast_shapes(a.shape[:-2], weights.shape[:-2])
-    result = _start(acc, (*batch, a.shape[-2], weights.shape[-1]), weights.is_float)
+    result = _start(acc, (*batch, a.shape[-2], weights.shape[-1]), sum_dtype(weights, wide))
     if weights.is_float:
         _add_matrix_products(left, right, result)
     else:
@@ -137,7 +141,14 @@ def _check_filter(x: Array, w: tuple[int, ...], groups: int) -> None:
         )
 
 
-def _common_dtype(x: Array, x_zero: int, weights: Weights, summed: int) -> np.dtype[Any]:
+def sum_dtype(weights: Weights, wide: bool) -> np.dtype[Any]:
+    """The type of sums of products with `weights`."""
+    return np.dtype(np.float32 if weights.is_float else np.int64 if wide else np.int32)
+
+
+def _common_dtype(
+    x: Array, x_zero: int, weights: Weights, summed: int, wide: bool
+) -> np.dtype[Any]:
     """The type to compute in, for sums over `summed` axes of the weights before the last.
 
     Raises ValueError where one operand is float and the other is not.
@@ -150,7 +161,10 @@ def _common_dtype(x: Array, x_zero: int, weights: Weights, summed: int) -> np.dt
         return np.dtype(np.float32)
     greatest = magnitude(x, x_zero)
     rough = exact_dtype(greatest * weights.rough_bound(summed))
-    return rough if rough == np.float32 else exact_dtype(greatest * weights.bound(summed))
+    if rough == np.float32:
+        return rough
+    found = exact_dtype(greatest * weights.bound(summed))
+    return sum_dtype(weights, wide) if found.kind == "i" else found
 
 
 def _center(image: Array, zero: int) -> None:
@@ -158,9 +172,8 @@ def _center(image: Array, zero: int) -> None:
         np.subtract(image, image.dtype.type(zero), out=image)
 
 
-def _start(acc: Array | None, shape: tuple[int, ...], is_float: bool) -> Array:
+def _start(acc: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """A fresh array of sums: zeros, or `acc`. Raises ValueError for an `acc` of another shape."""
-    dtype = np.float32 if is_float else np.int32
     if acc is None:
         return np.zeros(shape, dtype)
     if acc.shape != shape:
@@ -169,8 +182,8 @@ def _start(acc: Array | None, shape: tuple[int, ...], is_float: bool) -> Array:
 
 
 def _accumulate(products: Array, out: Array) -> None:
-    """out += whole `products`, modulo 2**32."""
-    whole = np.empty(products.shape, np.int32)
+    """out += whole `products`, modulo 2**32 or 2**64, as `out` is."""
+    whole = np.empty(products.shape, out.dtype)
     wrap(products, whole)
     np.add(out, whole, out=out)
 
@@ -253,14 +266,15 @@ def _depthwise(
     x_zero: int,
     out_hw: Pair | None,
     acc: Array | None,
+    wide: bool,
 ) -> Array:
     kernel = (weights.shape[0], weights.shape[1])
     out_hw = out_hw or output_size((x.shape[1], x.shape[2]), kernel, strides, dilations, pads)
-    dtype = np.dtype(np.float32 if weights.is_float else np.int32)
+    dtype = sum_dtype(weights, wide)
     extent = window_extent(kernel, strides, dilations, out_hw)
     image = pad(x, dtype, x_zero, (pads[0], pads[1]), extent)
     _center(image, x_zero)
-    result = _start(acc, (x.shape[0], *out_hw, x.shape[3]), weights.is_float)
+    result = _start(acc, (x.shape[0], *out_hw, x.shape[3]), dtype)
     if not x.shape[3]:
         return result
     factors = weights.converted(dtype).reshape(-1, x.shape[3])

@@ -41,7 +41,7 @@ class Weights:
         return self.array.dtype.kind not in "iub"
 
     def converted(self, dtype: np.dtype[Any]) -> Array:
-        """The array minus its zero point as C-contiguous `dtype`; to int32 it wraps."""
+        """The array minus its zero point as C-contiguous `dtype`; to integers it wraps."""
         found = self._converted.get(dtype)
         if found is None:
             found = self._converted[dtype] = self._convert(dtype)
@@ -53,7 +53,7 @@ class Weights:
             result = np.array(self.array, dtype, order="C")
             return result if self._has_no_zero else np.subtract(result, self.zero, dtype=dtype)
         wide = np.subtract(self.array, self.zero, dtype=np.int64)
-        if self.array.dtype.itemsize == 8:
+        if self.array.dtype.itemsize == 8 and dtype != np.int64:
             wide = wide.astype(np.int32)
         return np.ascontiguousarray(wide, dtype)
 
@@ -120,7 +120,7 @@ def exact_dtype(bound: float) -> np.dtype[Any]:
 
 
 def wrap(products: Array, out: Array) -> None:
-    """Write whole numbers to int32 `out`, modulo 2**32."""
+    """Write whole numbers to `out`, modulo 2**32 or 2**64, as its type is."""
     if products.dtype == np.float64:
         products = products.astype(np.int64)
     out[...] = products

@@ -86,13 +86,13 @@ def type_of(value: Tensor | SSAValue) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def _element_name(element: Attribute) -> str:
-    """ "quant", "quant8", or the name of the storage type."""
+    """ "quant", "quant8", "quant16", or the name of the storage type."""
     try:
         dtype = dtypes.of(element)
     except KeyError:
         return str(element)
     if isinstance(element, QuantType):
-        return "quant8" if dtype.itemsize == 1 else "quant"
+        return {1: "quant8", 2: "quant16"}.get(dtype.itemsize, "quant")
     return dtype.name
 
 
@@ -106,11 +106,11 @@ def integer_of(attribute: Attribute) -> int:
 def require_element(what: str, found: Tensor, allowed: Sequence[str]) -> None:
     """Raise ValueError unless the element type is one of `allowed`.
 
-    Names are those of storage types, "quant8" for quantized types of 8 bits, "quant" for any
-    quantized type.
+    Names are those of storage types, "quant8" and "quant16" for quantized types of 8 and 16 bits,
+    "quant" for any quantized type.
     """
     name = _element_name(found.element_type)
-    if name in allowed or (name == "quant8" and "quant" in allowed):
+    if name in allowed or (name in ("quant8", "quant16") and "quant" in allowed):
         return
     raise ValueError(f"{what} must have elements of type {' or '.join(allowed)}; found {found}")
 

@@ -1,17 +1,26 @@
-"""Convolution and matrix multiplication: exact int32 accumulators, or ordered f32 sums."""
+"""Convolution and matrix multiplication: exact integer accumulators, or ordered f32 sums."""
 
 from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import LocationAttr, TensorType, i32
+from xdsl.dialects.builtin import LocationAttr, StringAttr, TensorType, i32, i64
 from xdsl.ir import Attribute
-from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def
 
 from npu_dialect import functional, numerics
 from npu_dialect.graph import shapes
-from npu_dialect.graph.attributes import Integer, Integers, four, integer, integers, pair, values
+from npu_dialect.graph.attributes import (
+    Integer,
+    Integers,
+    four,
+    integer,
+    integers,
+    pair,
+    string,
+    values,
+)
 from npu_dialect.graph.base import (
     Array,
     InferredOp,
@@ -19,6 +28,7 @@ from npu_dialect.graph.base import (
     Tensor,
     Types,
     Value,
+    dtype_of,
     integer_of,
     quant_of,
     require_element,
@@ -33,9 +43,18 @@ from npu_dialect.graph.base import (
 class ContractionOp(InferredOp, ABC):
     """Products of two operands, summed; then an optional bias, one value per channel.
 
-    f32 with f32 gives f32. 8-bit quantized with 8-bit quantized gives plain i32, of (a - zero_a) *
-    (b - zero_b), wrapping. The second operand may have one scale per index of its last dimension.
+    f32 with f32 gives f32. Quantized with quantized gives plain integers, of (a - zero_a) *
+    (b - zero_b): i32 where both have 8 bits, i64 where one has 16. `sums` may state the other one
+    ("i32", "i64"); sums wrap modulo 2**32 or 2**64. The bias has the type of the sums. The second
+    operand may have one scale per index of its last dimension.
     """
+
+    sums = opt_prop_def(StringAttr)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the sums are of 64 bits."""
+        return self.type.element_type == i64
 
     def _finish(self, sums: Array, bias: Sequence[Array]) -> tuple[Array, ...]:
         return (restore(numerics.add(sums, bias[0]) if bias else sums, self.result),)
@@ -46,10 +65,14 @@ class ContractionOp(InferredOp, ABC):
         return first.zero_point if first else 0, second.zero() if second else 0
 
 
-def result_element(a: Tensor, b: Tensor) -> Attribute:
+SUMS = {"i32": i32, "i64": i64}
+"""The types that sums of integers can have."""
+
+
+def result_element(a: Tensor, b: Tensor, properties: Properties) -> Attribute:
     """The element type of the sums of products of `a` and `b`."""
     for what, found in (("the first operand", a), ("the second operand", b)):
-        require_element(what, found, ("f32", "quant8"))
+        require_element(what, found, ("f32", "quant8", "quant16"))
     if (quant_of(a) is None) != (quant_of(b) is None):
         raise ValueError(f"both operands must be f32 or both quantized; found {a} and {b}")
     require_per_tensor("the first operand", a)
@@ -58,7 +81,25 @@ def result_element(a: Tensor, b: Tensor) -> Attribute:
         raise ValueError(
             f"the second operand must be quantized along its last dimension; found {b}"
         )
-    return a.element_type if quant is None else i32
+    return _sums(a, b, properties.get("sums"))
+
+
+def _sums(a: Tensor, b: Tensor, stated: Attribute | None) -> Attribute:
+    """The stated type of the sums of integers, else the one that their storage types give."""
+    if quant_of(a) is None:
+        if stated is not None:
+            raise ValueError(f"sums of f32 are f32; found {stated}")
+        return a.element_type
+    if stated is None:
+        return i32 if dtype_of(a).itemsize == dtype_of(b).itemsize == 1 else i64
+    if not isinstance(stated, StringAttr) or stated.data not in SUMS:
+        raise ValueError(f"sums must be {' or '.join(SUMS)}; found {stated}")
+    return SUMS[stated.data]
+
+
+def _stated(sums: str | None) -> dict[str, Attribute]:
+    """The property that states the type of the sums, where it is stated."""
+    return {} if sums is None else {"sums": string(sums)}
 
 
 def check_bias(bias: Sequence[Tensor], channels: int, element: Attribute) -> None:
@@ -100,6 +141,7 @@ class Conv2DOp(ContractionOp):
         pads: Sequence[int] = (0, 0, 0, 0),
         dilations: Sequence[int] = (1, 1),
         groups: int = 1,
+        sums: str | None = None,
         location: LocationAttr | None = None,
     ) -> None:
         properties = {
@@ -107,13 +149,14 @@ class Conv2DOp(ContractionOp):
             "pads": integers(pads),
             "dilations": integers(dilations),
             "groups": integer(groups),
+            **_stated(sums),
         }
         self._init([x, w, bias], properties, location)
 
     @classmethod
     def infer(cls, types: Types, properties: Properties) -> Tensor:
         x, w, *bias = types
-        element = result_element(x, w)
+        element = result_element(x, w, properties)
         batch, height, width, channels = require_rank("the input", x, 4)
         kh, kw, depth, out_channels = require_rank("the weights", w, 4)
         _check_groups(channels, depth, out_channels, integer_of(properties["groups"]))
@@ -140,6 +183,7 @@ class Conv2DOp(ContractionOp):
             groups=self.groups.value.data,
             x_zero=x_zero,
             w_zero=w_zero,
+            wide=self.is_wide,
         )
         return self._finish(sums, bias)
 
@@ -177,14 +221,15 @@ class MatmulOp(ContractionOp):
         a: Value,
         b: Value,
         bias: Value | None = None,
+        sums: str | None = None,
         location: LocationAttr | None = None,
     ) -> None:
-        self._init([a, b, bias], {}, location)
+        self._init([a, b, bias], _stated(sums), location)
 
     @classmethod
     def infer(cls, types: Types, properties: Properties) -> Tensor:
         a, b, *bias = types
-        element = result_element(a, b)
+        element = result_element(a, b, properties)
         left, right = a.get_shape(), b.get_shape()
         if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
             raise ValueError(f"the operands must be [..., M, K] and [..., K, N]; found {a} and {b}")
@@ -195,7 +240,7 @@ class MatmulOp(ContractionOp):
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
         a, b, *bias = operands
         a_zero, b_zero = self._zeros()
-        return self._finish(functional.matmul(a, b, a_zero, b_zero), bias)
+        return self._finish(functional.matmul(a, b, a_zero, b_zero, wide=self.is_wide), bias)
 
 
 OPS = [Conv2DOp, MatmulOp]

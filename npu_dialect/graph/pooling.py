@@ -106,7 +106,7 @@ class MaxPool2DOp(Pool2DOp):
     """
 
     name = "graph.max_pool2d"
-    ELEMENTS: ClassVar[tuple[str, ...]] = ("f32", "i8", "u8", "i32", "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = ("f32", "i8", "u8", "i32", "quant8", "quant16")
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
         return (restore(functional.max_pool2d(operands[0], **self.window), self.result),)
@@ -122,7 +122,7 @@ class SumPool2DOp(Pool2DOp):
     """
 
     name = "graph.sum_pool2d"
-    ELEMENTS: ClassVar[tuple[str, ...]] = ("quant8",)
+    ELEMENTS: ClassVar[tuple[str, ...]] = ("quant8", "quant16")
 
     @classmethod
     def result_element(cls, x: Tensor) -> Attribute:

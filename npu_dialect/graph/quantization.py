@@ -106,9 +106,9 @@ class DequantizeOp(InferredOp):
 class RequantizeOp(DeclaredOp):
     """saturate(rescale(x - zero point of x) + zero point of the result), as the recipe says.
 
-    x is i32 (zero point 0) or quantized; the result is quantized, or i32 (zero point 0). A recipe
-    with several multipliers has one per index of the last dimension. The scales of the types take
-    no part.
+    x is i32 or i64 (zero point 0) or quantized; the result is quantized, or i32 (zero point 0). A
+    recipe with several multipliers has one per index of the last dimension. The scales of the types
+    take no part.
 
     `%1 = graph.requantize %0 {recipe = #graph.requant<f32, [0.0123]>}
     : (tensor<1x4x4x8xi32>) -> tensor<1x4x4x8x!quant.uniform<i8:f32, 0.05:-3>>`
@@ -131,13 +131,16 @@ class RequantizeOp(DeclaredOp):
 
     @classmethod
     def check(cls, types: Types, properties: Properties, result: Tensor) -> None:
+        require_element("the operand", types[0], ("i32", "i64", "quant"))
+        require_element("the result", result, ("i32", "quant"))
         for what, found in (("the operand", types[0]), ("the result", result)):
-            require_element(what, found, ("i32", "quant"))
             require_per_tensor(what, found)
         shape = types[0].get_shape()
         require_shape(result, shape)
         recipe = properties["recipe"]
         assert isinstance(recipe, RequantAttr)
+        if recipe.data.rounding == "double" and dtype_of(types[0]) is dtypes.i64:
+            raise ValueError(f"double rounding must be of 32 bits; found {types[0]}")
         last = shape[-1] if shape else 1
         if recipe.data.channels not in (1, last):
             raise ValueError(

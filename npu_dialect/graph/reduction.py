@@ -82,7 +82,7 @@ class ReduceSumOp(ReduceOp):
     """
 
     name = "graph.reduce_sum"
-    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "u16", "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "u16", "quant8", "quant16")
 
     @classmethod
     def result_element(cls, x: Tensor) -> Attribute:
@@ -108,7 +108,7 @@ class ReduceMaxOp(ReduceOp):
     """
 
     name = "graph.reduce_max"
-    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8", "quant16")
 
 
 @irdl_op_definition
@@ -119,7 +119,7 @@ class ReduceMinOp(ReduceOp):
     """
 
     name = "graph.reduce_min"
-    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8", "quant16")
 
 
 @irdl_op_definition

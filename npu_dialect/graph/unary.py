@@ -50,7 +50,7 @@ class ReluOp(FunctionOp):
     """
 
     name = "graph.relu"
-    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8", "quant16")
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
         quant = quant_of(self.result)
@@ -287,7 +287,7 @@ class ClampOp(UnaryOp):
     """
 
     name = "graph.clamp"
-    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8")
+    ELEMENTS: ClassVar[tuple[str, ...]] = (*WIDE, "quant8", "quant16")
 
     x = operand_def(TensorType)
     min = prop_def(IntegerAttr[I64] | FloatAttr[Float32Type])

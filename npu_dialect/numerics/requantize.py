@@ -20,7 +20,9 @@ BLOCK = 16384
 """Elements computed at a time, so that 64-bit intermediates stay in the cache."""
 
 Division = Callable[[Array, Array, Array], Array]
-"""Function of (int32 x, int64 multiplier, int64 shift): the rounded x * multiplier / 2**shift."""
+"""Function of (int32 or int64 x, int64 multiplier, int64 shift): the rounded x * multiplier /
+2**shift.
+"""
 
 
 @quiet
@@ -54,8 +56,9 @@ def requantize_f32(
 ) -> Array:
     """clamp(rint(f32(x - zero_in) * multiplier) + zero_out, low, high) as int32.
 
-    `x` holds integers; the difference wraps in int32, its conversion and the product with the
-    finite float32 `multiplier` are rounded to nearest even. The sum with `zero_out` does not wrap.
+    `x` holds integers; the difference wraps in int32 (int64 for int64 `x`), its conversion and the
+    product with the finite float32 `multiplier` are rounded to nearest even. The sum with
+    `zero_out` does not wrap.
     """
     real = np.asarray(_minus(x, zero_in).astype(np.float32) * np.asarray(multiplier, np.float32))
     np.rint(real, out=real)
@@ -63,10 +66,11 @@ def requantize_f32(
 
 
 def _minus(x: Array, zero: Operand) -> Array:
-    """x - zero as int32."""
+    """x - zero as int32, or as int64 where x is."""
+    dtype = np.int64 if x.dtype == np.int64 else np.int32
     if isinstance(zero, int) and zero == 0:
-        return x if x.dtype == np.int32 else x.astype(np.int32)
-    return np.subtract(x, np.asarray(zero, np.int32), dtype=np.int32, casting="unsafe")
+        return x if x.dtype == dtype else x.astype(dtype)
+    return np.subtract(x, np.asarray(zero, dtype), dtype=dtype, casting="unsafe")
 
 
 def _shift_and_clamp(steps: Array, zero: Operand, low: int, high: int) -> Array:
@@ -93,19 +97,21 @@ def requantize_fixed(
 ) -> Array:
     """clamp(round((x - zero_in) * multiplier / 2**shift) + zero_out, low, high) as int32.
 
-    The difference wraps in int32; the product with the int32 `multiplier` is exact (int64);
-    0 <= shift <= 62. `rounding` says how the quotient becomes whole, with p the product:
+    The difference wraps in int32 (int64 for int64 `x`); the product with the int32 `multiplier` is
+    exact (64 or 96 bits); 0 <= shift <= 62. `rounding` says how the quotient becomes whole, with p
+    the product:
 
     - `half_even`, `half_up` (toward +infinity), `half_away` (from zero): ties go that way;
-      TFLite's single rounding is `half_up`, that is (p + 2**(shift - 1)) >> shift.
+      TFLite's single rounding is `half_up`, that is (p + 2**(shift - 1)) >> shift. So is its
+      rescaling of int64 sums, whose multiplier has 15 bits.
     - `double`: TFLite's and gemmlowp's two roundings, for a Q31 multiplier. With
       left = max(31 - shift, 0) and right = max(shift - 31, 0): h = min((((x - zero_in) << left) *
       multiplier + 2**30) >> 31, 2**31 - 1), the saturating rounding doubling high half (the left
-      shift wraps in int32), then h / 2**right with ties away from zero.
+      shift wraps in int32), then h / 2**right with ties away from zero. Not for int64 `x`.
 
     Raises KeyError for another rounding.
     """
-    divide = ROUNDINGS[rounding]
+    divide = (ROUNDINGS_WIDE if x.dtype == np.int64 else ROUNDINGS)[rounding]
     factor, amount, zero = (np.asarray(p, np.int64) for p in (multiplier, shift, zero_out))
 
     def compute(x: Array) -> Array:
@@ -168,6 +174,45 @@ ROUNDINGS: dict[str, Division] = {
     "double": _double,
 }
 """Rounding name -> function."""
+
+
+def _wide_half_even(x: Array, multiplier: Array, shift: Array) -> Array:
+    high, low = _wide_product(x, multiplier)
+    odd = _shifted(high, low, shift) & np.minimum(shift, 1)
+    return _shifted(high, low + _below_half(shift) + odd, shift)
+
+
+def _wide_half_up(x: Array, multiplier: Array, shift: Array) -> Array:
+    high, low = _wide_product(x, multiplier)
+    return _shifted(high, low + _half(shift), shift)
+
+
+def _wide_half_away(x: Array, multiplier: Array, shift: Array) -> Array:
+    high, low = _wide_product(x, multiplier)
+    return _shifted(high, low + np.where(high < 0, _below_half(shift), _half(shift)), shift)
+
+
+def _wide_product(x: Array, multiplier: Array) -> tuple[Array, Array]:
+    """(high, low) with high * 2**32 + low = x * multiplier and 0 <= low < 2**32, for int64 `x`."""
+    low = (x & 0xFFFFFFFF) * multiplier
+    return (x >> 32) * multiplier + (low >> 32), low & 0xFFFFFFFF
+
+
+def _shifted(high: Array, low: Array, shift: Array) -> Array:
+    """floor((high * 2**32 + low) / 2**shift), saturated far outside of 32 bits."""
+    high = high + (low >> 32)
+    above = high >> np.maximum(shift - 32, 0)
+    less = np.minimum(shift, 32)
+    near = (np.clip(high, i32.low, i32.high) << (32 - less)) + ((low & 0xFFFFFFFF) >> less)
+    return np.where(shift >= 32, above, np.clip(near, -(1 << 62), 1 << 62))
+
+
+ROUNDINGS_WIDE: dict[str, Division] = {
+    "half_even": _wide_half_even,
+    "half_up": _wide_half_up,
+    "half_away": _wide_half_away,
+}
+"""Rounding name -> function, for int64 x."""
 
 
 def lookup(x: Array, table: Array) -> Array:

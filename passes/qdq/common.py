@@ -69,9 +69,12 @@ class Accumulator:
     """Real numbers that are whole multiples of a scale: cast(sums) * scales."""
 
     sums: SSAValue
-    """i32."""
+    """i32 or i64."""
     scales: Array
     """f32, [1] or [channels], or of the rank of the sums."""
+
+
+SUMS = (dtypes.i32, dtypes.i64)
 
 
 def accumulator(value: SSAValue) -> Accumulator | None:
@@ -81,7 +84,7 @@ def accumulator(value: SSAValue) -> Accumulator | None:
         return None
     sums = product.lhs.owner.x
     factor = constant(product.rhs)
-    if factor is None or dtype_of(sums) is not dtypes.i32 or quant_of(sums) is not None:
+    if factor is None or dtype_of(sums) not in SUMS or quant_of(sums) is not None:
         return None
     scales = last_dimension(factor)
     return Accumulator(sums, factor if scales is None else scales)

@@ -4,7 +4,8 @@
     quantize(cast(sums) * scales)            ==>  requantize(sums) by f32(scales / sy)
 
 with the scales sx of x, sw of w and sy of the result; b' is the bias in multiples of sx * sw. The
-multiplier is that of onnxruntime: f32(f32(sx * sw) / sy).
+multiplier is that of onnxruntime: f32(f32(sx * sw) / sy). Sums and biases are i32 for 8-bit
+operands, and i64 where one has 16 bits; these are kept below 2**39, which 40 bits hold.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ NEARLY_WHOLE = 1e-3
 """A bias this near to a whole multiple of the product of the scales was quantized so."""
 
 GREATEST_SUM = 2**31
-"""Sums below it in magnitude do not wrap."""
+"""Sums of 8-bit operands below it in magnitude do not wrap."""
+
+GREATEST_WIDE_SUM = 2**39
+"""What 40 bits hold, of which accumulators for 16-bit operands are on machines as Ethos-U55."""
 
 LEAST_CHANGE = 0.01
 """The part of a bias that may be taken off, so that its sum cannot wrap.
@@ -58,13 +62,14 @@ def contract(op: graph.Conv2DOp | graph.MatmulOp, rewriter: PatternRewriter) -> 
     if x is None or w is None or not _fit(x, w):
         return
     scales = one(x).scales * type_of_stored(w).scales
+    limit = _limit(x, w)
     bias = None
     if op.bias is not None:
-        bias = _whole_bias(op, op.bias, scales)
-        bias = None if bias is None else _bias_within(op, bias, _greatest_sums(x, w))
+        bias = _whole_bias(op, op.bias, scales, limit)
+        bias = None if bias is None else _bias_within(op, bias, _greatest_sums(x, w), limit)
         if bias is None:
             return
-    elif _greatest_sums(x, w).max() >= GREATEST_SUM:
+    elif _greatest_sums(x, w).max() >= limit:
         return
     location = provenance.fuse(op, *map(location_of, op.operands[:2]))
     added = [] if bias is None else [_bias_constant(op, bias)]
@@ -80,26 +85,33 @@ def one(value: SSAValue) -> Any:
 
 
 def _fit(x: SSAValue, w: SSAValue) -> bool:
-    """Whether the rule for quantized operands holds: 8 bits, one scale (w: one by channel)."""
+    """Whether the rule for quantized operands holds: 8 or 16 bits, one scale (w: or by channel)."""
     weights = type_of_stored(w)
     if one_scale(x) is None or weights.axis not in (None, len(shape_of(w)) - 1):
         return False
-    return all(type_of_stored(v).storage_dtype.itemsize == 1 for v in (x, w))
+    return all(type_of_stored(v).storage_dtype.itemsize <= 2 for v in (x, w))
+
+
+def _limit(x: SSAValue, w: SSAValue) -> int:
+    """What sums must be below, in magnitude."""
+    narrow = all(type_of_stored(v).storage_dtype.itemsize == 1 for v in (x, w))
+    return GREATEST_SUM if narrow else GREATEST_WIDE_SUM
 
 
 def _whole_bias(
-    op: graph.Conv2DOp | graph.MatmulOp, bias: SSAValue, scales: Array
-) -> npt.NDArray[np.int32] | None:
-    """The bias in multiples of `scales`; None where it is not constant or too great."""
+    op: graph.Conv2DOp | graph.MatmulOp, bias: SSAValue, scales: Array, limit: int
+) -> Array | None:
+    """The bias in multiples of `scales`; None where it is not constant or reaches the limit."""
+    dtype = np.int32 if limit == GREATEST_SUM else np.int64
     found = _stored_bias(bias, scales)
     if found is not None:
-        return found
+        return found.astype(dtype)
     real = known(bias)
     if real is None:
         return None
     steps = real.astype(np.float64) / scales.astype(np.float64)
     rounded = np.rint(steps)
-    if not np.abs(rounded).max(initial=0) < GREATEST_SUM:
+    if not np.abs(rounded).max(initial=0) < limit:
         return None
     off = float(np.abs(steps - rounded).max(initial=0))
     if off > NEARLY_WHOLE:
@@ -109,7 +121,7 @@ def _whole_bias(
             found=f"one that is off by {off:.3g} of it, and is rounded",
             source=op,
         )
-    return rounded.astype(np.int32)
+    return rounded.astype(dtype)
 
 
 def _stored_bias(bias: SSAValue, scales: Array) -> npt.NDArray[np.int32] | None:
@@ -139,28 +151,26 @@ def _greatest_sums(x: SSAValue, w: SSAValue) -> Array:
 
 
 def _bias_within(
-    op: graph.Conv2DOp | graph.MatmulOp, bias: npt.NDArray[np.int32], sums: Array
-) -> npt.NDArray[np.int32] | None:
+    op: graph.Conv2DOp | graph.MatmulOp, bias: Array, sums: Array, limit: int
+) -> Array | None:
     """The bias, reduced where its sum might wrap; None where that would change too much."""
     wide = bias.astype(np.float64)
-    room = GREATEST_SUM - 1 - sums
-    if np.any(room < (1 - LEAST_CHANGE) * np.minimum(np.abs(wide), GREATEST_SUM)):
+    room = limit - 1 - sums
+    if np.any(room < (1 - LEAST_CHANGE) * np.minimum(np.abs(wide), limit)):
         return None
     limited = np.clip(wide, -room, room)
     changed = int(np.count_nonzero(limited != wide))
     if changed:
         remark(
             Code.APPROXIMATION,
-            "a bias should leave room for the sum that it is added to in 32 bits",
+            f"a bias should leave room for the sum that it is added to below {limit}",
             found=f"{changed} channels in which it fills them, and is reduced by less than 1 %",
             source=op,
         )
-    return limited.astype(np.int32)
+    return limited.astype(bias.dtype)
 
 
-def _bias_constant(
-    op: graph.Conv2DOp | graph.MatmulOp, bias: npt.NDArray[np.int32]
-) -> graph.ConstantOp:
+def _bias_constant(op: graph.Conv2DOp | graph.MatmulOp, bias: Array) -> graph.ConstantOp:
     assert op.bias is not None
     return graph.ConstantOp(bias, location=location_of(op.bias))
 
@@ -205,7 +215,7 @@ def requantize(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
 
 def average(op: graph.AvgPool2DOp, rewriter: PatternRewriter) -> None:
     """The mean of windows: the sum, scaled by scale / count."""
-    source = _bytes(op.x)
+    source = _narrow(op.x)
     if source is None:
         return
     sums = graph.SumPool2DOp(source, **op.window, location=op.location)
@@ -224,7 +234,7 @@ def _counts_inside(op: graph.AvgPool2DOp) -> Array:
 
 def reduce(op: ReduceOp, rewriter: PatternRewriter) -> None:
     """The sum or the mean over dimensions."""
-    source = _bytes(op.x)
+    source = _narrow(op.x)
     if source is None:
         return
     axes = values(op.axes)
@@ -239,11 +249,11 @@ def _count(sizes: Any) -> np.float32:
     return np.float32(math.prod(sizes))
 
 
-def _bytes(value: SSAValue) -> SSAValue | None:
-    """The 8-bit tensor with one scale that `value` is the dequantization of."""
+def _narrow(value: SSAValue) -> SSAValue | None:
+    """The 8- or 16-bit tensor with one scale that `value` is the dequantization of."""
     source = stored(value)
     quant = None if source is None else one_scale(source)
-    return source if quant is not None and quant.storage_dtype.itemsize == 1 else None
+    return source if quant is not None and quant.storage_dtype.itemsize <= 2 else None
 
 
 RULES: Rules = {

@@ -132,7 +132,7 @@ def _clamp(op: graph.ClampOp, x: SSAValue, quant: QuantType) -> list[Operation] 
     low, high = (stored_value(bound, quant) for bound in op.bounds)
     if (low, high) == (quant.low, quant.high):
         return []
-    if quant.storage_dtype.itemsize != 1:
+    if quant.storage_dtype.itemsize > 2:
         return None
     return [graph.ClampOp(x, low, high, location=op.location)]
 
