@@ -179,6 +179,25 @@ def test_a_reader_follows_by_a_tile():
     assert critical_path([first, second], 0) == 115
 
 
+def test_work_on_rows_that_are_there_goes_on_between_the_tiles_of_what_waits():
+    first = stage("mxu", 100, tiles=4)
+    chain = [stage("vpu", 20, Reader(k, in_dram=False), tiles=4) for k in range(2)]
+    assert critical_path([first, *chain], 0) == 110
+
+
+def test_an_engine_is_never_taken_twice_at_once():
+    first = stage("mxu", 100, tiles=4)
+    chain = [stage("vpu", 60, Reader(k, in_dram=False), tiles=4) for k in range(2)]
+    assert critical_path([first, *chain], 0) >= 25 + 120
+
+
+def test_copies_before_which_there_is_nothing_wait_for_nothing():
+    first = stage("mxu", 100)
+    second = Work("mxu", compute=10, transfer=50, first=50, ahead=50)
+    rest = [Stage(second, {"mxu": 10}, 1000)] * 4
+    assert critical_path([Stage(first.work, first.busy, 1000), *rest], 0) == 210
+
+
 def test_copies_run_ahead_as_far_as_there_is_room():
     def loading(free: float) -> float:
         first = Stage(Work("mxu", compute=100), {"mxu": 100}, free)

@@ -201,7 +201,7 @@ class Run:
             last=last,
             used=sum(m.held_bytes + m.weights for m in members) + tiles,
             tiles=geometry.stripes,
-            busy=tuple((e, compute) for e, cycles in busy.items() if cycles),
+            busy=tuple((e, cycles) for e, cycles in busy.items() if cycles),
             energy=taken if self.works.by_energy else None,
         )
 

@@ -1,9 +1,15 @@
 """How long a plan takes: the critical path over the engines, segment by segment.
 
-Every engine takes its segments in program order. A segment starts when its engine is free, when
-the first tiles of what it reads are there, and when its first copies are done; it ends when its own
-work is done, and no earlier than a tile after what it reads is complete. Copies are one queue. They
-may run ahead of the segments before by what there is room for.
+A segment starts when the first tiles of what it reads are there and its first copies are done; it
+ends when its own work is done, and no earlier than a tile after what it reads is complete. Every
+engine takes its segments in program order, but where one waits for rows that another engine still
+makes, what comes after it on this engine may work on the rows that are there:
+
+    mxu  aaaaaaaaaaaaaaaaaaaa
+    vpu      b    b    b    b         b waits for tiles of a; so c has its tiles early too
+    vpu       c    c    c    c
+
+Copies are one queue. They may run ahead of the segments before by what there is room for.
 
 This is what is recorded before anything is scheduled: no order of instructions, no addresses.
 """
@@ -15,8 +21,10 @@ from dataclasses import dataclass, field
 
 from npu_dialect.passes.mapping.work import Work
 
-AHEAD = 16
+AHEAD = 64
 """Segments by which copies run ahead at most."""
+IDLE = 4
+"""Segments of an engine back, at most, in whose idle cycles later work may be done."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,52 @@ class _Done:
 
 
 @dataclass
+class _Idle:
+    """Cycles within [start, end) for which an engine waits, spread evenly."""
+
+    start: float
+    end: float
+    cycles: float
+
+    def take(self, start: float, wanted: float) -> float:
+        """Takes up to so many cycles of those after `start`."""
+        after = self.end - max(start, self.start)
+        taken = min(wanted, max(0.0, self.cycles * after / (self.end - self.start)))
+        self.cycles -= taken
+        return taken
+
+
+@dataclass
+class _Engine:
+    """Until when an engine is taken, and the idle cycles up to then that later work may use."""
+
+    free: float = 0.0
+    idle: list[_Idle] = field(default_factory=list[_Idle])
+
+    def take(self, start: float, cycles: float) -> tuple[float, float]:
+        """(start, end) of work that may begin at `start`: in idle cycles as far as they go."""
+        left = cycles
+        for idle in self.idle:
+            left -= idle.take(start, left)
+        begin = start if left < cycles else max(start, self.free)
+        return begin, max(start + cycles, self.free + left)
+
+    def use(self, start: float, until: float, cycles: float) -> None:
+        """Is taken until then, for so many cycles beyond those before."""
+        begin = max(self.free, start)
+        idle = until - begin - cycles
+        if idle > 0:
+            self.idle = [*self.idle[1 - IDLE :], _Idle(begin, until, idle)]
+        self.free = max(self.free, until)
+
+
+@dataclass
 class Clock:
     """When the engines are free, and when each stage was done."""
 
     latency: float
     """Cycles until what was copied from dram is there."""
-    engines: dict[str, float] = field(default_factory=dict[str, float])
+    engines: dict[str, _Engine] = field(default_factory=dict[str, _Engine])
     copies: float = 0.0
     """When the copy engine has done all that was asked for so far."""
     done: list[_Done] = field(default_factory=list[_Done])
@@ -68,8 +116,9 @@ class Clock:
         if hidden < work.first:
             first = max(first, self._ended(1) + work.first - hidden)
         loaded = max(self.copies, begin) + work.transfer - work.last
-        start = max((self.engines.get(e, 0.0) for e in stage.busy), default=0.0)
-        cycles = max(stage.busy.values(), default=0.0)
+        engines = [self.engines.setdefault(e, _Engine()) for e in stage.busy]
+        start = 0.0
+        cycles = max(work.compute, max(stage.busy.values(), default=0.0)) if stage.busy else 0.0
         complete = 0.0
         for read in stage.reads:
             maker = self.done[read.maker]
@@ -82,9 +131,11 @@ class Clock:
                 complete = max(complete, maker.end + cycles / max(1, work.tiles))
         if work.first > 0:
             start = max(start, first + self.latency)
-        end = max(start + cycles, loaded, complete)
-        for engine in stage.busy:
-            self.engines[engine] = end
+        taken = [e.take(start, c) for e, c in zip(engines, stage.busy.values(), strict=True)]
+        start = max(start, *(begin for begin, _ in taken)) if taken else start
+        end = max(start + cycles, loaded, complete, *(end for _, end in taken))
+        for engine, own in zip(engines, stage.busy.values(), strict=True):
+            engine.use(start, end, own)
         self.copies = max(self.copies, begin) + work.transfer
         stored = max(end + work.last, self.copies)
         self.done.append(_Done(start, end, stored, (end - start) / max(1, work.tiles)))
@@ -92,7 +143,8 @@ class Clock:
 
     def _ended(self, back: int) -> float:
         """When the stage so many before the next one has ended, and all before it."""
-        return max((d.end for d in self.done[-back - 1 : len(self.done) - back + 1]), default=0.0)
+        stop = max(0, len(self.done) - back + 1)
+        return max((d.end for d in self.done[max(0, stop - 2) : stop]), default=0.0)
 
     def _room(self, ahead: float) -> tuple[float, float]:
         """(when the copies of the next stage may begin, cycles of them that need not wait for the
