@@ -35,6 +35,7 @@ from npu_dialect.graph.attributes import APPROXIMATE, EXACT
 from npu_dialect.passes.fixed_point.affine import affine
 from npu_dialect.passes.fixed_point.chain import chain
 from npu_dialect.passes.fixed_point.layer_norm import layer_norm
+from npu_dialect.passes.fixed_point.scaled_sums import scaled_sums
 from npu_dialect.passes.fixed_point.softmax import softmax
 from npu_dialect.passes.fixed_point.squares import mean_of_products
 from npu_dialect.passes.fixed_point.steps import Steps
@@ -49,6 +50,7 @@ FUNCTIONS: dict[str, Function] = {
     "softmax": softmax,
     "layer norm": layer_norm,
     "mean of products": mean_of_products,
+    "scaling of sums": scaled_sums,
     "scaling by channel": affine,
     "chain of sums and choices": chain,
 }

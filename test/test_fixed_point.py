@@ -411,6 +411,30 @@ def test_all_levels_agree_on_layer_norm():
         np.testing.assert_array_equal(result, results[0])
 
 
+@pytest.mark.parametrize("divide", [False, True])
+@pytest.mark.parametrize("by", [np.float32(7.3), np.linspace(0.2, 3, 9, dtype=np.float32)])
+def test_factors_behind_a_matrix_product_go_with_its_scale(divide: bool, by: Array):
+    """Against the sums in int64 and the factors in float64."""
+    left, right, result = (uniform(dtypes.i8, s, z) for s, z in ((0.02, 3), (0.05, -7), (0.4, 11)))
+    build = ModuleBuilder("edge256", ((5, 6, 8), left), ((5, 8, 9), right))
+    reals = [graph.DequantizeOp(v, location=name_location("dequantize")) for v in build.args]
+    build.block.add_ops(reals)
+    product = graph.MatmulOp(*(r.result for r in reals), location=name_location("product"))
+    build.block.add_op(product)
+    kind = graph.DivOp if divide else graph.MulOp
+    scaled = kind(product.result, build.constant(np.asarray(by)), location=name_location("factor"))
+    stored = graph.QuantizeOp(scaled.result, result, location=name_location("quantize"))
+    build.block.add_ops([scaled, stored])
+    module = build.module(stored.result)
+    pipeline.run(module, f"graph-fold-qdq,{PASS}")
+    assert in_integers(module)
+    rng = np.random.default_rng(1)
+    x, y = (rng.integers(-128, 128, s).astype(np.int8) for s in ((5, 6, 8), (5, 8, 9)))
+    factor = 1 / by.astype(np.float64) if divide else by.astype(np.float64)
+    exact = real(x, left) @ real(y, right) * factor
+    assert steps_off(run(module, [x, y])[0], exact, result) <= 0.5 + 1e-4
+
+
 def slopes(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
     """PRelu with a slope by channel."""
     zero, by = build.constant(np.array(0, np.float32)), build.constant(SLOPES)

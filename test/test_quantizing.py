@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 import npu_dialect as npu
 from npu_dialect import levels, pipeline
 from npu_dialect.diagnostics import CompileError
-from npu_dialect.passes.graph_calibrate import range_of
+from npu_dialect.passes.graph_calibrate import annotate, functions, range_of
 from npu_dialect.passes.quantizing import calibration
 from npu_dialect.passes.quantizing.ranges import ESTIMATORS, Range, mse, percentile
 from npu_dialect.passes.quantizing.schemes import SCHEMES
@@ -221,6 +221,58 @@ def test_statistics_are_kept_and_read_again(tmp_path: Path):
     module = npu.load(model(), target="edge256")
     pipeline.run(module, f'{PREPARE},graph-calibrate{{statistics="{tmp_path}/s.npz"}}')
     assert str(module) == str(first)
+
+
+# --- where tensors are quantized ------------------------------------------------------------------
+
+
+def engines(nodes: list[Any], shape: list[int], constants: dict[str, Array]) -> set[str]:
+    """Where the operations of a model with the input x and the output y run, quantized."""
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, shape)],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 13)]
+    source = npu.load(helper.make_model(made, opset_imports=opsets, ir_version=8), "edge256")
+    pipeline.run(source, PREPARE)
+    function = functions(source)[0]
+    samples = [[normal(int(np.prod(shape)), k).reshape(shape)] for k in range(8)]
+    annotate(function, calibration.observe(function, samples), ESTIMATORS["minmax"])
+    pipeline.run(source, "graph-quantize")
+    npu.lower(source)
+    return {row.engine for row in npu.assemble(source).placement}
+
+
+def test_a_table_of_a_sum_by_channel_has_a_type_between():
+    """sigmoid(x + c) is another function for each channel, which no table can be."""
+    nodes = [helper.make_node("Add", ["x", "c"], ["s"]), helper.make_node("Sigmoid", ["s"], ["y"])]
+    assert "host" not in engines(nodes, [1, 6, 8], {"c": normal(8)})
+
+
+def test_factors_and_terms_by_channel_have_none_between():
+    nodes = [helper.make_node("Mul", ["x", "f"], ["m"]), helper.make_node("Add", ["m", "c"], ["y"])]
+    assert "host" not in engines(nodes, [1, 6, 8], {"f": normal(8), "c": normal(8, 1)})
+
+
+def test_scores_that_are_divided_are_quantized_once():
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["x", "t"], ["s"]),
+        helper.make_node("Div", ["s", "c"], ["y"]),
+    ]
+    assert "host" not in engines(nodes, [1, 6, 8], {"c": np.array(2.9)})
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-12])
+def test_channels_without_weights_keep_their_bias(weight: float):
+    """The bias is in steps of the sums; those of a tiny scale would not fit 32 bits."""
+    weights = normal(16 * 8).reshape(16, 8)
+    weights[:, 3] = weight
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"])]
+    assert "host" not in engines(nodes, [4, 16], {"w": weights, "b": normal(8, 1)})
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ MOVES = (
 LINEAR = (graph.Conv2DOp, graph.MatmulOp)
 FACTORS = (graph.AddOp, graph.SubOp, graph.MulOp, graph.DivOp)
 ACTIVATIONS = (graph.ReluOp, graph.ClampOp)
+GREATEST_BIAS = 2.0**30
+"""Of a bias in steps of the sums, so that products have room beside it in 32 bits."""
 
 
 @dataclass
@@ -46,7 +48,11 @@ class Insertion:
     cones: dict[SSAValue, frozenset[SSAValue]] = field(
         default_factory=dict[SSAValue, frozenset[SSAValue]]
     )
-    """What each tensor is an elementwise function of."""
+    """What each tensor is one function of, element by element: a table, or a line by channel."""
+    lines: set[SSAValue] = field(default_factory=set[SSAValue])
+    """Tensors that are factors times a tensor plus terms."""
+    by_channel: set[SSAValue] = field(default_factory=set[SSAValue])
+    """Tensors that are another function for each channel, which no table can be."""
     real: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     """The dequantized tensor that stands for a quantized one, and back."""
 
@@ -68,11 +74,35 @@ class Insertion:
     # --- which tensors ---
 
     def _note(self, value: SSAValue) -> None:
+        """What a tensor is a function of."""
         owner = value.owner
-        operands = self._varying(owner) if is_elementwise(owner) else []
-        found = [self.cones.get(v, frozenset((v,))) for v in operands]
-        cone = frozenset[SSAValue]().union(*found) if found else frozenset((value,))
-        self.cones[value] = cone if len(cone) == 1 else frozenset((value,))
+        self.cones[value] = frozenset((value,))
+        if not isinstance(owner, Operation) or not is_elementwise(owner):
+            return
+        operands = self._varying(owner)
+        cone = frozenset[SSAValue]().union(*(self.cones.get(v, {v}) for v in operands))
+        is_line = self._is_line(owner, operands)
+        varies = self._varies(owner)
+        if len(cone) != 1 or (varies and not is_line):
+            return
+        self.cones[value] = cone
+        self.lines.update([value] if is_line else [])
+        self.by_channel.update([value] if varies else [])
+
+    def _varies(self, owner: Operation) -> bool:
+        """Whether an elementwise operation is another function for each channel."""
+        constants = [v for v in owner.operands if constant(v) is not None]
+        many = any(splat(v) is None for v in constants)
+        return many or not self.by_channel.isdisjoint(owner.operands)
+
+    def _is_line(self, owner: Operation, operands: list[SSAValue]) -> bool:
+        """Whether the result of an operation is factors times a tensor plus terms."""
+        if not isinstance(owner, FACTORS) or len(operands) != 1:
+            return False
+        if isinstance(owner, graph.DivOp) and owner.lhs is not operands[0]:
+            return False
+        x = operands[0]
+        return x in self.lines or self.cones.get(x, frozenset((x,))) == {x}
 
     @staticmethod
     def _varying(op: object) -> list[SSAValue]:
@@ -144,9 +174,10 @@ class Insertion:
         if array is None or quant_of(weights) is not None or inputs is None:
             return
         many = isinstance(op, graph.MatmulOp) and int(np.prod(array.shape[:-2])) > 1
-        quant = self.scheme.weight(array, None if many else array.ndim - 1)
-        stored = self._stored(op, 1, array, quant)
         bias = constant(op.operands[2]) if len(op.operands) > 2 else None
+        least = 0.0 if bias is None else np.abs(bias) / (GREATEST_BIAS * inputs.scales.max())
+        quant = self.scheme.weight(array, None if many else array.ndim - 1, least)
+        stored = self._stored(op, 1, array, quant)
         if bias is not None and inputs.axis is None:
             scales = np.float32(inputs.scale) * stored.scales
             axis = bias.ndim - 1 if scales.size > 1 else None

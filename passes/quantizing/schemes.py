@@ -16,7 +16,7 @@ from npu_dialect.passes.quantizing.ranges import Range
 Array = npt.NDArray[Any]
 
 LEAST_SCALE = float(np.finfo(np.float32).tiny)
-"""Of tensors that are zero everywhere."""
+"""Tensors with a smaller one are taken for zeros, whose scale is 1."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,25 @@ class Scheme:
         zero = int(np.clip(np.rint(low - found.low / scale), low, high))
         return uniform(self.activations, scale, zero)
 
-    def weight(self, array: Array, axis: int | None) -> QuantType:
-        """The type of constant weights, symmetric; one scale for each index of `axis`."""
+    def weight(
+        self, array: Array, axis: int | None, least: npt.ArrayLike = LEAST_SCALE
+    ) -> QuantType:
+        """The type of constant weights, symmetric; one scale for each index of `axis`, none below
+        `least`. A channel of zeros has the greatest scale of the others.
+        """
         magnitude = np.abs(array.astype(np.float64))
         high = self.weights.high
         if axis is None or not self.per_channel:
-            return uniform(self.weights, _scale(magnitude.max(initial=0) / high))
+            scale = max(magnitude.max(initial=0) / high, float(np.max(least, initial=0)))
+            return uniform(self.weights, _scale(scale))
         others = tuple(k for k in range(array.ndim) if k != axis)
-        scales = np.maximum(magnitude.max(axis=others, initial=0) / high, LEAST_SCALE)
+        scales = np.maximum(magnitude.max(axis=others, initial=0) / high, least)
+        scales = np.where(scales > LEAST_SCALE, scales, _scale(float(scales.max(initial=0))))
         return uniform(self.weights, scales.astype(np.float32), 0, axis)
 
 
 def _scale(scale: float) -> np.float32:
-    return np.float32(max(scale, LEAST_SCALE))
+    return np.float32(scale if scale > LEAST_SCALE else 1.0)
 
 
 SCHEMES = {
