@@ -101,8 +101,12 @@ class Insertion:
             return False
         if isinstance(owner, graph.DivOp) and owner.lhs is not operands[0]:
             return False
-        x = operands[0]
-        return x in self.lines or self.cones.get(x, frozenset((x,))) == {x}
+        return operands[0] in self.lines or self._is_own(operands[0])
+
+    def _is_own(self, value: SSAValue) -> bool:
+        """Whether a tensor is seen as a function of itself only."""
+        own = frozenset((value,))
+        return self.cones.get(value, own) == own
 
     @staticmethod
     def _varying(op: object) -> list[SSAValue]:
@@ -127,7 +131,7 @@ class Insertion:
             and self._joins(owner, users[0])
         ):
             return True
-        if self.cones[value] == {value}:
+        if self._is_own(value):
             return False
         return all(
             is_elementwise(user) and self.cones.get(user.results[0]) == self.cones[value]
