@@ -180,6 +180,8 @@ class _Layer:
     """Of the scratchpad, by engine."""
     dram_bytes: dict[str, int] = field(default_factory=dict[str, int])
     """By engine."""
+    constant_bytes: int = 0
+    """Those of them that are constants."""
 
 
 class _Count:
@@ -219,9 +221,12 @@ class _Count:
             for e in ("mxu", "vpu")
         }
         buses = {
-            e: sum(layer.dram_bytes.get(e, 0) for layer in layers) / dram.ports[e]
+            e: sum(layer.dram_bytes.get(e, 0) for layer in layers) / dram.width(e, dram.read_only)
             for e in ("dma", "host")
         }
+        constants = sum(layer.constant_bytes for layer in layers)
+        buses["dma"] += constants / dram.ports["dma"]
+        buses["dma"] -= constants / dram.width("dma", dram.read_only)
         return {
             "array": sum(layer.array for layer in layers),
             "vector": sum(layer.vector for layer in layers),
@@ -257,7 +262,9 @@ class _Count:
         """Constants that must come from dram, in the layer that needs them first."""
         new = set(_constants(group)) - self.known
         self.known |= new
-        self._add(group, "dma", sum(blob.array.nbytes for blob in new))
+        size = sum(blob.array.nbytes for blob in new)
+        self.layers[group].constant_bytes += size
+        self._add(group, "dma", size)
 
     def _inputs(self) -> None:
         for argument in self.block.args:
@@ -297,7 +304,8 @@ class _Count:
 def mac_cycles(op: Operation, target: Target) -> float:
     """Cycles of a contraction at the array's peak for its type; 0 for a type it does not multiply.
 
-    Products with padding count: the array makes them.
+    Products with padding count, as the array makes them; but those with columns beside an image may
+    be left out where the columns next to them are computed with fewer taps.
     """
     x, w = op.operands[:2]
     dtype, weights = dtype_of(x).name, shape_of(w)
@@ -306,8 +314,22 @@ def mac_cycles(op: Operation, target: Target) -> float:
     length = weights[-2] if op.name == "graph.matmul" else prod(weights[:-1])
     macs = prod(shape_of(op.results[0])) * length
     is_depthwise = op.name == "graph.conv2d" and weights[2] == 1 < weights[3] == shape_of(x)[3]
+    if op.name == "graph.conv2d" and weights[2] == shape_of(x)[3] and not dtype_of(x).is_float:
+        macs -= _beside(op) * macs // (shape_of(op.results[0])[2] * weights[1])
     peak = target.array.depthwise_macs[dtype] if is_depthwise else prod(target.array.macs[dtype])
     return macs / peak
+
+
+def _beside(op: Operation) -> int:
+    """Taps of a kernel row that meet no column of the image, over the columns of the result."""
+    columns, taps = shape_of(op.results[0])[2], shape_of(op.operands[1])[1]
+    stride, left, apart = (
+        int(values(op.properties[name])[1])  # type: ignore[arg-type]
+        for name in ("strides", "pads", "dilations")
+    )
+    width = shape_of(op.operands[0])[2]
+    met = (c * stride + t * apart - left for c in range(columns) for t in range(taps))
+    return sum(not 0 <= place < width for place in met)
 
 
 def vector_cycles(group: Operation, target: Target) -> float:
@@ -315,7 +337,8 @@ def vector_cycles(group: Operation, target: Target) -> float:
     body = _body(group)
     tensors = [v for v in (*group.operands, *group.results) if not _is_constant(v)]
     lanes = max(target.vector.lanes.get(widened(dtype_of(v)), 1) for v in tensors)
-    steps = sum(_steps(op, target) for op in body)
+    combined = max if target.vector.is_output_stage else sum
+    steps = combined(_steps(op, target) for op in body)
     stored = sum(prod(shape_of(v)) for v in _written(group))
     return max(steps, float(stored)) / lanes
 

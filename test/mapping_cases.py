@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from npu_dialect.graph.interpret import run as run_graph
 from npu_dialect.passes.graph_map import mapping_attribute
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping
 from npu_dialect.passes.mapping.contraction_problem import loop_trips
+from npu_dialect.passes.mapping.contraction_taps import may_join
 from npu_dialect.passes.mapping.elementwise import (
     Elementwise,
     ElementwiseMapping,
@@ -196,7 +197,7 @@ def _contraction(p: Contraction, rng: np.random.Generator) -> ContractionMapping
     """A grouped convolution keeps its groups whole."""
     splits = p.may_split_reduction and p.groups == 1
     levels = ("tile", "held", "slice") if splits else ("tile", "held")
-    return ContractionMapping(
+    mapping = ContractionMapping(
         extent(rng, p.oh),
         extent(rng, p.ow),
         extent(rng, p.oc) if p.groups == 1 else p.oc,
@@ -206,6 +207,9 @@ def _contraction(p: Contraction, rng: np.random.Generator) -> ContractionMapping
         x=levels[int(rng.integers(len(levels)))],  # type: ignore[arg-type]
         weights=levels[int(rng.integers(len(levels)))],  # type: ignore[arg-type]
     )
+    if may_join(p) and rng.random() < 0.3:
+        return replace(mapping, cols=p.ow, reduction=p.ic, taps="joined")
+    return mapping
 
 
 def extent(rng: np.random.Generator, whole: int) -> int:

@@ -28,6 +28,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     buffers,
     loop_trips,
 )
+from npu_dialect.passes.mapping.contraction_taps import may_join
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.problems import problem
 from npu_dialect.passes.mapping.tiles import spm_bytes
@@ -184,7 +185,10 @@ def all_mappings(p: Contraction) -> Iterator[ContractionMapping]:
     reductions = range(1, p.ic + 1) if p.may_split_reduction else [p.ic]
     extents = product(range(1, p.oh + 1), range(1, p.ow + 1), range(1, p.oc + 1), reductions)
     for sizes, kind in product(list(extents), list(contraction.kinds(p))):
-        yield ContractionMapping(*sizes, kind.order, kind.slots, kind.x, kind.weights)
+        mapping = ContractionMapping(*sizes, kind.order, kind.slots, kind.x, kind.weights)
+        yield mapping
+        if may_join(p) and (mapping.cols, mapping.reduction) == (p.ow, p.ic):
+            yield replace(mapping, taps="joined")
 
 
 @few

@@ -50,6 +50,10 @@ EXAMPLES = {
         f'%0 = tile.strided %x {{strides = [1, 4]}} : {X} to memref<4x48xi8, "spm">',
         f'%0 = tile.strided %x {{offset = 191, strides = [-2, 0]}} : {X} to memref<3x2xi8, "spm">',
     ],
+    "tile.unfold": [
+        f'%0 = tile.unfold %x {{size = 3}} : {X} to memref<6x6x12xi8, "spm">',
+        f'%0 = tile.unfold %x {{size = 2, step = 3}} : {X} to memref<6x3x8xi8, "spm">',
+    ],
     "tile.copy": [f"%0 = tile.copy %x to %x2 : {X} to {X}"],
     "tile.wait": [f"%0 = tile.copy %x to %x2 : {X} to {X}\ntile.wait %0, %0"],
     "tile.fill": [
@@ -219,6 +223,14 @@ def squeeze(code: str) -> str:
         (
             f'%0 = tile.strided %x {{offset = 9, strides = [4]}} : {X} to memref<47xi8, "spm">',
             "the elements must lie in the source's [0, 192), found [9, 193]",
+        ),
+        (
+            f'%0 = tile.unfold %x {{size = 9}} : {X} to memref<6x0x36xi8, "spm">',
+            "size must be 1 to the number of columns, and step at least 1, found 9 and 1",
+        ),
+        (
+            f'%0 = tile.unfold %x {{size = 3}} : {X} to memref<6x8x12xi8, "spm">',
+            'tile.unfold must give memref<6x6x12xi8, "spm">',
         ),
         (f"%0 = tile.copy %x to %y : {X} to {Y}", "a copy must keep the shape"),
         (

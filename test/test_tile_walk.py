@@ -22,6 +22,7 @@ from npu_dialect.tile import (
     Span,
     StridedOp,
     TransposeOp,
+    UnfoldOp,
     ViewOp,
 )
 from npu_dialect.tile.descriptor import BufferKey, dense, dense_strides, reshaped
@@ -112,6 +113,27 @@ def test_strides_are_those_of_a_dense_buffer():
     odd = build.insert(StridedOp(part, (4, 4), (1, 4)))
     build.insert(CopyOp(odd, build.insert(AllocOp.of(odd))))
     with pytest.raises(CompileError, match="the source must be a whole buffer that lies densely"):
+        copies(func)
+
+
+def test_neighbouring_columns_are_the_channels_of_one():
+    func = function([((5, 9, 3), dtypes.i16)])
+    build = body(func)
+    part = build.insert(ViewOp(func.args[0], [Span(5), Span(7, 1), Span(3)]))
+    wide = build.insert(UnfoldOp(part, 4, 2))
+    build.insert(CopyOp(wide, build.insert(AllocOp.of(wide))))
+    (copy,) = copies(func)
+    assert (copy.source.byte_offset, copy.source.dims) == (6, (5, 2, 12))
+    assert copy.source.strides == (54, 12, 2)
+
+
+def test_columns_that_become_channels_lie_densely():
+    func = function([((5, 9, 3), dtypes.i8)])
+    build = body(func)
+    part = build.insert(ViewOp(func.args[0], [Span(5), Span(9), Span(2)]))
+    wide = build.insert(UnfoldOp(part, 3))
+    build.insert(CopyOp(wide, build.insert(AllocOp.of(wide))))
+    with pytest.raises(CompileError, match="columns must lie densely"):
         copies(func)
 
 

@@ -29,6 +29,7 @@ from npu_dialect.tile.structure import (
     ReshapeOp,
     StridedOp,
     TransposeOp,
+    UnfoldOp,
     ViewOp,
 )
 
@@ -42,6 +43,7 @@ OPS: list[type[Operation]] = [
     ReshapeOp,
     BroadcastOp,
     StridedOp,
+    UnfoldOp,
     CopyOp,
     WaitOp,
     FillOp,
@@ -85,6 +87,7 @@ __all__ = [
     "Tile",
     "TokenType",
     "TransposeOp",
+    "UnfoldOp",
     "VectorOp",
     "ViewOp",
     "WaitOp",

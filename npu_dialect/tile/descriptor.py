@@ -154,6 +154,21 @@ def by_strides(
     )
 
 
+def unfolded(source: Descriptor, size: int, step: int) -> Descriptor:
+    """Each `size` columns of [.., W, C] as one, the next one `step` columns further.
+
+    Raises ValueError where columns do not lie densely.
+    """
+    *_, columns, channels = source.dims
+    *_, apart, inner = source.strides
+    inner = apart if channels == 1 else inner
+    if apart != channels * inner:
+        raise ValueError(f"columns {apart} bytes apart, of {channels} channels {inner} bytes apart")
+    dims = [*source.dims[:-2], max(0, (columns - size) // step + 1), size * channels]
+    strides = [*source.strides[:-2], step * apart, inner]
+    return _like(source, dims, strides, [*source.cut[:-2], 0, 0])
+
+
 def _like(
     source: Descriptor, dims: Sequence[int], strides: Sequence[int], cut: Sequence[int]
 ) -> Descriptor:

@@ -417,6 +417,57 @@ class StridedOp(ViewLikeOp):
             )
 
 
+@irdl_op_definition
+class UnfoldOp(ViewLikeOp):
+    """Each `size` neighbouring columns of [.., W, C] as the channels of one, the next ones `step`
+    further: element (.., p, k * C + c) of the result is element (.., p * step + k, c) of the
+    source. A column may be seen several times, so the result is for reading.
+
+    A convolution over columns is then one over channels. Columns must lie densely in memory.
+
+    ```
+    %y = tile.unfold %x {size = 3, step = 2}
+        : memref<10x9x4xi8, "spm"> to memref<10x4x12xi8, "spm">
+    ```
+    """
+
+    name = "tile.unfold"
+
+    size = prop_def(IntegerAttr)
+    step = prop_def(IntegerAttr, default_value=int_attr(1))
+
+    def __init__(
+        self, source: Value, size: int, step: int = 1, *, location: LocationAttr | None = None
+    ) -> None:
+        shape = _unfolded(shape_of(source), size, step)
+        super().__init__(
+            operands=[source],
+            result_types=[memref(shape, dtype_of(source), space_of(source))],
+            properties={"size": int_attr(size), "step": int_attr(step)},
+        )
+        self.place(location)
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """How many columns become one, and how far apart they begin."""
+        size, step = cast(IntegerAttr[Any], self.size), cast(IntegerAttr[Any], self.step)
+        return size.value.data, step.value.data
+
+    def verify_(self) -> None:
+        source, (size, step) = shape_of(self.source), self.columns
+        if len(source) < 2 or not 1 <= size <= source[-2] or step < 1:
+            raise VerifyException(
+                "size must be 1 to the number of columns, and step at least 1, "
+                f"found {size} and {step} for {list(source)}"
+            )
+        self.check_result(_unfolded(source, size, step))
+
+
+def _unfolded(shape: Sequence[int], size: int, step: int) -> list[int]:
+    *outer, columns, channels = shape
+    return [*outer, (columns - size) // step + 1, size * channels]
+
+
 def strided(value: SSAValue) -> StridedOp | None:
     """The operation by which a view sees a buffer through strides; None where none does."""
     while isinstance(value.owner, ViewLikeOp):

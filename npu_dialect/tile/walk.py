@@ -48,6 +48,7 @@ from npu_dialect.tile.descriptor import (
     dense_strides,
     reshaped,
     transposed,
+    unfolded,
 )
 from npu_dialect.tile.events import (
     AllocEvent,
@@ -73,6 +74,7 @@ from npu_dialect.tile.structure import (
     ReshapeOp,
     StridedOp,
     TransposeOp,
+    UnfoldOp,
     ViewOp,
 )
 from npu_dialect.tile.syntax import dtype_of, shape_of, space_of, values_of
@@ -266,6 +268,18 @@ class _Walker:
             if source.dims != whole or any(a != b for d, a, b in rows if d != 1):
                 raise broken(op, "the source must be a whole buffer that lies densely", source)
             self.values[place] = by_strides(source, first, shape, strides)
+
+        return run
+
+    def unfold(self, op: UnfoldOp) -> Step:
+        get, place = self.getter(op.source), self.define(op.result)
+        size, step = op.columns
+
+        def run() -> None:
+            try:
+                self.values[place] = unfolded(get(), size, step)
+            except ValueError as problem:
+                raise broken(op, "columns must lie densely", problem) from problem
 
         return run
 
@@ -510,6 +524,7 @@ _PREPARE: dict[type[Operation], Callable[[_Walker, Any], Step | None]] = {
     BroadcastOp: _Walker.broadcast,
     ReshapeOp: _Walker.reshape,
     StridedOp: _Walker.strided,
+    UnfoldOp: _Walker.unfold,
     AllocOp: _Walker.alloc,
     CopyOp: _Walker.copy,
     WaitOp: _Walker.wait,

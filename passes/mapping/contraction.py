@@ -17,6 +17,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from npu_dialect import cost
 from npu_dialect.cost import ArrayWork
@@ -37,6 +38,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
 )
 from npu_dialect.passes.mapping.contraction_problem import buffers as buffers
 from npu_dialect.passes.mapping.contraction_problem import input_extent as input_extent
+from npu_dialect.passes.mapping.contraction_taps import columns, may_join
 from npu_dialect.passes.mapping.estimates import Estimate as Estimate
 from npu_dialect.passes.mapping.fronts import Front, Kind
 from npu_dialect.passes.mapping.fronts import name as name_of
@@ -90,6 +92,8 @@ class Choices:
     cols: Numbers
     channels: Numbers
     reduction: Numbers
+    joined: npt.NDArray[np.bool_]
+    """Whether the taps of kernel rows are one sum, as that is better."""
     compute: Numbers
     energy: Any = None
 
@@ -105,6 +109,7 @@ class Choices:
             self.cols[which],
             self.channels[which],
             self.reduction[which],
+            self.joined[which],
             self.compute[which],
             None if self.energy is None else self.energy[which],
         )
@@ -118,8 +123,28 @@ def choices(target: Target, p: Contraction, objective: str = "latency") -> Choic
     rows, cols, channels, reduction = (g.ravel() for g in grids)
     fits = _may_fit(target, p, rows, cols, channels, reduction)
     extents = rows[fits], cols[fits], channels[fits], reduction[fits]
-    taken = array_pj(target, p, extents) if objective == "energy" else None
-    return Choices(*extents, array_cycles(target, p, *extents), taken)
+    joined = _better_joined(target, p, extents, objective)
+    taken = array_pj(target, p, extents, joined) if objective == "energy" else None
+    return Choices(*extents, joined, array_cycles(target, p, *extents, joined=joined), taken)
+
+
+def _better_joined(
+    target: Target, p: Contraction, extents: tuple[Numbers, ...], objective: str
+) -> npt.NDArray[np.bool_]:
+    """For which extents the array takes less where the taps of kernel rows are one sum."""
+    _, cols, _, reduction = extents
+    joined = (cols == p.ow) & (reduction == p.ic) & may_join(p)
+    some = np.flatnonzero(joined)
+    if some.size:
+        part = tuple(e[some] for e in extents)
+        apart, whole = (
+            array_pj(target, p, part, how)
+            if objective == "energy"
+            else array_cycles(target, p, *part, joined=how)
+            for how in (np.zeros(len(some), bool), np.ones(len(some), bool))
+        )
+        joined[some] = whole < apart
+    return joined
 
 
 def _every(p: Contraction) -> tuple[list[int], ...]:
@@ -185,7 +210,8 @@ def _shape(p: Contraction) -> Contraction:
     """The problem without what only its copies depend on."""
     return replace(
         p, x_resident=False, w_resident=False, residual_resident=False, out_resident=False,
-        constants_resident=False, takes_over=0, hands_over=0, constant_weights=True,
+        constants_resident=False, takes_over=0, hands_over=0,
+        constant_weights=p.constant_weights or p.kw == 1,
     )  # fmt: skip
 
 
@@ -241,7 +267,8 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
     order = np.lexsort((score, size[used]))
     least = np.minimum.accumulate(score[order])
     kept = order[np.flatnonzero(np.diff(least, prepend=np.inf) < 0)]
-    extents = np.stack((some.rows, some.cols, some.channels, some.reduction), axis=1)
+    numbers = (some.rows, some.cols, some.channels, some.reduction, some.joined)
+    extents = np.stack(numbers, axis=1).astype(np.int64)
     return Front(kind, size[used][kept], score[kept], extents[kept])
 
 
@@ -250,6 +277,13 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
 
 def least_compute(target: Target, p: Contraction) -> int:
     """Cycles of the array with whole extents."""
+    whole = _whole(target, p)
+    if not may_join(p):
+        return whole
+    return min(whole, sum(_whole(target, part.problem) for part in columns(p)))
+
+
+def _whole(target: Target, p: Contraction) -> int:
     positions = p.oh * p.ow
     channels = 1 if p.depthwise else p.ic
     outputs = positions * p.oc
@@ -258,7 +292,8 @@ def least_compute(target: Target, p: Contraction) -> int:
         dtype=p.x_type, positions=positions, taps=p.kh * p.kw, in_channels=channels,
         out_channels=p.oc, input_bytes=0, weight_bytes=weight_bytes(p) // repeats or 1,
         output_bytes=outputs * itemsize(p.out_type), depthwise=p.depthwise,
-        kernel_costs=p.kernel_costs,
+        kernel_costs=p.kernel_costs, rows=p.oh, kernel=(p.kh, p.kw), strides=p.strides,
+        dilations=p.dilations,
     )  # fmt: skip
     return repeats * cost.array(target, work).cycles
 

@@ -35,6 +35,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     weight_loads,
     weight_repeats,
 )
+from npu_dialect.passes.mapping.contraction_taps import columns
 from npu_dialect.passes.mapping.estimates import (
     Estimate,
     copy_cycles,
@@ -55,7 +56,9 @@ its layer waits for it counts."""
 
 def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     """What a mapping costs, by the cost functions of single instructions."""
-    found = estimates(target, p, m, array_cycles(target, p, *_arrays(m)))
+    extents = extents_of(m)
+    joined = np.array([m.taps == "joined"])
+    found = estimates(target, p, m, array_cycles(target, p, *extents, joined=joined))
     compute, transfer, exposed, waits = (
         float(np.ravel(v)[0])
         for v in (found.compute, found.transfer, found.exposed, found.handover)
@@ -63,7 +66,8 @@ def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     return Estimate(compute, transfer, exposed, waits)
 
 
-def _arrays(m: ContractionMapping) -> tuple[Numbers, ...]:
+def extents_of(m: ContractionMapping) -> tuple[Numbers, ...]:
+    """The extents of one mapping, as those of many are given."""
     return tuple(np.array([e]) for e in (m.rows, m.cols, m.channels, m.reduction))
 
 
@@ -310,13 +314,38 @@ def array_cycles(
     cols: Numbers,
     channels: Numbers,
     reduction: Numbers,
+    joined: npt.NDArray[np.bool_] | None = None,
 ) -> Numbers:
-    """Cycles that the array is busy with the layer cut into tiles of these extents."""
-    return over_tiles(target, p, (rows, cols, channels, reduction), _cycles).astype(np.int64)
+    """Cycles that the array is busy with the layer cut into tiles of these extents; `joined` says
+    for which the taps of a kernel row are one sum.
+    """
+    extents = rows, cols, channels, reduction
+    return over_nests(target, p, extents, _cycles, joined).astype(np.int64)
 
 
 Measure = Callable[[Target, ArrayWork], Any]
 """A number of an array instruction, as an array where the numbers of the instruction are ones."""
+
+
+def over_nests(
+    target: Target,
+    p: Contraction,
+    extents: tuple[Numbers, ...],
+    measure: Measure,
+    joined: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.float64]:
+    """As `over_tiles`, with the taps of kernel rows joined where `joined` says so."""
+    if joined is None or not joined.any():
+        return over_tiles(target, p, extents, measure)
+    found = np.zeros(len(joined))
+    apart, whole = np.flatnonzero(~joined), np.flatnonzero(joined)
+    if apart.size:
+        found[apart] = over_tiles(target, p, tuple(e[apart] for e in extents), measure)
+    rows, _, channels, _ = (e[whole] for e in extents)
+    for part in columns(p):
+        ow, ic = (np.full(len(whole), n) for n in (part.problem.ow, part.problem.ic))
+        found[whole] += over_tiles(target, part.problem, (rows, ow, channels, ic), measure)
+    return found
 
 
 def over_tiles(
@@ -392,6 +421,11 @@ def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:
         weight_bytes=weights * itemsize(p.w_type),  # type: ignore[arg-type]
         output_bytes=0,
         depthwise=p.depthwise,
+        has_residual=p.residual_type is not None,
+        rows=tile.rows,  # type: ignore[arg-type]
+        kernel=(p.kh, p.kw),
+        strides=p.strides,
+        dilations=p.dilations,
     )
 
 

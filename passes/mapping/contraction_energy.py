@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from npu_dialect import cost
 from npu_dialect.cost import ArrayWork
@@ -17,7 +18,8 @@ from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.contraction_cost import (
     Numbers,
     copied_input,
-    over_tiles,
+    extents_of,
+    over_nests,
 )
 from npu_dialect.passes.mapping.contraction_problem import (
     Contraction,
@@ -33,8 +35,8 @@ from npu_dialect.target import Target
 
 def energy_of(target: Target, p: Contraction, m: ContractionMapping) -> float:
     """Dynamic energy of a mapping in pJ."""
-    extents = tuple(np.array([e]) for e in (m.rows, m.cols, m.channels, m.reduction))
-    found = energies(target, p, m, array_pj(target, p, extents))
+    joined = np.array([m.taps == "joined"])
+    found = energies(target, p, m, array_pj(target, p, extents_of(m), joined))
     return float(np.ravel(found)[0])
 
 
@@ -61,11 +63,17 @@ def _constants(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     return total + params * (p.batch * n.spatial if is_again else 1) + p.table_bytes
 
 
-def array_pj(target: Target, p: Contraction, extents: tuple[Numbers, ...]) -> Any:
+def array_pj(
+    target: Target,
+    p: Contraction,
+    extents: tuple[Numbers, ...],
+    joined: npt.NDArray[np.bool_] | None = None,
+) -> Any:
     """Dynamic energy in pJ of the array's instructions for the layer cut into tiles of these
-    extents (rows, columns, channels, reduction).
+    extents (rows, columns, channels, reduction); `joined` says for which the taps of a kernel row
+    are one sum.
     """
-    return over_tiles(target, p, extents, _instruction_pj)
+    return over_nests(target, p, extents, _instruction_pj, joined)
 
 
 def _instruction_pj(target: Target, work: ArrayWork) -> Any:

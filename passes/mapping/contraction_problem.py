@@ -15,6 +15,7 @@ from npu_dialect.passes.mapping.tiles import Buffer, trips
 
 Order = Literal["weights_outer", "rows_outer"]
 Level = Literal["held", "tile", "slice"]
+Taps = Literal["apart", "joined"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Contraction:
     x_type: str = "i8"
     w_type: str = "i8"
     out_type: str = "i8"
+    sum_type: str = "i32"
     residual_type: str | None = None
     param_rows: int = 0
     table_bytes: int = 0
@@ -67,6 +69,9 @@ class Contraction:
     """The same of the result."""
     w_strides: tuple[int, ...] | None = None
     """The same of computed weights, along the sum and along the output channels."""
+    dense_columns: bool = True
+    """Whether columns of the input, with all channels, lie next to each other in the scratchpad:
+    they are loaded, or lie there densely."""
     constants_resident: bool = False
     """Whether parameters and table are in the scratchpad."""
     takes_over: int = 0
@@ -98,7 +103,8 @@ class ContractionMapping:
 
     `x` and `weights` say at which level what lies in dram is loaded: "held" whole, before the nest;
     "tile" for every tile, with all input channels; "slice" in the loop over input channels, as many
-    as an instruction takes.
+    as an instruction takes. `taps` says whether those of a kernel row are multiplied one by one or
+    as one sum ("joined", `contraction_taps.py`; then tiles have all columns and input channels).
     """
 
     rows: int
@@ -109,6 +115,7 @@ class ContractionMapping:
     slots: int = 2
     x: Level = "tile"
     weights: Level = "tile"
+    taps: Taps = "apart"
 
 
 def input_extent(outputs: int, kernel: int, stride: int, dilation: int) -> int:
@@ -145,7 +152,7 @@ def tile_bytes(p: Contraction, m: ContractionMapping) -> Tile:
         params=p.param_rows * m.channels * 4,
         residual=outputs * itemsize(p.residual_type) if p.residual_type else 0,
         out=outputs * itemsize(p.out_type),
-        acc=outputs * 4,
+        acc=outputs * itemsize(p.sum_type),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from npu_dialect import cache, cost, dtypes, target
+from npu_dialect.ethos_u import cycles, walk
 from npu_dialect.passes.mapping.contraction_problem import (
     Contraction,
     ContractionMapping,
@@ -51,7 +52,7 @@ class Front:
     bytes: Numbers
     costs: npt.NDArray[np.float64]
     extents: Numbers
-    """[choice, 4]: rows, columns, channels, reduction."""
+    """[choice, 5]: rows, columns, channels, reduction, and 1 where taps are joined."""
 
     def within(self, capacity: int) -> int:
         """The number of the best choice in so many bytes; -1 where none fits."""
@@ -59,9 +60,11 @@ class Front:
 
     def mapping(self, number: int) -> ContractionMapping:
         """A choice as a mapping."""
-        rows, cols, channels, reduction = self.extents[number].tolist()
-        k = self.kind
-        return ContractionMapping(rows, cols, channels, reduction, k.order, k.slots, k.x, k.weights)
+        rows, cols, channels, reduction, joined = self.extents[number].tolist()
+        k, taps = self.kind, "joined" if joined else "apart"
+        return ContractionMapping(
+            rows, cols, channels, reduction, k.order, k.slots, k.x, k.weights, taps
+        )
 
 
 # --- on disk --------------------------------------------------------------------------------------
@@ -101,7 +104,7 @@ def write(place: str, fronts: Sequence[Front]) -> None:
 
 
 def _front(kind: Any, size: list[int], costs: list[float], extents: list[list[int]]) -> Front:
-    shape = len(size), 4
+    shape = len(size), 5
     return Front(
         Kind(*kind),
         np.array(size, np.int64),
@@ -119,7 +122,7 @@ def _description(machine: Target) -> str:
 def version() -> str:
     """Changes with everything that decides what a mapping costs and which ones are tried."""
     digest = hashlib.sha256()
-    modules = (Path(m.__file__ or "") for m in (cost, dtypes, target))
+    modules = (Path(m.__file__ or "") for m in (cost, cycles, walk, dtypes, target))
     for path in (*sorted(Path(__file__).parent.glob("*.py")), *modules):
         digest.update(path.read_bytes())
     return digest.hexdigest()

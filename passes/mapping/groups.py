@@ -230,6 +230,7 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
         "x_type": dtype_of(x).name,
         "w_type": dtype_of(w).name,
         "out_type": dtype_of(group.result).name,
+        "sum_type": group.plan.kernel.tensors[0].name,
         "residual_type": dtype_of(group.tensors[0]).name if group.tensors else None,
         "param_rows": group.param_rows,
         "table_bytes": group.table_bytes,
@@ -251,9 +252,12 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
     else:
         found = _convolution(group, x, w, common)
         rows, columns, weights = (shape_of(v) for v in _images(anchor))
+    x_strides = inner_strides(x, columns, 3)
+    is_dense = x_strides is None or x_strides[1:] == (columns[-1], 1)
     return replace(
         found,
-        x_strides=None if found.x_resident else inner_strides(x, columns, 3),
+        x_strides=None if found.x_resident else x_strides,
+        dense_columns=is_dense or not found.x_resident,
         out_strides=None if out_resident else inner_strides(group.result, rows, 3),
         w_strides=None if is_constant(w) or found.w_resident else inner_strides(w, weights, 2),
     )

@@ -145,6 +145,10 @@ class Nest:
             return buffer
         return self.builder.insert(tile.ReshapeOp(buffer, shape, location=self.location)).result
 
+    def unfold(self, buffer: SSAValue, size: int, step: int) -> SSAValue:
+        """Each `size` columns as the channels of one, so many columns apart."""
+        return self.builder.insert(tile.UnfoldOp(buffer, size, step, location=self.location)).result
+
     def local(
         self, view: SSAValue, depth: int, label: str, space: str = "spm", dtype: DType | None = None
     ) -> SSAValue:

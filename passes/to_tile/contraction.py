@@ -18,11 +18,13 @@ from typing import Any, cast
 import numpy as np
 from xdsl.ir import OpResult, SSAValue
 
-from npu_dialect import dtypes, tile
+from npu_dialect import tile
 from npu_dialect.blob import BlobAttr
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping import contraction as mapper
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping, input_extent
+from npu_dialect.passes.mapping.contraction_taps import columns, may_join
 from npu_dialect.passes.mapping.groups import Group, contraction, is_constant, matrices, root
 from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
 from npu_dialect.passes.to_tile.site import Site, constants
@@ -65,11 +67,28 @@ class ContractionLowering:
         self.p: Contraction
         self.m: ContractionMapping
         self.p, self.m = site.problem(whole, mapping)
+        self._check_taps()
         self.n = mapper.loop_trips(self.p, self.m)
         self.depth = {b.label: b.depth for b in mapper.buffers(self.p, self.m)}
         self.location = group.location
         self.is_matmul = anchor.name == "graph.matmul"
         self._prepare()
+
+    def _check_taps(self) -> None:
+        """Raises CompileError (NPU0305) where taps shall be joined that cannot be."""
+        p, m = self.p, self.m
+        if m.taps == "apart" or (may_join(p) and (m.cols, m.reduction) == (p.ow, p.ic)):
+            return
+        raise error(
+            Code.NOT_LOWERABLE,
+            "joined taps need a convolution of one group with constant weights and several columns "
+            "of taps side by side, some of which always meet the image, in tiles of all columns "
+            "and input channels",
+            found=f"cols = {m.cols} of {p.ow}, reduction = {m.reduction} of {p.ic}, kernel "
+            f"{p.kh}x{p.kw}, dilations {p.dilations}, {p.groups} groups",
+            source=self.group.op,
+            remedy='taps = "apart" in its mapping',
+        )
 
     # --- operands
     # ---------------------------------------------------------------------------------------------
@@ -318,11 +337,15 @@ class ContractionLowering:
         acc = None
         inner = nest
         if self.n.reduction > 1:
-            kind = dtypes.f32 if self.p.x_type.startswith(("f", "bf")) else dtypes.i32
+            kind = self.group.plan.kernel.tensors[0]
             acc = self._as_result(nest, nest.local(place, 1, "acc", "acc", kind))
             inner, at.reduction = nest.loop(self.n.reduction)
         x, weights = self._operands(inner, at, x, fixed.weights)
-        self._compute(inner, at, x, weights, Operands(fixed, residual, acc, out))
+        more = Operands(fixed, residual, acc, out)
+        if self.m.taps == "joined":
+            self._joined(inner, at, x, weights, more)
+        else:
+            self._compute(inner, at, x, weights, more)
         at.reduction = None
         nest.store(computed, place)
 
@@ -340,8 +363,44 @@ class ContractionLowering:
             weights = self._part(nest, at, weights, -2)
         return x, weights
 
+    def _joined(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
+        """A tile with the taps of a kernel row as one sum (`mapping/contraction_taps.py`), columns
+        that meet the same taps together.
+        """
+        rows, _ = self._windows(at)
+        stride = self.p.strides[1]
+        for part in columns(self.p):
+            p, (start, stop) = part.problem, part.taps
+            read = input_extent(p.ow, stop - start, stride, 1)
+            image = nest.unfold(_columns(nest, x, part.first, read), stop - start, stride)
+            filters = _joined_taps(nest, w, start, stop)
+            some = more.columns(nest, part.start, p.ow)
+            self._convolve(nest, at, image, filters, some, (rows, Span(p.ow)), p)
+
     def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
-        common: dict[str, Any] = {
+        if self.is_matmul:
+            nest.insert(tile.MatmulOp(x, w, **self._common(at, more)))
+        else:
+            self._convolve(nest, at, x, w, more, self._windows(at), self.p)
+
+    def _convolve(
+        self,
+        nest: Nest,
+        at: Loops,
+        x: SSAValue,
+        w: SSAValue,
+        more: Operands,
+        windows: tuple[Span, Span],
+        p: Contraction,
+    ) -> None:
+        """Convolves as `p` says, whose windows these are."""
+        cls = tile.DepthwiseConv2DOp if p.depthwise else tile.Conv2DOp
+        common = self._common(at, more)
+        nest.insert(cls(x, w, windows, strides=p.strides, dilations=p.dilations, **common))
+
+    def _common(self, at: Loops, more: Operands) -> dict[str, Any]:
+        """What operations of the array have in common."""
+        return {
             "out": more.out,
             "kernel": self.group.plan.kernel,
             "params": more.fixed.params,
@@ -353,14 +412,23 @@ class ContractionLowering:
             "w_zero": self.group.zero(self.w),
             "location": self.location,
         }
-        if self.is_matmul:
-            nest.insert(tile.MatmulOp(x, w, **common))
-            return
-        cls = tile.DepthwiseConv2DOp if self.p.depthwise else tile.Conv2DOp
-        windows = self._windows(at)
-        nest.insert(
-            cls(x, w, windows, strides=self.p.strides, dilations=self.p.dilations, **common)
-        )
+
+
+def _columns(nest: Nest, image: SSAValue, start: int, count: int) -> SSAValue:
+    """Some columns of [1, H, W, C]."""
+    images, rows, _, channels = buffer_shape(image)
+    return nest.view(image, [images, rows, Span(count, start), channels])
+
+
+def _joined_taps(nest: Nest, weights: SSAValue, start: int, stop: int) -> SSAValue:
+    """The taps [start, stop) of each row of weights [KH, KW, IC, OC] as [KH, 1, taps * IC, OC]; the
+    weights must lie with output channels outermost.
+    """
+    kh, _, channels, outputs = buffer_shape(weights)
+    packed = nest.transpose(weights, (3, 0, 1, 2))
+    some = nest.view(packed, [outputs, kh, Span(stop - start, start), channels])
+    flat = nest.reshape(some, (outputs, kh, 1, (stop - start) * channels))
+    return nest.transpose(flat, (1, 2, 3, 0))
 
 
 def _in_pieces(nest: Nest, source: SSAValue, pieces: int, label: str) -> SSAValue:
@@ -388,3 +456,8 @@ class Operands:
     residual: SSAValue | None
     acc: SSAValue | None
     out: SSAValue
+
+    def columns(self, nest: Nest, start: int, count: int) -> Operands:
+        """Those of some columns of the result."""
+        residual = None if self.residual is None else _columns(nest, self.residual, start, count)
+        return Operands(self.fixed, residual, None, _columns(nest, self.out, start, count))

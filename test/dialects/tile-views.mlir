@@ -9,6 +9,7 @@ func.func @main(%a : memref<6x8x4xi8, "dram">, %s : memref<1x4xi8, "dram">) {
   %turned = tile.transpose %flat {permutation = [1, 0]} : memref<48x4xi8, "dram"> to memref<4x48xi8, "dram">
   %wide = tile.broadcast %s : memref<1x4xi8, "dram"> to memref<6x8x4xi8, "dram">
   %odd = tile.strided %a {offset = 1, strides = [1, 4]} : memref<6x8x4xi8, "dram"> to memref<2x48xi8, "dram">
+  %runs = tile.unfold %a {size = 3, step = 2} : memref<6x8x4xi8, "dram"> to memref<6x3x12xi8, "dram">
   tile.for %i to 2 {
     %part = tile.view %turned[0 : 4, %i * 32 : 32] : memref<4x48xi8, "dram">
   } loc("layer")
@@ -20,6 +21,7 @@ func.func @main(%a : memref<6x8x4xi8, "dram">, %s : memref<1x4xi8, "dram">) {
 // CHECK-NEXT: %turned = tile.transpose %flat {permutation = [1, 0]} : memref<48x4xi8, "dram"> to memref<4x48xi8, "dram">
 // CHECK-NEXT: %wide = tile.broadcast %s : memref<1x4xi8, "dram"> to memref<6x8x4xi8, "dram">
 // CHECK-NEXT: %odd = tile.strided %a {offset = 1, strides = [1, 4]} : memref<6x8x4xi8, "dram"> to memref<2x48xi8, "dram">
+// CHECK-NEXT: %runs = tile.unfold %a {size = 3, step = 2} : memref<6x8x4xi8, "dram"> to memref<6x3x12xi8, "dram">
 // CHECK-NEXT: tile.for %i to 2 {
 // CHECK-NEXT: %part = tile.view %turned[0 : 4, %i * 32 : 32] : memref<4x48xi8, "dram">
 

@@ -20,7 +20,7 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
 
 // CHECK: graph.group
 // CHECK-SAME: npu.memory = "spm"
-// CHECK-SAME: npu.mapping = {rows = 3 : i64, cols = 8 : i64, channels = 8 : i64, reduction = 4 : i64, order = "weights_outer", slots = 2 : i64, x = "tile", weights = "tile"}
+// CHECK-SAME: npu.mapping = {rows = 3 : i64, cols = 8 : i64, channels = 8 : i64, reduction = 4 : i64, order = "weights_outer", slots = 2 : i64, x = "tile", weights = "tile", taps = "apart"}
 // CHECK: graph.group
 // CHECK-SAME: npu.memory = "dram"
 // CHECK-SAME: npu.mapping = {axis = 0 : i64, chunk =

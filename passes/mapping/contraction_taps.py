@@ -1,0 +1,72 @@
+"""Convolutions of few channels: the taps of a kernel row multiplied as one sum.
+
+A dot product over 8 channels of an image of 3 wastes five of them for each tap. But in a row of an
+image [H, W, C] the channels of KW neighbouring columns are one run of KW * C elements, and so are
+those of the taps of a kernel row [KW, C]. So columns whose windows lie within the image may be
+computed as a convolution with one column of taps and KW * C channels, over columns that overlap
+(`tile.unfold`); sums keep their order. Of the few columns whose windows reach into the padding,
+each is computed with the taps that meet the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+
+from npu_dialect.passes.mapping.contraction_problem import Contraction
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some columns of the result, and the convolution that they are."""
+
+    start: int
+    problem: Contraction
+    """`ow` columns from `start` on."""
+    first: int
+    """The first column of the input that they need."""
+    taps: tuple[int, int]
+    """The columns of the kernel [start, stop) that meet the image."""
+
+
+def may_join(p: Contraction) -> bool:
+    """Whether the taps of a kernel row can be multiplied as one."""
+    return (
+        p.kw > 1
+        and p.dilations[1] == 1
+        and p.groups == 1
+        and not p.depthwise
+        and p.constant_weights
+        and p.dense_columns
+        and bool(columns(p))
+    )
+
+
+@lru_cache(4096)
+def columns(p: Contraction) -> tuple[Columns, ...]:
+    """The columns of a result, those that meet the same taps together. None where some window lies
+    in the padding altogether; and of floats where any meets padding, which takes part in a sum as
+    zeros.
+    """
+    met = [_taps(p, column) for column in range(p.ow)]
+    if any(start >= stop for start, stop in met):
+        return ()
+    if p.x_type.startswith(("f", "bf")) and set(met) != {(0, p.kw)}:
+        return ()
+    runs = [list(run) for _, run in groupby(range(p.ow), met.__getitem__)]
+    return tuple(_joined(p, run[0], len(run), met[run[0]]) for run in runs)
+
+
+def _taps(p: Contraction, column: int) -> tuple[int, int]:
+    """The columns of the kernel that meet the image for a column of the result."""
+    start = column * p.strides[1] - p.pads[1]
+    return max(0, -start), min(p.kw, p.iw - start)
+
+
+def _joined(p: Contraction, start: int, count: int, taps: tuple[int, int]) -> Columns:
+    problem = replace(
+        p, ow=count, iw=count, kw=1, ic=(taps[1] - taps[0]) * p.ic,
+        strides=(p.strides[0], 1), pads=(p.pads[0], 0),
+    )  # fmt: skip
+    return Columns(start, problem, start * p.strides[1] - p.pads[1] + taps[0], taps)
