@@ -95,7 +95,9 @@ def _lookup(index: Array, *, offset: int, table: Array) -> Array:
 
 
 def _rows() -> list[MicroOp]:
-    return [*_integer_rows(), *_shared_rows(), *_float_rows(), *_conversion_rows()]
+    return [
+        *_integer_rows(), *_shared_rows(), *_float_rows(), *_conversion_rows(), *_wide_rows(),
+    ]  # fmt: skip
 
 
 def _integer_rows() -> Iterator[MicroOp]:
@@ -172,6 +174,21 @@ def _conversion_rows() -> Iterator[MicroOp]:
     yield MicroOp("lookup.f32", _lookup, (i,), f, ("offset",), "lookup")
 
 
+def _pair(low: Array, high: Array) -> Array:
+    """high * 2**32 + low, where low has no sign."""
+    return (high.astype(np.int64) << 32) | low.view(np.uint32)
+
+
+def _wide_rows() -> Iterator[MicroOp]:
+    n, i, wide = numerics, "i32", "i64"
+    ends = ("zero_in", "zero_out", "low", "high")
+    yield MicroOp("requantize.f32.i64", n.requantize_f32, (wide, "f32"), i, ends, "requantize")
+    fixed = ("rounding", *ends)
+    name = "requantize.fixed.i64"
+    yield MicroOp(name, n.requantize_fixed, (wide, i, i), i, fixed, "requantize")
+    yield MicroOp("pair.i64", _pair, (i, i), wide)
+
+
 def widened(dtype: DType) -> str:
     """The value type that a load of `dtype` gives."""
     if dtype.is_float:
@@ -227,6 +244,8 @@ class Kernel:
             raise ValueError(f"{step.op} must have operands of types {row.operands}, found {found}")
         if len(step.immediates) != len(row.immediates):
             raise ValueError(f"{step.op} must have the immediates {row.immediates}")
+        if step.op == "requantize.fixed.i64" and step.immediates[0] == "double":
+            raise ValueError(f"{step.op} must not round twice, which is of 32 bits")
         if row.cost == "lookup" and self.table is None:
             raise ValueError(f"{step.op} must have a table, and the kernel has none")
 

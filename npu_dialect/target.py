@@ -30,6 +30,9 @@ engine).
 ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary")
 """The kinds of array that `cost.py` has a function for."""
 
+ACC_TYPES = ("i32", "i40", "i64", "f32")
+"""Types of sums. i40 is stored as i64, and takes as many bytes of `acc`."""
+
 COST_CLASSES = ("alu", "mul", "div", "requantize", "lookup", "convert", "transcendental")
 """What micro-operations cost, by class: the rows of `Vector.cycles` and `Vector.pj`."""
 
@@ -212,7 +215,9 @@ class Target:
     cores: int
     """Copies of all engines. Leakage counts them; programs use the first one in this version."""
     acc_types: tuple[str, ...]
-    """Storage types of partial sums; declared, and not used yet."""
+    """The sums that the array's accumulators hold, of `ACC_TYPES`. Sums of 64 bits need i64, or a
+    proof that they fit 40 bits and i40.
+    """
     memories: Mapping[str, Memory]
     array: Array
     vector: Vector
@@ -232,6 +237,12 @@ class Target:
     def array_can(self, dtype: str, weight_dtype: str) -> bool:
         """Whether the array multiplies activations of `dtype` by weights of `weight_dtype`."""
         return dtype in self.array.macs and weight_dtype in self.array.weight_types
+
+    def sums_in(self, dtype: str) -> bool:
+        """Whether the array's accumulators hold sums of `dtype`: i32, f32, or i64, for which 40
+        bits are enough where a sum was proved to fit them.
+        """
+        return dtype in self.acc_types or (dtype == "i64" and "i40" in self.acc_types)
 
     def __hash__(self) -> int:
         return hash((self.name, self.digest))
@@ -300,6 +311,7 @@ def _mistakes(target: Target) -> Iterator[str]:
     yield from _names("vector.pj", vector.pj, COST_CLASSES, optional=False)
     yield from _names("array.depthwise_macs", array.depthwise_macs, array.macs, optional=False)
     yield from _names("array.mac_pj", array.mac_pj, array.macs, optional=False)
+    yield from _names("acc_types", target.acc_types, ACC_TYPES)
     for where, types in _types(target):
         yield from _names(where, types, dtypes.BY_NAME)
     if array.kind not in ARRAY_KINDS:
@@ -315,7 +327,6 @@ def _mistakes(target: Target) -> Iterator[str]:
 
 def _types(target: Target) -> Iterator[tuple[str, Iterable[str]]]:
     """The lists of storage types."""
-    yield "acc_types", target.acc_types
     yield "array.macs", target.array.macs
     yield "array.weight_types", target.array.weight_types
     yield "vector.storage", target.vector.storage

@@ -23,13 +23,13 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from npu_dialect import graph, overrides
+from npu_dialect import dtypes, graph, overrides
 from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import APPROXIMATE, PLACEMENT, PlacementAttr
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.graph.states import State, states_of
-from npu_dialect.passes.kernels import constant_of
-from npu_dialect.passes.placement.rules import has_float_lanes, place
+from npu_dialect.passes.kernels import build_kernel, constant_of
+from npu_dialect.passes.placement.rules import fits_output_stage, has_float_lanes, place
 from npu_dialect.passes.targets import module_target
 from npu_dialect.target import Target
 
@@ -58,6 +58,11 @@ AMONG_HOST = PlacementAttr.of(
 )
 
 
+OUTPUT_STAGE = PlacementAttr.of(
+    "mxu", "output-stage", "the array's output stage rescales sums of 64 bits"
+)
+
+
 @dataclass(frozen=True)
 class GraphPlacePass(ModulePass):
     """Decide the engine of every operation."""
@@ -76,6 +81,9 @@ def _place_block(block: Block, target: Target, states: Sequence[State]) -> None:
     for op in ops:
         pinned = overrides.pins(op).get("engine") == StringAttr("host")
         op.attributes[PLACEMENT] = PINNED if pinned else _placed(op, target)
+    for op in ops:
+        if isinstance(op, graph.RequantizeOp) and _is_in_output_stage(op, target):
+            op.attributes[PLACEMENT] = OUTPUT_STAGE
     if not has_float_lanes(target):
         _place_boundary(ops, states)
     _keep_moves_on_host(ops)
@@ -93,6 +101,20 @@ def _placed(op: Operation, target: Target) -> PlacementAttr:
         return found
     reason = f"{found.data.reason}; {function.data} in fixed point, at most one step off"
     return PlacementAttr.of(found.data.engine, found.data.rule, reason)
+
+
+def _is_in_output_stage(op: graph.RequantizeOp, target: Target) -> bool:
+    """Whether sums of 64 bits are rescaled before they leave the array: the vector unit may lack
+    such values.
+    """
+    sums = op.x.owner
+    if not isinstance(sums, Operation) or dtype_of(op.x) is not dtypes.i64:
+        return False
+    if engine_of(sums) != "mxu" or not op.x.has_one_use() or engine_of(op) == "vpu":
+        return False
+    if overrides.pins(op).get("engine") == StringAttr("host"):
+        return False
+    return fits_output_stage(build_kernel([op], op.result, sums), target)
 
 
 def _needs_place(op: Operation) -> bool:

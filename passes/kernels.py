@@ -186,10 +186,21 @@ class _Emitter:
         if element is not None:
             return self.immediate(element)
         last = array.shape[-1]
-        if last != self.channels or widened(dtypes.BY_NUMPY[array.dtype]) not in WORDS:
+        if last != self.channels:
             return None
         lines = array.reshape(-1, last)
-        return self.row(lines[0]) if _same_bits(lines, lines[:1]) else None
+        if not _same_bits(lines, lines[:1]):
+            return None
+        if array.dtype == np.int64:
+            return self._wide_row(lines[0])
+        return self.row(lines[0]) if widened(dtypes.BY_NUMPY[array.dtype]) in WORDS else None
+
+    def _wide_row(self, array: Array) -> Ref:
+        """One value of 64 bits per channel, from parameters of 32."""
+        low = array.astype(np.int32)
+        if (low == array).all():
+            return self.step("cast.i32.i64", self.row(low))
+        return self.step("pair.i64", self.row(low), self.row((array >> 32).astype(np.int32)))
 
     def immediate(self, value: npt.ArrayLike) -> Ref:
         """A scalar."""
@@ -354,12 +365,14 @@ def _requantize(e: _Emitter, op: graph.RequantizeOp) -> Ref:
     zero_out = zero_point(target) if target else 0
     low, high = (target.low, target.high) if target else (dtypes.i32.low, dtypes.i32.high)
     x, ends = e.read(op.x), (zero_in, zero_out, low, high)
+    wide = ".i64" if e.kinds[x] == "i64" else ""
     if recipe.kind == "f32":
-        return e.step("requantize.f32", x, e.per_channel(recipe.multiplier), immediates=ends)
-    if target is None and _is_one(recipe.multiplier, recipe.shift):
+        multiplier = e.per_channel(recipe.multiplier)
+        return e.step(f"requantize.f32{wide}", x, multiplier, immediates=ends)
+    if target is None and not wide and _is_one(recipe.multiplier, recipe.shift):
         return e.step("sub.i32", x, e.i32(zero_in)) if zero_in else x
     factors = (e.per_channel(recipe.multiplier), e.per_channel(recipe.shift))
-    return e.step("requantize.fixed", x, *factors, immediates=(recipe.rounding, *ends))
+    return e.step(f"requantize.fixed{wide}", x, *factors, immediates=(recipe.rounding, *ends))
 
 
 def _rescale(e: _Emitter, op: graph.RescaleOp) -> Ref:

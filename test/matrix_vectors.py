@@ -236,6 +236,15 @@ def _with_params_and_tables() -> Rows:
         name = f"{rounding}, {SHIFTS[shifts]}"
         for kind in "qe":
             yield "requantize.fixed", name, _scaled(text, kind + shifts, i32, i8, (5, 29), 29)
+    scaled = kernel_text([i64], f"v0 = requantize.f32.i64 t0, p0 {{{ends}}}", i16, "f32")
+    for kind in "mw":
+        yield "wide sums", f"f32 {kind}", _scaled(scaled, kind, i64, i16, (5, 29), 29)
+    for rounding, shifts in product(ROUNDINGS[:3], ("s", "h", "z", "t")):
+        step = f"v0 = requantize.fixed.i64 t0, p0, p1 {{rounding='{rounding}', {ends}}}"
+        text = kernel_text([i64], step, i16, "i32 i32")
+        for kind in "qe":
+            name = f"{rounding}, {SHIFTS[shifts]}"
+            yield "wide sums", name, _scaled(text, kind + shifts, i64, i16, (5, 29), 29)
     for output, lookup in ((i8, "lookup.i32"), (i16, "lookup.i32"), (f32, "lookup.f32")):
         for source, offset in ((i8, 128), (u8, 0), (i8, 0)):
             text = f"v0 = {lookup} t0 {{offset={offset}}}"

@@ -20,6 +20,7 @@ from npu_dialect.kernel import MICRO_OPS, VALUE_NUMPY, Kernel, KernelBuilder, wi
 from npu_dialect.machine import Machine, Operand
 from npu_dialect.npu.vectors import VectorOp
 from npu_dialect.numerics import ROUNDINGS
+from npu_dialect.numerics.requantize import ROUNDINGS_WIDE
 from npu_dialect.runtime.compiled.kernels import split
 from npu_dialect.runtime.compiled.micro_ops import ROWS
 
@@ -78,10 +79,11 @@ class Draft:
         """One more micro-operation, with what its operands must be."""
         op = self.draw(st.sampled_from(sorted(MICRO_OPS)))
         immediates = [] if op.startswith("lookup.") else self.immediates(op)
-        if op == "requantize.f32":
-            args = [self.any("i32"), self.multiplier()]
-        elif op == "requantize.fixed":
-            args = [self.any("i32"), self.any("i32"), self.bounded(0, 62)]
+        if op in ("requantize.f32", "requantize.f32.i64"):
+            args = [self.any(MICRO_OPS[op].operands[0]), self.multiplier()]
+        elif op in ("requantize.fixed", "requantize.fixed.i64"):
+            x = self.any(MICRO_OPS[op].operands[0])
+            args = [x, self.any("i32"), self.bounded(0, 62)]
         elif op.startswith("lookup."):
             if not self.has_table(op):
                 return
@@ -101,6 +103,8 @@ class Draft:
         found: list[Any] = []
         if op == "requantize.fixed":
             found.append(draw(st.sampled_from(sorted(ROUNDINGS))))
+        if op == "requantize.fixed.i64":
+            found.append(draw(st.sampled_from(sorted(ROUNDINGS_WIDE))))
         if op.endswith(("clamp.i32", "clamp.i64", "const.i32", "const.i64")):
             return [draw(INTS[op[-3:]]) for _ in MICRO_OPS[op].immediates]
         if op.startswith("requantize."):

@@ -10,8 +10,9 @@ import numpy as np
 from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
 from xdsl.utils.exceptions import VerifyException
 
-from npu_dialect import cost, functional
+from npu_dialect import cost, dtypes, functional
 from npu_dialect.cost import ArrayWork
+from npu_dialect.dtypes import DType
 from npu_dialect.functional import Weights
 from npu_dialect.functional.products import Window
 from npu_dialect.kernel import Kernel
@@ -25,10 +26,10 @@ from npu_dialect.target import Target
 class ArrayInstruction(Instruction):
     """Shape shared by the array's instructions: sums of products, then the output stage.
 
-    Sums are int32 (wrapping) for integer operands and f32 for float ones. With `accumulate` they
-    start from `partial`, else from zero. With `kernel` the output stage applies that kernel to them
-    (first tensor: the sum; second: the residual, where there is one) and writes `output`; without
-    it they are left in `partial`.
+    Sums are f32 for float operands and i32 or i64 (wrapping) for integer ones: what `partial` holds
+    and the kernel takes. With `accumulate` they start from `partial`, else from zero. With `kernel`
+    the output stage applies that kernel to them (first tensor: the sum; second: the residual, where
+    there is one) and writes `output`; without it they are left in `partial`.
     """
 
     ENGINE: ClassVar[str] = "mxu"
@@ -75,9 +76,9 @@ class ArrayInstruction(Instruction):
 
     @abstractmethod
     def sums(
-        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None, wide: bool
     ) -> Array:
-        """The sums of products, shaped like the output, from `start` or zero."""
+        """The sums of products, shaped like the output, from `start` or zero; i64 where `wide`."""
 
     @abstractmethod
     def window(self, values: Values) -> Window:
@@ -94,9 +95,10 @@ class ArrayInstruction(Instruction):
         if ready.run():
             return
         start = machine.view(values["partial"]) if values["accumulate"] else None
-        sums = ready.sums(start)
+        wide = sum_type(values, machine.kernels) is dtypes.i64
+        sums = ready.sums(start, wide)
         if sums is None:
-            sums = self.sums(machine, values, ready.weights, start)
+            sums = self.sums(machine, values, ready.weights, start, wide)
         if "kernel" not in values:
             np.copyto(machine.view(values["partial"]), sums)
             return
@@ -110,10 +112,20 @@ class ArrayInstruction(Instruction):
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()
-        return cost.array(target, array_work(values, self.work(values), kernels))
+        work = array_work(values, self.work(values), self.window(values), kernels)
+        return cost.array(target, work)
 
 
-def array_work(values: Values, work: dict[str, int | bool], kernels: Sequence[Kernel]) -> ArrayWork:
+def sum_type(values: Values, kernels: Sequence[Kernel]) -> DType:
+    """The type of the sums: that of the partial ones, else what the kernel takes."""
+    if "partial" in values:
+        return values["partial"].dtype
+    return kernel_of(kernels, values).tensors[0]
+
+
+def array_work(
+    values: Values, work: dict[str, int | bool], window: Window, kernels: Sequence[Kernel]
+) -> ArrayWork:
     """The numbers that an array instruction's cost depends on."""
     side = sum(values[n].size for n in ("params", "residual", "table") if n in values)
     partial = values["partial"].size if "partial" in values else 0
@@ -127,6 +139,11 @@ def array_work(values: Values, work: dict[str, int | bool], kernels: Sequence[Ke
         partial_reads=partial if values["accumulate"] else 0,
         partial_writes=0 if finished else partial,
         kernel_costs=kernel_of(kernels, values).costs() if finished else (),
+        has_residual="residual" in values,
+        rows=window.out_hw[0],
+        kernel=window.kernel,
+        strides=window.strides,
+        dilations=window.dilations,
         **work,  # type: ignore[arg-type]
     )
 
@@ -165,6 +182,7 @@ class WindowedInstruction(ArrayInstruction):
         values: Values,
         weights: Weights,
         start: Array | None,
+        wide: bool,
     ) -> Array:
         rows, columns, _ = self._positions(values)
         top, left = values["pads"]
@@ -177,6 +195,7 @@ class WindowedInstruction(ArrayInstruction):
             x_zero=values["x_zero"],
             out_hw=(rows, columns),
             acc=None if start is None else start[None],
+            wide=wide,
         )
         return result[0]
 
@@ -194,9 +213,9 @@ class Conv2DOp(WindowedInstruction):
     OPCODE: ClassVar[int] = 3
 
     def sums(
-        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None, wide: bool
     ) -> Array:
-        return self._convolve(functional.conv2d, machine, values, weights, start)
+        return self._convolve(functional.conv2d, machine, values, weights, start, wide)
 
     def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
@@ -223,9 +242,9 @@ class DepthwiseConv2DOp(WindowedInstruction):
     DEPTHWISE: ClassVar[bool] = True
 
     def sums(
-        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None, wide: bool
     ) -> Array:
-        return self._convolve(functional.depthwise_conv2d, machine, values, weights, start)
+        return self._convolve(functional.depthwise_conv2d, machine, values, weights, start, wide)
 
     def work(self, values: Values) -> dict[str, int | bool]:
         rows, columns, channels = self._positions(values)
@@ -254,13 +273,14 @@ class MatmulOp(ArrayInstruction):
     OPCODE: ClassVar[int] = 5
 
     def sums(
-        self, machine: Machine, values: Values, weights: Weights, start: Array | None
+        self, machine: Machine, values: Values, weights: Weights, start: Array | None, wide: bool
     ) -> Array:
         return functional.matmul(
             machine.view(values["input"]),
             weights,
             x_zero=values["x_zero"],
             acc=start,
+            wide=wide,
         )
 
     def window(self, values: Values) -> Window:

@@ -9,7 +9,13 @@ from npu_dialect import dtypes
 from npu_dialect.dtypes import DType
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
-from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp, MatmulOp
+from npu_dialect.npu.arrays import (
+    ArrayInstruction,
+    Conv2DOp,
+    DepthwiseConv2DOp,
+    MatmulOp,
+    sum_type,
+)
 from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import INDEX_TYPES, DmaGatherOp, DmaScatterOp, ScatterOp
@@ -46,7 +52,9 @@ def overlaps_itself(operand: Operand) -> bool:
     return False
 
 
-def unsupported(instruction: Instruction, values: Values, target: Target) -> Iterator[str]:
+def unsupported(
+    instruction: Instruction, values: Values, target: Target, kernels: Sequence[Kernel]
+) -> Iterator[str]:
     """What an instruction asks for that the machine does not have: "must ..., found ..."."""
     if instruction.core_index >= target.cores:
         yield f"must run on one of the {target.cores} cores, found {instruction.core_index}"
@@ -54,6 +62,10 @@ def unsupported(instruction: Instruction, values: Values, target: Target) -> Ite
         x, w = values["input"].dtype, values["weights"].dtype
         if not target.array_can(x.name, w.name) or x.is_float != w.is_float:
             yield f"must multiply types that the array has, found {x} by {w}"
+        if "partial" in values or values["kernel"] < len(kernels):
+            total = sum_type(values, kernels)
+            if not target.sums_in(total.name):
+                yield f"must have sums that the accumulators hold, found {total}"
     if isinstance(instruction, VectorInstruction):
         types = {o.dtype.name for name, _, o in instruction.operand_fields() if name != "params"}
         missing = sorted(types.difference(target.vector.storage))
@@ -100,7 +112,7 @@ def _kernel_mistakes(
         yield f"must use one of the {len(kernels)} kernels, found {number}"
         return
     kernel = kernels[number]
-    tensors = _tensors(instruction, values)
+    tensors = _tensors(instruction, values, kernel)
     if tensors is not None and kernel.tensors != tensors:
         yield f"must give its kernel {_names(kernel.tensors)}, found {_names(tensors)}"
     output: Operand = values["output"]
@@ -110,18 +122,28 @@ def _kernel_mistakes(
     yield from _table_mistakes(kernel, values.get("table"))
 
 
-def _tensors(instruction: Instruction, values: Values) -> tuple[DType, ...] | None:
+def _tensors(instruction: Instruction, values: Values, kernel: Kernel) -> tuple[DType, ...] | None:
     """The types of what the kernel is given; None where the result's type follows from the kind."""
     if isinstance(instruction, VectorOp):
         return tuple(values[n].dtype for n in "abc" if n in values)
     if isinstance(instruction, Conv2DOp | DepthwiseConv2DOp | MatmulOp):
         residual = (values["residual"].dtype,) if "residual" in values else ()
-        return (_sum_type(values["input"].dtype), *residual)
+        return (_sum_type(values, kernel), *residual)
     return None
 
 
-def _sum_type(dtype: DType) -> DType:
-    return dtypes.f32 if dtype.is_float else dtypes.i32
+def _sum_type(values: Values, kernel: Kernel) -> DType:
+    """The type of the sums that an instruction gives its kernel: i64 where that takes i64."""
+    if "partial" in values:
+        return values["partial"].dtype
+    first = kernel.tensors[0] if kernel.tensors else dtypes.i32
+    known = sum_types(values["input"].dtype)
+    return first if first in known else known[0]
+
+
+def sum_types(dtype: DType) -> tuple[DType, ...]:
+    """The types that sums of products of `dtype` may have."""
+    return (dtypes.f32,) if dtype.is_float else (dtypes.i32, dtypes.i64)
 
 
 def _names(types: Sequence[DType]) -> str:
@@ -161,8 +183,10 @@ def _array_shapes(values: Values) -> Iterator[str]:
     for name in ("partial", "residual"):
         if name in values and not _broadcasts(values[name].dims, result.dims, name == "residual"):
             yield f"must have {name} {list(result.dims)}, found {list(values[name].dims)}"
-    if "partial" in values and values["partial"].dtype != _sum_type(x.dtype):
-        yield f"must have partial sums of {_sum_type(x.dtype)}, found {values['partial'].dtype}"
+    known = sum_types(x.dtype)
+    if "partial" in values and values["partial"].dtype not in known:
+        names = " or ".join(map(str, known))
+        yield f"must have partial sums of {names}, found {values['partial'].dtype}"
 
 
 def _broadcasts(dims: Sequence[int], to: Sequence[int], ones: bool = True) -> bool:

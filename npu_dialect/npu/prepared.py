@@ -60,14 +60,15 @@ class Prepared:
         """The weights as they lie in memory now, if `run` was just called."""
         return self._known.weights
 
-    def sums(self, start: Array | None) -> Array | None:
+    def sums(self, start: Array | None, wide: bool) -> Array | None:
         """The sums of products from `start` or zero, if `run` was just called; None where float32
-        is not proved exact.
+        is not proved exact. They are i64 where `wide`.
         """
         product = self._known.product if self._changes < CHANGES else None
         if product is None:
             return None
-        whole = product(self._input).reshape(self._output.shape).astype(np.int32)
+        dtype = np.int64 if wide else np.int32
+        whole = product(self._input).reshape(self._output.shape).astype(dtype)
         return whole if start is None else np.add(whole, start, out=whole)
 
     def _use(self, known: Constants) -> None:

@@ -164,7 +164,7 @@ class _Proof:
             kernels, functions = self.image.kernels, self.image.host_functions
             for rule in (
                 *mistakes(instruction, values, kernels, functions),
-                *unsupported(instruction, values, self.target),
+                *unsupported(instruction, values, self.target, kernels),
             ):
                 yield self.finding(Code.IR_INVALID, index, rule)
 
@@ -180,7 +180,22 @@ class _Proof:
         for name, operand in (*self.image.inputs, *self.image.outputs, *places):
             if wrong := out_of_bounds(operand, self.sizes):
                 yield Finding(Code.PROOF_BOUNDS, -1, wrong, "", name)
+        yield from self.written_constants()
         yield from self.shared_places()
+
+    def written_constants(self) -> Iterator[Finding]:
+        """What is written, or lies where it would be, in the part of dram that is read only."""
+        end = self.target.memories["dram"].read_only
+        rule = f"must lie or be written in dram only from {end:#x} on: before, it is read only"
+        places = ((name, operand) for name, operand, _ in self.image.states)
+        for name, operand in (*self.image.inputs, *self.image.outputs, *places):
+            if operand.size and operand.interval[0] < end:
+                yield Finding(Code.PROOF_BOUNDS, -1, rule, f"{operand.interval[0]:#x}", name)
+        for index, instruction in enumerate(self.image.instructions):
+            for operand in instruction.writes():
+                if operand.space == "dram" and operand.size and operand.interval[0] < end:
+                    found = f"{operand.interval[0]:#x}"
+                    yield self.finding(Code.PROOF_BOUNDS, index, rule, found)
 
     def shared_places(self) -> Iterator[Finding]:
         """States that are not alone in their place."""

@@ -51,14 +51,14 @@ from npu_dialect.tile.syntax import (
 )
 
 
-def accumulator(dtype: DType) -> DType:
-    """The type that sums of products of `dtype` have."""
-    return dtypes.f32 if dtype.is_float else dtypes.i32
+def sum_types(dtype: DType) -> tuple[DType, ...]:
+    """The types that sums of products of `dtype` may have."""
+    return (dtypes.f32,) if dtype.is_float else (dtypes.i32, dtypes.i64)
 
 
 class ArrayOp(KernelOp, ABC):
-    """Shape shared by the array's operations: sums of products (i32, wrapping, for integers; f32
-    for floats).
+    """Shape shared by the array's operations: sums of products (i32 or i64, wrapping, for integers,
+    as `acc` holds and the kernel takes; f32 for floats).
 
     The sums go through the kernel (first tensor: the sum; second: `residual`, where there is one)
     to `out`. Without a kernel they stay in `acc`. `reduction` lists the indices of the loops that
@@ -92,6 +92,17 @@ class ArrayOp(KernelOp, ABC):
         assert target is not None
         return target
 
+    @property
+    def sum_type(self) -> DType:
+        """The type of the sums: that of `acc`, else what the kernel takes."""
+        if self.acc is not None:
+            return dtype_of(self.acc)
+        kernel = self.kernel
+        assert kernel is not None, "verified"
+        known = sum_types(dtype_of(self.x))
+        first = kernel.data.tensors[0] if kernel.data.tensors else known[0]
+        return first if first in known else known[0]
+
     def verify_(self) -> None:
         self.check_memrefs()
         if (self.kernel is None) != (self.out is None):
@@ -110,9 +121,10 @@ class ArrayOp(KernelOp, ABC):
             raise VerifyException(
                 f"x and w must both be integers or both floats, found {x} and {w}"
             )
-        total = accumulator(x)
-        if self.acc is not None and dtype_of(self.acc) != total:
-            raise VerifyException(f"acc must be {total}, found {dtype_of(self.acc)}")
+        total, known = self.sum_type, sum_types(x)
+        if total not in known:
+            names = " or ".join(map(str, known))
+            raise VerifyException(f"acc must be {names}, found {total}")
         if self.out is not None:
             extra = [] if self.residual is None else [dtype_of(self.residual)]
             self.check_kernel([total, *extra], self.out)

@@ -16,7 +16,7 @@ import numpy as np
 from xdsl.dialects import func
 from xdsl.ir import BlockArgument, Operation
 
-from npu_dialect import functional, provenance
+from npu_dialect import dtypes, functional, provenance
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.states import result_arguments
 from npu_dialect.kernel import Kernel
@@ -209,10 +209,11 @@ class _Interpreter:
 def _contraction(op: ArrayOp) -> Callable[..., Array]:
     """(x, w, pads, result extents, start or None) -> sums."""
     x_zero, w_zero = op.zero_points
+    wide = op.sum_type is dtypes.i64
     if not isinstance(op, WindowedOp):
 
         def multiply(x: Array, w: Array, pads: Any, dims: Any, start: Array | None) -> Array:
-            return functional.matmul(x, w, x_zero=x_zero, w_zero=w_zero, acc=start)
+            return functional.matmul(x, w, x_zero, w_zero, start, wide)
 
         return multiply
     convolve = (
@@ -223,6 +224,7 @@ def _contraction(op: ArrayOp) -> Callable[..., Array]:
         "dilations": values_of(op.dilations),
         "x_zero": x_zero,
         "w_zero": w_zero,
+        "wide": wide,
     }
 
     def windowed(

@@ -22,9 +22,8 @@ from npu_dialect.passes.kernels import (
     build_kernel,
     constant_of,
     is_elementwise,
-    is_immediate,
 )
-from npu_dialect.passes.placement.rules import POOLING, VECTOR_TENSORS
+from npu_dialect.passes.placement.rules import POOLING, VECTOR_TENSORS, fits_output_stage
 from npu_dialect.target import Target
 
 Fits = Callable[[KernelPlan], bool]
@@ -69,16 +68,11 @@ class Clusters:
     def _arrays(self) -> None:
         """Later anchors first: where two meet in an addition, the other result is there already."""
         for op in reversed(self.ops):
-            if engine_of(op) == "mxu":
+            if engine_of(op) == "mxu" and not is_elementwise(op):
                 self._add("array", self._chain(op, residual=True, fits=self._fits_output_stage))
 
     def _fits_output_stage(self, plan: KernelPlan) -> bool:
-        names = [step.op for step in plan.kernel.steps if not is_immediate(step.op)]
-        return (
-            len(plan.tensors) <= 2
-            and len(names) <= self.target.array.output_micro_ops
-            and all(map(self.target.output_stage_can, names))
-        )
+        return fits_output_stage(plan, self.target)
 
     def _reductions(self) -> None:
         for op in self.ops:
@@ -115,7 +109,7 @@ class Clusters:
 
     def _is_free(self, op: Operation, shape: tuple[int, ...]) -> bool:
         return (
-            engine_of(op) == "vpu"
+            engine_of(op) in ("vpu", "mxu")
             and is_elementwise(op)
             and op not in self.taken
             and shape_of(op.results[0]) == shape

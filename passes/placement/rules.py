@@ -23,6 +23,7 @@ from npu_dialect.npu.base import Instruction, field_table
 from npu_dialect.npu.fields import Ints
 from npu_dialect.npu.vectors import Pool2DOp
 from npu_dialect.passes import kernels
+from npu_dialect.passes.placement.sums import greatest_sum
 from npu_dialect.target import Target
 
 Rule = Callable[[Operation, Target], str | None]
@@ -76,6 +77,32 @@ def array_types(op: Operation, target: Target) -> str | None:
     """The array must multiply activations and weights of these types."""
     x, w = (dtype_of(v).name for v in op.operands[:2])
     return None if target.array_can(x, w) else f"{x} by {w}"
+
+
+GREATEST_I40 = 2**39
+"""Sums below it in magnitude fit accumulators of 40 bits."""
+
+
+def sum_types(op: Operation, target: Target) -> str | None:
+    """The array's accumulators must hold the sums."""
+    total = dtype_of(op.results[0]).name
+    if not target.sums_in(total):
+        return f"{total}, and {target.name} has {', '.join(target.acc_types)}"
+    if total == "i64" and total not in target.acc_types:
+        greatest = greatest_sum(op)
+        if greatest >= GREATEST_I40:
+            return f"sums of up to {greatest} in 40 bits"
+    return None
+
+
+def fits_output_stage(plan: kernels.KernelPlan, target: Target) -> bool:
+    """Whether the array's output stage can do a kernel: sums, a residual, and its steps."""
+    names = [step.op for step in plan.kernel.steps if not kernels.is_immediate(step.op)]
+    return (
+        len(plan.tensors) <= 2
+        and len(names) <= target.array.output_micro_ops
+        and all(map(target.output_stage_can, names))
+    )
 
 
 def one_weight_zero(op: Operation, target: Target) -> str | None:
@@ -256,7 +283,7 @@ ARRAY = Unit(
     "mxu",
     "array",
     "the array multiplies these types",
-    (elements_exist, array_types, one_weight_zero, constant_bias),
+    (elements_exist, array_types, sum_types, one_weight_zero, constant_bias),
 )
 CONVOLUTION = replace(ARRAY, rules=(*ARRAY.rules, window_fields))
 KERNEL = Unit(

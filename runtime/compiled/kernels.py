@@ -107,7 +107,10 @@ def _split(kernel: Kernel) -> tuple[Shape, Sequence[int]]:
     return shape, tuple(words)
 
 
-_CLAMPING = ("clamp.i32", "requantize.f32", "requantize.fixed", "quantize")
+_CLAMPING = (
+    "clamp.i32", "requantize.f32", "requantize.fixed", "quantize", "requantize.f32.i64",
+    "requantize.fixed.i64",
+)  # fmt: skip
 
 
 def _is_bounded(kernel: Kernel) -> bool:

@@ -143,6 +143,58 @@ def _requantize_fixed(
     return s.b.trunc(result, s.kind("i32"))
 
 
+@row("pair.i64")
+def _pair(s: Scope, form: str, immediates: Sequence[Value], low: Value, high: Value) -> Value:
+    above = s.b.shl(s.b.zext(high, s.kind("i64")), s.number("i64", 32))
+    return s.b.or_(above, s.b.zext(low, s.kind("i64")))
+
+
+def _encode_requantize_wide(zero_in: int, zero_out: int, low: int, high: int) -> Encoded:
+    form, numbers = _encode_end(zero_out, low, high)
+    return form, [*numbers, ("i64", zero_in)]
+
+
+@row("requantize.f32.i64", encode=_encode_requantize_wide, heavy=True)
+def _requantize_wide(
+    s: Scope, form: str, immediates: Sequence[Value], x: Value, multiplier: Value
+) -> Value:
+    x = s.b.sub(x, immediates[4])
+    return _end(s, form, immediates[:4], s.b.fmul(s.b.sitofp(x, s.kind("f32")), multiplier))
+
+
+def _encode_fixed_wide(rounding: str, zero_in: int, zero_out: int, low: int, high: int) -> Encoded:
+    bounds = low - zero_out, high - zero_out
+    return rounding, [("i64", n) for n in (zero_in, *bounds, zero_out)]
+
+
+@row("requantize.fixed.i64", encode=_encode_fixed_wide, heavy=True)
+def _requantize_fixed_wide(
+    s: Scope, form: str, immediates: Sequence[Value], x: Value, multiplier: Value, shift: Value
+) -> Value:
+    """In 128 bits, as `numerics.requantize_fixed`; clamped before the zero point is added."""
+    b, long = s.b, vector(ir.IntType(128), s.lanes)
+    zero_in, low, high, zero_out = immediates
+    product = b.mul(b.sext(b.sub(x, zero_in), long), b.sext(multiplier, long))
+    wide = b.zext(shift, s.kind("i64"))
+    up, down = (b.zext(half(s, wide), long) for half in (_half, _below_half))
+    by = b.zext(wide, long)
+    if form == "half_even":
+        odd = b.trunc(b.ashr(product, by), s.kind("i64"))
+        rounds = b.icmp_signed("!=", wide, s.number("i64", 0))
+        odd = b.and_(odd, b.zext(rounds, s.kind("i64")))
+        nudge = b.add(down, b.zext(odd, long))
+    elif form == "half_away":
+        zero = ir.Constant(long, [ir.Constant(ir.IntType(128), 0)] * s.lanes)
+        nudge = b.select(b.icmp_signed("<", product, zero), down, up)
+    else:
+        nudge = up
+    result = b.ashr(b.add(product, nudge), by)
+    low, high = (b.sext(bound, long) for bound in (low, high))
+    result = b.select(b.icmp_signed(">", result, low), result, low)
+    result = b.select(b.icmp_signed("<", result, high), result, high)
+    return b.trunc(b.add(b.trunc(result, s.kind("i64")), zero_out), s.kind("i32"))
+
+
 def _product(s: Scope, x: Value, multiplier: Value) -> Value:
     return s.b.mul(s.b.sext(x, s.kind("i64")), s.b.sext(multiplier, s.kind("i64")))
 

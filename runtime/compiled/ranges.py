@@ -7,6 +7,11 @@ from npu_dialect.dtypes import DType
 from npu_dialect.kernel import Kernel, Step
 from npu_dialect.runtime.compiled.packing import Range, limits
 
+CLAMPING = (
+    "clamp.i32", "requantize.f32", "quantize", "requantize.f32.i64", "requantize.fixed.i64"
+)  # fmt: skip
+"""Steps whose last immediates are the least and the greatest result."""
+
 FULL: Range = (dtypes.i32.low, dtypes.i32.high)
 
 
@@ -27,7 +32,7 @@ def _result(step: Step, values: list[Range | None], table: DType | None) -> Rang
     operands = [values[a] or FULL for a in step.args]
     if step.op == "const.i32":
         return int(step.immediates[0]), int(step.immediates[0])
-    if step.op in ("clamp.i32", "requantize.f32", "quantize"):
+    if step.op in CLAMPING:
         low, high = (int(i) for i in step.immediates[-2:])
         return low, high
     if step.op == "requantize.fixed":

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from npu_dialect.dtypes import i64
 from npu_dialect.machine import Array, Operand
-from npu_dialect.npu.arrays import Conv2DOp, MatmulOp
+from npu_dialect.npu.arrays import Conv2DOp, MatmulOp, sum_type
 from npu_dialect.npu.base import Values, kernel_of
 from npu_dialect.runtime.compiled import packing, products
 from npu_dialect.runtime.compiled.emitters import winograd
@@ -172,6 +173,8 @@ def begin(window: Window, values: Values, context: Context) -> Array | None:
         raise NotEmittedError("its float operands have zero points")
     if "f64" in (x.name, w.name):
         raise NotEmittedError("it computes in f64")
+    if sum_type(values, context.kernels) is i64:
+        raise NotEmittedError("its sums are of 64 bits")
     return context.known(values["weights"])
 
 
