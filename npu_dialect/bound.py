@@ -192,6 +192,7 @@ class _Count:
         self.groups = [op for op in block.ops if op.name == "graph.group"]
         self.layers = {group: _Layer(_name(group)) for group in self.groups}
         self.known: set[Blob] = set()
+        self.codecs = _codecs(block)
 
     def bound(self) -> Bound:
         """The bound of the block."""
@@ -220,13 +221,14 @@ class _Count:
             e: sum(layer.port_bytes.get(e, 0) for layer in layers) / spm.ports[e]
             for e in ("mxu", "vpu")
         }
-        buses = {
-            e: sum(layer.dram_bytes.get(e, 0) for layer in layers) / dram.width(e, dram.read_only)
-            for e in ("dma", "host")
+        moved = {
+            e: sum(layer.dram_bytes.get(e, 0) for layer in layers) for e in ("dma", "host")
         }
-        constants = sum(layer.constant_bytes for layer in layers)
-        buses["dma"] += constants / dram.ports["dma"]
-        buses["dma"] -= constants / dram.width("dma", dram.read_only)
+        buses = {e: moved[e] / dram.width(e, dram.read_only) for e in ("dma", "host")}
+        if dram.writable_ports is not None:
+            constants = sum(layer.constant_bytes for layer in layers)
+            rest = (moved["dma"] - constants) / dram.writable_ports["dma"]
+            buses["dma"] = constants / dram.ports["dma"] + rest
         return {
             "array": sum(layer.array for layer in layers),
             "vector": sum(layer.vector for layer in layers),
@@ -252,6 +254,11 @@ class _Count:
             written = sum(map(_bytes, _written(group)))
             layer.port_bytes[engine] = read + self._own_constants(group) + written
 
+    def _stored_bytes(self, blob: Blob) -> int:
+        """What a constant takes in dram, where it may be packed."""
+        codec = self.codecs.get(blob)
+        return blob.array.nbytes if codec is None else codec.size(blob.array.size)
+
     def _own_constants(self, group: Operation) -> int:
         found = _constants(group)
         return sum(blob.array.nbytes for blob in found)
@@ -262,7 +269,7 @@ class _Count:
         """Constants that must come from dram, in the layer that needs them first."""
         new = set(_constants(group)) - self.known
         self.known |= new
-        size = sum(blob.array.nbytes for blob in new)
+        size = sum(self._stored_bytes(blob) for blob in new)
         self.layers[group].constant_bytes += size
         self._add(group, "dma", size)
 
@@ -462,6 +469,16 @@ def _window_bytes(op: Operation, x: SSAValue, kernel: tuple[int, int]) -> int:
     )
     touched = len(rows & set(range(height))) * len(cols & set(range(width)))
     return n * touched * channels * dtype_of(x).itemsize
+
+
+def _codecs(block: Block) -> dict[Blob, Codec]:
+    """The codecs of the constants that are stored packed."""
+    found: dict[Blob, Codec] = {}
+    for op in block.ops:
+        name, blob = op.attributes.get(PACKED), _blob(op.results[0]) if op.results else None
+        if isinstance(name, StringAttr) and blob is not None:
+            found[blob] = CODECS[name.data]
+    return found
 
 
 def _constants(group: Operation) -> list[Blob]:

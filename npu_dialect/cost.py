@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from npu_dialect.ethos_u.walk import Walk, walk
 from npu_dialect.machine import Operand
 from npu_dialect.target import Target
 
@@ -60,12 +61,14 @@ def energy_pj(cost: Cost, target: Target) -> dict[str, float]:
 # --- data movement ----------------------------------------
 
 
-def port_cycles(target: Target, space: str, engine: str, runs: float, run_bytes: int) -> float:
+def port_cycles(
+    target: Target, space: str, engine: str, runs: float, run_bytes: int, address: int = 0
+) -> float:
     """Cycles that `runs` stretches of consecutive bytes occupy a port: each pays for whole beats,
-    and in dram for whole accesses.
+    and in dram for whole accesses. The address says which part of dram it is.
     """
     memory = target.memories[space]
-    width = memory.ports[engine]
+    width = memory.width(engine, address)
     if space == "dram":
         return runs * ceil(run_bytes / memory.burst) * memory.burst / width
     return runs * ceil(run_bytes / width)
@@ -76,7 +79,7 @@ def dma(target: Target, source: Operand, destination: Operand) -> Cost:
     the port. The result is there after the longer latency of the two memories.
     """
     sides = {
-        (o.space, role): port_cycles(target, o.space, "dma", *o.runs)
+        (o.space, role): port_cycles(target, o.space, "dma", *o.runs, o.address)
         for o, role in ((source, "read"), (destination, "write"))
     }
     if source.space == destination.space:
@@ -96,7 +99,7 @@ def dma(target: Target, source: Operand, destination: Operand) -> Cost:
 
 def dma_fill(target: Target, destination: Operand) -> Cost:
     """A constant fill."""
-    busy = port_cycles(target, destination.space, "dma", *destination.runs)
+    busy = port_cycles(target, destination.space, "dma", *destination.runs, destination.address)
     return Cost(
         cycles=target.dma.startup + max(ceil(busy), ceil(destination.size / target.dma.fill_bytes)),
         latency=target.memories[destination.space].latency,
@@ -131,15 +134,16 @@ def _rows_by_indices(
     row = Operand(block.space, 0, block.dtype, (elements,), block.strides[1:])
     runs, run_bytes = row.runs if elements else (0, block.dtype.itemsize)
     streams = (
-        (block.space, count * runs, run_bytes),
-        (indices.space, *indices.runs),
-        (listed.space, *listed.runs),
+        (block, count * runs, run_bytes),
+        (indices, *indices.runs),
+        (listed, *listed.runs),
     )
     busy: dict[str, float] = {}
-    for space, number, size in streams:
-        busy[space] = busy.get(space, 0) + port_cycles(target, space, "dma", number, size)
+    for operand, number, size in streams:
+        taken = port_cycles(target, operand.space, "dma", number, size, operand.address)
+        busy[operand.space] = busy.get(operand.space, 0) + taken
     slowest = max(busy, key=lambda space: busy[space])
-    latency = {space: target.memories[space].latency for space, _, _ in streams}
+    latency = {o.space: target.memories[o.space].latency for o, _, _ in streams}
     reads = {source.space: listed.size}
     reads[indices.space] = reads.get(indices.space, 0) + indices.size
     return Cost(
@@ -193,6 +197,17 @@ class ArrayWork:
     partial_reads: int = 0
     partial_writes: int = 0
     kernel_costs: Sequence[str] = ()
+    has_residual: bool = False
+    rows: int = 1
+    """Rows of positions; an array that goes in blocks needs them, and what follows."""
+    kernel: tuple[int, int] | None = None
+    """Rows and columns of the kernel; without, all taps are in a row."""
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    walks: dict[str, Walk] = field(
+        default_factory=dict[str, Walk], init=False, repr=False, compare=False
+    )
+    """How arrays that go in blocks do it, by the digest of the target."""
 
     @property
     def macs(self) -> int:
@@ -206,6 +221,8 @@ class ArrayKind:
     cycles: Callable[[Target, ArrayWork], int]
     is_whole: bool
     """Whether `cycles` counts fill and drain, which then follow from the array's extents."""
+    walk: Callable[[Target, ArrayWork], Walk] | None = None
+    """Of a kind that goes over results in blocks: all that it takes, depthwise work too."""
 
 
 def _dot_product(target: Target, work: ArrayWork) -> int:
@@ -235,10 +252,16 @@ def _output_stationary(target: Target, work: ArrayWork) -> int:
     return parts(work.positions, r) * parts(work.out_channels, c) * (k + r + c - 2) - 1
 
 
+def _in_blocks(target: Target, work: ArrayWork) -> int:
+    """Arm Vela's count for Ethos-U55 and U65, see `npu_dialect/ethos_u/cycles.py`."""
+    return walk(target, work).array
+
+
 ARRAY_KINDS = {
     "dot_product": ArrayKind(_dot_product, is_whole=False),
     "weight_stationary": ArrayKind(_weight_stationary, is_whole=True),
     "output_stationary": ArrayKind(_output_stationary, is_whole=True),
+    "ethos_u55": ArrayKind(_in_blocks, is_whole=False, walk=walk),
 }
 """The kinds of array by name; `target.ARRAY_KINDS` lists the names."""
 
@@ -246,9 +269,12 @@ ARRAY_KINDS = {
 def mac_cycles(target: Target, work: ArrayWork) -> tuple[int, int, int]:
     """(fill, multiply-accumulates, drain) of an instruction in cycles."""
     array = target.array
+    kind = ARRAY_KINDS[array.kind]
+    if kind.walk is not None:
+        found = kind.walk(target, work)
+        return found.fill + array.fill, found.array, array.drain
     if work.depthwise:
         return array.fill, parts(work.macs, array.depthwise_macs[work.dtype]), array.drain
-    kind = ARRAY_KINDS[array.kind]
     cycles = kind.cycles(target, work)
     return (0, cycles, 0) if kind.is_whole else (array.fill, cycles, array.drain)
 
@@ -258,8 +284,12 @@ def operand_traffic(target: Target, work: ArrayWork) -> int:
 
     The array keeps a block of one operand in its buffer and streams the other past it, once per
     block; the cheaper of the two orders is taken. An operand that fits its buffer is read once.
+    (One that goes over results in blocks fetches what each block needs.)
     """
     array = target.array
+    in_blocks = ARRAY_KINDS[array.kind].walk
+    if in_blocks is not None:
+        return in_blocks(target, work).fetched - work.side_bytes
     weight_blocks = parts(work.weight_bytes, array.weight_buffer)
     input_blocks = parts(work.input_bytes, array.input_buffer)
     if work.depthwise:
@@ -274,6 +304,10 @@ def array_stages(target: Target, work: ArrayWork) -> dict[str, int]:
     """Cycles of each of the stages that overlap. The numbers of `work` may be numpy arrays, and
     then so are the cycles.
     """
+    in_blocks = ARRAY_KINDS[target.array.kind].walk
+    if in_blocks is not None:
+        found = in_blocks(target, work)
+        return {"array": found.array, "spm": found.port, "output": found.output}
     read = operand_traffic(target, work) + work.side_bytes
     port = target.memories["spm"].ports["mxu"]
     stages = {
@@ -326,7 +360,7 @@ def vector(
     """
     unit = target.vector
     lanes = unit.lanes[value_type]
-    per_vector = sum(unit.cycles[c] for c in kernel_costs) or 1.0
+    per_vector = unit.kernel_cycles(kernel_costs)
     stages = {
         "vector": ceil(ceil(elements / lanes) * per_vector),
         "spm": ceil((read + written) / target.memories["spm"].ports["vpu"]),
@@ -364,8 +398,7 @@ def scatter(
     row = elements * itemsize
     passes = 2 + bool(costs)
     stages = {
-        "vector": count * ceil(ceil(elements / unit.lanes[value_type])
-                               * (sum(unit.cycles[c] for c in costs) or 1.0)),
+        "vector": count * ceil(ceil(elements / unit.lanes[value_type]) * unit.kernel_cycles(costs)),
         "spm": count * passes * ceil(row / width) + ceil(count * index_bytes / width),
     }  # fmt: skip
     bound, busy = max(stages.items(), key=lambda item: item[1])
@@ -393,7 +426,8 @@ def host(target: Target, macs: int, elements: int, read: int, written: int) -> C
     read, written), which goes at the slower of its own pace and that of its port.
     """
     cpu = target.host
-    pace = min(cpu.bytes_per_cycle, target.memories["dram"].ports["host"])
+    dram = target.memories["dram"]
+    pace = min(cpu.bytes_per_cycle, dram.width("host", dram.read_only))
     work = macs / cpu.macs_per_cycle + elements / cpu.elements_per_cycle
     busy = max(work, (read + written) / pace)
     cycles = cpu.call + ceil(busy)

@@ -16,10 +16,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from npu_dialect import dtypes
+from npu_dialect.codecs import CODECS
 from npu_dialect.files import target_names as target_names
 
 ENGINES = ("dma", "mxu", "vpu", "host", "io")
@@ -27,11 +28,20 @@ ENGINES = ("dma", "mxu", "vpu", "host", "io")
 engine).
 """
 
-ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary")
+ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary", "ethos_u55")
 """The kinds of array that `cost.py` has a function for."""
 
 ACC_TYPES = ("i32", "i40", "i64", "f32")
 """Types of sums. i40 is stored as i64, and takes as many bytes of `acc`."""
+
+IN_BLOCKS = ("ethos_u55",)
+"""The kinds of array that go over their results in blocks, which `Array.blocks` describes."""
+
+BLOCK_TYPES = ("i8", "u8", "i16")
+"""The types that such an array multiplies."""
+
+READ_ONLY_STEP = 64
+"""Bytes that a read-only part of dram is a multiple of."""
 
 COST_CLASSES = ("alu", "mul", "div", "requantize", "lookup", "convert", "transcendental")
 """What micro-operations cost, by class: the rows of `Vector.cycles` and `Vector.pj`."""
@@ -44,7 +54,7 @@ PORTS = {"dram": ("dma", "host"), "spm": ("dma", "mxu", "vpu"), "acc": ("mxu",)}
 
 MAY_BE_ZERO = (
     *("latency", "fill", "drain", "startup", "call"),
-    *("read_pj", "write_pj", "mac_pj", "pj", "leakage", "clock", "power"),
+    *("read_pj", "write_pj", "mac_pj", "pj", "leakage", "clock", "power", "read_only"),
 )
 """Fields of which zero makes a machine; every other number must be positive."""
 
@@ -78,6 +88,50 @@ class Memory:
     """Bytes per cycle, by engine."""
     leakage: float = 0.0
     """Watts while powered."""
+    read_only: int = 0
+    """Of dram: bytes at its start that hold the constants and cannot be written (flash), which
+    `ports` read. What follows holds the inputs, outputs, states and what finds no room elsewhere.
+    """
+    writable_ports: Mapping[str, float] | None = None
+    """Bytes per cycle of what follows the read-only part, by engine; without, as `ports`."""
+
+    def width(self, engine: str, address: int) -> float:
+        """Bytes per cycle that an engine moves at this address."""
+        if self.writable_ports is not None and address >= self.read_only:
+            return self.writable_ports[engine]
+        return self.ports[engine]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How an array of kind `ethos_u55` goes over its result: in blocks, made of micro-blocks. A
+    block's input and its sums lie in buffers of banks, two of each.
+    """
+
+    micro: tuple[int, ...]
+    """Rows, columns and channels of a micro-block: the results that one core computes at once."""
+    largest: tuple[int, ...]
+    """Rows, columns and channels of the largest block."""
+    cores: int
+    """Cores that share the channels of a block."""
+    delay: int
+    """Cycles that a sum takes until the next one can be added to it."""
+    bank: int
+    """Bytes of a bank."""
+    banks: int
+    """Banks for inputs and sums; those of the output stage and of the table are not counted."""
+    input_granule: int
+    """Banks of which the input's buffers take a multiple."""
+    sum_granule: Mapping[str, int]
+    """Banks of which the sums' buffers take a multiple, by storage type of the activations."""
+    sum_bits: Mapping[str, int]
+    """Bits of a sum, by storage type of the activations."""
+    output_cycles: Mapping[str, float]
+    """Cycles of an element in the output stage, by storage type of the activations."""
+    residual_cycles: float
+    """Cycles of an element to which a second operand is added there."""
+    lookup_cycles: float
+    """Cycles of an element that goes through the table there."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +168,8 @@ class Array:
     """pJ per multiply-accumulate, by storage type of the activations."""
     leakage: float = 0.0
     """Watts while powered."""
+    blocks: Blocks | None = None
+    """Of an array of kind `ethos_u55`; the other kinds have none."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +194,20 @@ class Vector:
     """Watts while powered."""
     index_types: tuple[str, ...] = ()
     """Types of the indices by which it writes or accumulates rows; without any it cannot."""
+    is_output_stage: bool = False
+    """Whether it is the output stage of the array. Then only one of both works at a time; and its
+    micro-operations work at the same time, those of a class one after the other, so that the
+    slowest class decides, with a cycle of all lanes at least.
+    """
+
+    def kernel_cycles(self, costs: Iterable[str]) -> float:
+        """Cycles of all lanes for a kernel whose micro-operations are of these cost classes."""
+        taken: dict[str, float] = {}
+        for each in costs:
+            taken[each] = taken.get(each, 0.0) + self.cycles[each]
+        if self.is_output_stage:
+            return max(1.0, *taken.values()) if taken else 1.0
+        return sum(taken.values()) or 1.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +226,8 @@ class Dma:
     """Watts while powered."""
     index_types: tuple[str, ...] = ()
     """Types of the indices by which it copies rows; without any it cannot."""
+    codecs: tuple[str, ...] = ()
+    """What it expands constant weights from (`npu_dialect/codecs.py`): i4, i4x32 and so on."""
 
 
 @dataclass(frozen=True)
@@ -306,12 +378,14 @@ def _mistakes(target: Target) -> Iterator[str]:
     yield from _names("memories", target.memories, SPACES, optional=False)
     for space, memory in target.memories.items():
         yield from _names(f"memories.{space}.ports", memory.ports, PORTS[space], optional=False)
+        yield from _read_only(space, memory)
     yield from _names("vector.lanes", vector.lanes, VALUE_TYPES)
     yield from _names("vector.cycles", vector.cycles, COST_CLASSES, optional=False)
     yield from _names("vector.pj", vector.pj, COST_CLASSES, optional=False)
     yield from _names("array.depthwise_macs", array.depthwise_macs, array.macs, optional=False)
     yield from _names("array.mac_pj", array.mac_pj, array.macs, optional=False)
     yield from _names("acc_types", target.acc_types, ACC_TYPES)
+    yield from _names("dma.codecs", target.dma.codecs, CODECS)
     for where, types in _types(target):
         yield from _names(where, types, dtypes.BY_NAME)
     if array.kind not in ARRAY_KINDS:
@@ -321,8 +395,50 @@ def _mistakes(target: Target) -> Iterator[str]:
             yield f"array.macs.{dtype} must be one position x columns x rows, found {positions}"
         if array.kind == "output_stationary" and channels != 1:
             yield f"array.macs.{dtype} must be rows x columns x one channel, found {channels}"
+    yield from _blocks(array)
     if target.dma.channels != 1:
         yield f"dma.channels must be 1 in this version, found {target.dma.channels}"
+
+
+def _read_only(space: str, memory: Memory) -> Iterator[str]:
+    """What is wrong with a part that cannot be written."""
+    where = f"memories.{space}"
+    if memory.read_only and space != "dram":
+        yield f"{where}.read_only must be 0, found {memory.read_only}: only dram holds constants"
+    if memory.read_only % READ_ONLY_STEP or memory.read_only >= memory.size:
+        yield (
+            f"{where}.read_only must be a multiple of {READ_ONLY_STEP} less than the size, "
+            f"found {memory.read_only}"
+        )
+    if memory.writable_ports is None:
+        return
+    if not memory.read_only:
+        yield f"{where}.writable_ports must come with read_only, found none"
+    where += ".writable_ports"
+    yield from _names(where, memory.writable_ports, PORTS[space], optional=False)
+
+
+def _blocks(array: Array) -> Iterator[str]:
+    """What keeps the blocks of an array from describing one."""
+    blocks = array.blocks
+    if (blocks is not None) != (array.kind in IN_BLOCKS):
+        has = "none" if blocks is None else "some"
+        yield f"array.blocks must describe an array of kind {', '.join(IN_BLOCKS)}, found {has}"
+    if blocks is None:
+        return
+    for name in ("micro", "largest"):
+        extents = getattr(blocks, name)
+        if len(extents) != 3:
+            yield f"array.blocks.{name} must be 3 values, found {len(extents)}"
+            return
+    rows, cols, channels = blocks.micro
+    for dtype, (positions, outputs, _) in array.macs.items():
+        if (positions, outputs) != (rows * cols, channels * blocks.cores):
+            need = f"{rows * cols} positions x {channels * blocks.cores} channels"
+            yield f"array.macs.{dtype} must be {need}, found {positions} x {outputs}"
+    for name in ("sum_granule", "sum_bits", "output_cycles"):
+        yield from _names(f"array.blocks.{name}", getattr(blocks, name), array.macs, optional=False)
+    yield from _names("array.macs", array.macs, BLOCK_TYPES)
 
 
 def _types(target: Target) -> Iterator[tuple[str, Iterable[str]]]:
@@ -374,6 +490,8 @@ class _Place(NamedTuple):
 
 def _convert(hint: Any, value: Any, place: _Place) -> Any:
     origin, args = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return _convert(args[0], value, place)
     if origin is tuple:
         return _tuple(args, _of_type(list, value, place), place)
     if origin is Mapping:

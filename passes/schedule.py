@@ -50,7 +50,9 @@ class Tasks:
     def of(instructions: Sequence[Instruction], target: Target, kernels: Sequence[Kernel]) -> Tasks:
         """The tasks of a program in some order that is correct."""
         names: dict[tuple[int, str], int] = {}
-        queues = [names.setdefault((i.core_index, i.engine), len(names)) for i in instructions]
+        together = {"vpu": "mxu"} if target.vector.is_output_stage else {}
+        engines = ((i.core_index, together.get(i.engine, i.engine)) for i in instructions)
+        queues = [names.setdefault(engine, len(names)) for engine in engines]
         costs = [_cost(i, target, kernels) for i in instructions]
         times = [c.cycles for c in costs], [c.latency for c in costs]
         return Tasks(queues, *times, *_dependencies(instructions, queues))

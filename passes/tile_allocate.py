@@ -10,9 +10,10 @@ Buffers whose lifetimes do not meet may share bytes. Where the memory has room, 
 place some loop nests before it is used (`lifetimes`), so that copies can run ahead. Offsets are
 bytes, multiples of 64; the slots of a buffer follow each other, each rounded up to 64.
 
-Dram holds the constants first (each content once), then the states, by name; the functions of a
-module share both. Then come the other arguments of a function and its buffers, for each function
-from the same address: only one runs at a time.
+Dram holds the constants first (each content once). Then, on a target whose dram begins with a part
+that is read only behind it, come the states, by name; the functions of a module share both. Then
+come the other arguments of a function and its buffers, for each function from the same address:
+only one runs at a time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from npu_dialect.graph.states import INPUT_NAMES, result_arguments, states_of
 from npu_dialect.passes.allocation import Buffer, Overflow, allocate
 from npu_dialect.passes.allocation_remedies import Occupant, by_layer, live_set, remedies
 from npu_dialect.passes.lifetimes import Levels, Life, lifetimes
+from npu_dialect.passes.packing import stored
 from npu_dialect.passes.targets import module_target
 from npu_dialect.target import Target
 from npu_dialect.tile import AllocOp, ConstantOp
@@ -89,12 +91,14 @@ def dram_layouts(module: ModuleOp) -> dict[FuncOp, DramLayout]:
     alone.
     """
     functions = list(tile_functions(module))
+    target = module_target(module)
     constants: dict[Blob, int] = {}
     address = 0
     for blob in (blob for function in functions for blob in _blobs(function)):
         if blob not in constants:
             constants[blob] = address
             address += aligned(len(blob.bytes))
+    address = _after_constants(address, target)
     states: dict[str, int] = {}
     for function in functions:
         for name, argument in state_arguments(function).items():
@@ -104,8 +108,26 @@ def dram_layouts(module: ModuleOp) -> dict[FuncOp, DramLayout]:
     return {f: _layout(f, constants, states, address) for f in functions}
 
 
+def _after_constants(end: int, target: Target) -> int:
+    """Where what is written begins in dram, whose constants end there. Raises CompileError
+    (NPU0304) where they do not fit the part that is read only.
+    """
+    read_only = target.memories["dram"].read_only
+    if not read_only:
+        return end
+    if end > read_only:
+        raise error(
+            Code.CAPACITY,
+            f"constants must fit in the {read_only} bytes of dram that are read only",
+            found=f"{end} bytes",
+            remedy="a smaller model, narrower weights, or a target with more of it",
+            source="dram",
+        )
+    return read_only
+
+
 def _blobs(function: FuncOp) -> list[Blob]:
-    found = (op.value.data for op in function.walk() if isinstance(op, ConstantOp))
+    found = (stored(op) for op in function.walk() if isinstance(op, ConstantOp))
     return list(dict.fromkeys(found))
 
 

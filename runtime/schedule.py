@@ -185,10 +185,37 @@ class _Unroll:
             self._add(body, op.count if is_repeat else 1, first)
             first += len(body)
         queue, static, counts, wait_queue, wait_count = self._joined()
+        if self.program.machine.vector.is_output_stage:
+            counts, wait_queue, wait_count = self._one_at_a_time(
+                queue, counts, wait_queue, wait_count
+            )
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
         return Plan(
             self.program, tuple(self.numbers), queue, static, offsets, wait_queue, wait_count
         )
+
+    def _one_at_a_time(
+        self, queue: Words, counts: Words, wait_queue: Words, wait_count: Words
+    ) -> tuple[Words, Words, Words]:
+        """The waits, and where array and vector unit take turns in program order, one for the
+        other of them.
+        """
+        waiting = np.repeat(np.arange(len(queue)), counts)
+        rows = [(waiting, wait_queue, wait_count)]
+        for core in {core for core, _ in self.numbers}:
+            pair = [self.numbers.get((core, engine), -1) for engine in ("mxu", "vpu")]
+            members = np.flatnonzero(np.isin(queue, pair))
+            mine = queue[members]
+            before = {q: np.cumsum(mine == q) for q in pair}
+            turns = np.flatnonzero(mine[1:] != mine[:-1])
+            other = mine[turns]
+            reached = np.where(other == pair[0], before[pair[0]][turns], before[pair[1]][turns])
+            rows.append((members[turns + 1], other, reached))
+        columns = zip(*rows, strict=True)
+        waiting, wait_queue, wait_count = (np.concatenate(column) for column in columns)
+        order = np.argsort(waiting, kind="stable")
+        counts = np.bincount(waiting, minlength=len(queue))
+        return counts, wait_queue[order], wait_count[order]
 
     def _add(self, body: Sequence[Instruction], trips: int, first: int) -> None:
         queue, counts, waits = list[int](), list[int](), list[tuple[int, int, int]]()

@@ -34,7 +34,9 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(target: Target, groups: Sequence[Group]) -> list[Neighbours]:
-    """The neighbours of each group."""
+    """The neighbours of each group; none on a target whose array and vector unit take turns."""
+    if target.vector.is_output_stage:
+        return [Neighbours()] * len(groups)
     cycles = [_cycles(target, g) for g in groups]
     until = {kind: _sums(kind, groups, cycles) for kind in KINDS}
     makers: dict[SSAValue, int] = {}

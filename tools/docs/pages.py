@@ -9,6 +9,7 @@ from importlib import import_module
 from inspect import cleandoc, getsource
 from itertools import pairwise
 from textwrap import dedent
+from types import UnionType
 from typing import Any, cast, get_args, get_type_hints
 
 from npu_dialect import diagnostics, target, universe
@@ -165,6 +166,23 @@ ratios between runs on one target.
   computation, so that the fp16 vector unit of `headset2k` and the fp16 products of `mobile4k`
   differ from hardware that does. What the files take from fp16 hardware is the rate and the
   energy.
+- `ethos_u55_256` and `ethos_u65_512` are the machines that Arm Vela 5.2.0 compiles for, as Vela
+  models them (system configurations Ethos_U55_High_End_Embedded with Shared_Sram, and
+  Ethos_U65_High_End with Dedicated_Sram_512KB). `npu_dialect/ethos_u/cycles.py` has Vela's count of
+  an operation's cycles; `test/test_ethos_u.py` compares it, with the blocks that Vela chose,
+  operation by operation. What this compiler's programs do otherwise: an instruction takes the block
+  of the fewest cycles; tensors lie in rows of pixels with all channels (Vela has groups of 16
+  channels too), and pay for short runs as Vela counts them; pooling and elementwise operations are
+  instructions of the vector unit, which on these targets is the array's output stage: both take
+  turns, and the slowest class of micro-operations decides; scaling is that of the model, in f32 or
+  whole numbers, bit for bit. Vela has no latencies of engines that wait for each other, no host and
+  no energies: those are ours. Ethos-U85 has no target: its array, its chained operations and its
+  memories are counted by other formulas.
+- Dram that begins with a part that is read only (`read_only`) stands for flash, with the rest of
+  the machine's SRAM behind it. Constants lie in the flash; inputs, outputs, states and what finds
+  no room in the scratchpad lie behind it, at the speed of `writable_ports`. `npu-verify` proves
+  that nothing is written before. The mapper's estimates take `ports` for both. What the chip needs
+  on it is the peak of the scratchpad and what of dram lies behind the flash.
 - `systolic32_ws` and `systolic32_os` take SCALE-Sim 3.0.0's cycles for an instruction that covers
   a whole product or convolution: `test/test_targets_systolic.py` compares 84 layers of four
   networks on each. SCALE-Sim's stalls under a stated bandwidth are not modelled; our copies
@@ -193,7 +211,7 @@ def _fields(cls: type, path: str, names: list[str], values: list[Any]) -> Iterat
     rows: list[tuple[str, ...]] = []
     for field in fields(cls):
         inner = _dataclass_in(hints[field.name])
-        found = [getattr(v, field.name) for v in values]
+        found = [None if v is None else getattr(v, field.name) for v in values]
         if inner is not None and inner is not target.OperatingPoint:
             nested.append((inner, field.name, found))
         elif field.name != "digest":
@@ -205,7 +223,7 @@ def _fields(cls: type, path: str, names: list[str], values: list[Any]) -> Iterat
             for space in target.SPACES:
                 yield from _fields(inner, f"{name}.{space}", names, [v[space] for v in found])
         else:
-            yield from _fields(inner, name, names, found)
+            yield from _fields(inner, f"{path}.{name}" if path else name, names, found)
 
 
 def _dataclass_in(hint: Any) -> type | None:
@@ -215,6 +233,8 @@ def _dataclass_in(hint: Any) -> type | None:
 
 
 def _type(hint: Any) -> str:
+    if isinstance(hint, UnionType):
+        return _type(get_args(hint)[0])
     names = [getattr(a, "__name__", str(a)) for a in get_args(hint) if a is not Ellipsis]
     if not names:
         return hint.__name__
@@ -222,6 +242,8 @@ def _type(hint: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):

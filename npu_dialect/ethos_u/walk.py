@@ -1,0 +1,265 @@
+"""The blocks in which an array of kind `ethos_u55` goes over the result of one instruction.
+
+The instruction does not name its block: the array takes the one with which it is done first. Of
+every number of rows and of channels, and of every way to share the banks out between inputs and
+sums, the widest block that the banks hold is tried.
+
+The input of a block is fetched for every block, that of a whole depth of channels for every group
+of output channels; weights and scales are fetched for every block of positions. Runs shorter than
+the memory's burst pay for a whole one, as `cycles.in_bursts` counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from npu_dialect.ethos_u.cycles import (
+    CONVOLUTION,
+    DEPTHWISE,
+    SCALE_BYTES,
+    SUB_KERNEL,
+    Block,
+    Extents,
+    Operation,
+    block_cycles,
+    in_bursts,
+    sub_kernels,
+    where,
+)
+from npu_dialect.target import Blocks, Memory, Target
+
+if TYPE_CHECKING:
+    from npu_dialect.cost import ArrayWork
+
+Numbers = npt.NDArray[Any]
+
+ITEM_BITS = {"i8": 8, "u8": 8, "i16": 16}
+"""Bits of an element of the types that the array multiplies."""
+WRITTEN, WIDEST = 16, 64
+"""Bytes that a core writes to a pixel's channels at once, and those that all cores do."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What the stages of an instruction take, and what it moves. Numbers, or an array with one for
+    each of many instructions.
+    """
+
+    array: Any
+    """Cycles of multiplying, over all blocks."""
+    output: Any
+    """Cycles of the output stage, over all blocks."""
+    fill: Any
+    """Cycles of the first load, of the shorter of both stages on one block and of the last store:
+    what no other block hides.
+    """
+    port: Any
+    """Cycles of the scratchpad's port."""
+    fetched: Any
+    """Bytes of activations, weights and scales that are read from the scratchpad."""
+    block: tuple[int, ...] = ()
+    """Rows, columns and channels of the block; of many instructions none."""
+
+
+def walk(target: Target, work: ArrayWork) -> Walk:
+    """How the array goes over the result of an instruction."""
+    found = work.walks.get(target.digest)
+    if found is None:
+        found = work.walks[target.digest] = _walk(target, work)
+    return found
+
+
+def _walk(target: Target, work: ArrayWork) -> Walk:
+    unit, memory = target.array.blocks, target.memories["spm"]
+    assert unit is not None, "checked where targets are read"
+    op = operation(work)
+    block, fits = _blocks(target, op, work)
+    runs = _runs(unit, op, block)
+    each = output_cycles(unit, work)
+    latency = memory.latency
+    one = block_cycles(unit, op, block, memory, each, scale_latency=latency, runs=runs)
+    multiplied, written = np.maximum(one.array, one.commands), np.maximum(one.output, one.commands)
+    array, output = np.ceil(multiplied * one.count), np.ceil(written * one.count)
+    fill = np.ceil(np.minimum(multiplied, written)) + one.load + one.store
+    fetched, occupied = _fetched(memory, op, block, work, runs[0])
+    stored = in_bursts(memory, _column(work.output_bytes), runs[1])
+    port = np.ceil((occupied + stored) / memory.ports["mxu"])
+    total = np.maximum(np.maximum(array, output), port) + fill
+    best = where(fits, total + fetched * 1e-9, np.inf).argmin(axis=-1)
+    return _of_best(best, block, (array, output, fill, port, fetched), work)
+
+
+def _of_best(best: Numbers, block: Block, numbers: tuple[Any, ...], work: ArrayWork) -> Walk:
+    """The numbers of the best block of each instruction."""
+    shape = np.broadcast_shapes(*(np.shape(n) for n in numbers))
+
+    def pick(number: Any) -> Any:
+        rows = np.broadcast_to(number, shape).astype(np.int64)
+        return np.take_along_axis(rows, best[..., None], axis=-1)[..., 0]
+
+    found = [pick(n) for n in numbers]
+    if any(
+        isinstance(n, np.ndarray) for n in (work.positions, work.in_channels, work.out_channels)
+    ):
+        return Walk(*found)
+    output = block.output.within(operation(work).output)
+    extents = (output.rows, output.cols, output.channels)
+    chosen = tuple(int(pick(e).item()) for e in extents)
+    return Walk(*(int(n.item()) for n in found), block=chosen)
+
+
+# --- what is computed -----------------------------------------------------------------------------
+
+
+def _column(number: Any) -> Numbers:
+    """One number of each instruction, as a column beside which blocks are a row."""
+    return np.asarray(number, np.int64)[..., None]
+
+
+def operation(work: ArrayWork) -> Operation:
+    """What the instruction computes. A column of positions goes as a row; padding counts as input:
+    blocks are loaded with it.
+    """
+    rows = _column(work.rows)
+    cols = _column(work.positions) // rows
+    (kh, kw), strides = work.kernel or (1, work.taps), work.strides
+    if (kh, kw) == strides == (1, 1):
+        is_column = cols == 1
+        rows, cols = where(is_column, 1, rows), where(is_column, rows, cols)
+    channels = _column(work.out_channels)
+    inputs = channels if work.depthwise else _column(work.in_channels)
+    taken = Extents(
+        (rows - 1) * strides[0] + (kh - 1) * work.dilations[0] + 1,
+        (cols - 1) * strides[1] + (kw - 1) * work.dilations[1] + 1,
+        inputs,
+    )
+    bits = ITEM_BITS[work.dtype]
+    kind = DEPTHWISE if work.depthwise else CONVOLUTION
+    return Operation(kind, taken, Extents(rows, cols, channels), (kh, kw), bits, bits)
+
+
+def output_cycles(unit: Blocks, work: ArrayWork) -> float:
+    """Cycles of an element in the output stage: the slowest of what is done with it."""
+    each = unit.output_cycles[work.dtype]
+    if work.has_residual:
+        each = max(each, unit.residual_cycles)
+    if "lookup" in work.kernel_costs:
+        each = max(each, unit.lookup_cycles)
+    return each
+
+
+# --- the blocks that are tried --------------------------------------------------------------------
+
+ROWS = (2, 4, 8, 16, 32)
+CHANNELS = (8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Banks:
+    """One way to share the banks out: bytes of a block's input, and elements of its sums."""
+
+    input_bytes: int
+    sums: int
+
+
+def shares(unit: Blocks, dtype: str) -> tuple[Banks, ...]:
+    """All ways in which both have some; half of what each has holds the next block."""
+    granule, found = unit.sum_granule[dtype], list[Banks]()
+    for sums in range(granule, unit.banks, granule):
+        inputs = (unit.banks - sums) // unit.input_granule * unit.input_granule
+        if inputs:
+            elements = sums // 2 * unit.bank * 8 // unit.sum_bits[dtype]
+            found.append(Banks(inputs // 2 * unit.bank, elements))
+    return tuple(found)
+
+
+@lru_cache
+def _candidates(target: Target, dtype: str) -> Numbers:
+    """Rows, channels, bytes of inputs and elements of sums of the blocks that are tried."""
+    unit = target.array.blocks
+    assert unit is not None, "checked where targets are read"
+    most_rows, _, most_channels = unit.largest
+    return np.array(
+        [
+            (rows, channels, banks.input_bytes, banks.sums)
+            for banks in shares(unit, dtype)
+            for rows in ROWS if rows <= most_rows
+            for channels in CHANNELS if channels <= most_channels
+        ]
+    ).T  # fmt: skip
+
+
+def _blocks(target: Target, op: Operation, work: ArrayWork) -> tuple[Block, Numbers]:
+    """The blocks that are tried for each instruction, and whether they fit the banks."""
+    rows, channels, input_bytes, sums = _candidates(target, work.dtype)
+    assert target.array.blocks is not None, "checked where targets are read"
+    widest_allowed = target.array.blocks.largest[1]
+    is_flat = (op.output.rows == 1) & (op.kernel[0] == 1)
+    rows = where(is_flat, 1, rows)
+    in_parts, depth = _traversal(op, channels)
+    each = -(-depth * op.bits // 8 // 8) * 8
+    reach = [min((k - 1) * d + 1, SUB_KERNEL)
+             for k, d in zip(op.kernel, work.dilations, strict=True)]  # fmt: skip
+    in_rows = _even((rows - 1) * work.strides[0] + reach[0])
+    widest = (input_bytes // (in_rows * each) // 2 * 2 - reach[1]) // work.strides[1] + 1
+    cols = np.minimum(np.minimum(widest, sums // (rows * channels)), widest_allowed) // 2 * 2
+    fits = (cols >= 2) & (depth > 0)
+    cols = np.maximum(cols, 2)
+    parts = -(-op.output.cols // cols)
+    cols = np.minimum(cols, _even(-(-op.output.cols // parts)))
+    in_cols = _even((cols - 1) * work.strides[1] + reach[1])
+    input = Extents(in_rows, in_cols, depth)
+    return Block(Extents(rows, cols, channels), input, in_parts), fits
+
+
+def _even(number: Any) -> Any:
+    return -(-number // 2) * 2
+
+
+def _traversal(op: Operation, channels: Numbers) -> tuple[Any, Any]:
+    """Whether kernels are taken in parts, and how many input channels a block has: what takes the
+    fewest steps.
+    """
+    if op.kind == DEPTHWISE:
+        return False, channels + 0 * op.output.channels
+    whole = -(-op.input.channels // 8) * 8
+    deepest = 16 if op.bits == 16 else 32
+    elements = list(sub_kernels(op.kernel))
+    by_depth = sum(elements) * -(-op.input.channels // deepest)
+    parts = sum(-(-e // (2 if op.bits == 16 else 4)) for e in elements)
+    in_parts = parts * -(-op.input.channels // 8) <= by_depth
+    return in_parts, np.minimum(whole, where(in_parts, 16, deepest)) + 0 * channels
+
+
+# --- what is moved --------------------------------------------------------------------------------
+
+
+def _runs(unit: Blocks, op: Operation, block: Block) -> tuple[Any, Any]:
+    """Bytes next to each other of a block of the input and of the result, pixel after pixel with
+    all channels.
+    """
+    each = op.bits // 8
+    inputs, outputs = block.input.channels, block.output.channels
+    read = where(op.input.channels == inputs, block.input.cols * inputs, inputs) * each
+    is_whole = (op.output.channels == outputs) & (outputs <= WRITTEN)
+    piece = np.minimum(np.minimum(WIDEST, WRITTEN * unit.cores * each), outputs * each)
+    return read, where(is_whole, block.output.cols * outputs * each, piece)
+
+
+def _fetched(
+    memory: Memory, op: Operation, block: Block, work: ArrayWork, run: Any
+) -> tuple[Any, Any]:
+    """(bytes that are read, bytes that the port is occupied for)."""
+    blocks = op.output.parts(block.output.within(op.output))
+    again = 1 if op.kind == DEPTHWISE else blocks.channels
+    count = sum(1 for _ in sub_kernels(op.kernel))
+    pixels = block.input.within(op.input).positions * blocks.positions * again * count
+    inputs = pixels * op.input.channels * (op.bits // 8)
+    scales = SCALE_BYTES * op.output.channels * (blocks.positions - 1)
+    fixed = _column(work.weight_bytes) * blocks.positions + scales + _column(work.side_bytes)
+    return inputs + fixed, in_bursts(memory, inputs, run) + fixed
