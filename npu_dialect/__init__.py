@@ -15,8 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npu_dialect.api import assemble, compile, execute, load, lower, simulate, simulate_all
+    from npu_dialect.api import (
+        assemble,
+        compile,
+        execute,
+        load,
+        lower,
+        quantize,
+        simulate,
+        simulate_all,
+    )
     from npu_dialect.diagnostics import Code, CompileError, Diagnostic
+    from npu_dialect.passes.quantizing.images import Images
+    from npu_dialect.quantization import Quantization
     from npu_dialect.runtime.program import Program
     from npu_dialect.runtime.run import Run
     from npu_dialect.runtime.simulator import Session
@@ -27,8 +38,10 @@ __all__ = [
     "Code",
     "CompileError",
     "Diagnostic",
+    "Images",
     "NpuContext",
     "Program",
+    "Quantization",
     "Run",
     "Session",
     "Target",
@@ -38,14 +51,26 @@ __all__ = [
     "load",
     "load_target",
     "lower",
+    "quantize",
     "simulate",
     "simulate_all",
     "target_names",
 ]
 
 _HOMES = {
-    "api": ("assemble", "compile", "execute", "load", "lower", "simulate", "simulate_all"),
+    "api": (
+        "assemble",
+        "compile",
+        "execute",
+        "load",
+        "lower",
+        "quantize",
+        "simulate",
+        "simulate_all",
+    ),
     "diagnostics": ("Code", "CompileError", "Diagnostic"),
+    "passes.quantizing.images": ("Images",),
+    "quantization": ("Quantization",),
     "runtime.program": ("Program",),
     "runtime.run": ("Run",),
     "runtime.simulator": ("Session",),

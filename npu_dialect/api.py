@@ -27,6 +27,7 @@ from npu_dialect.target import Target, TargetError, load_target
 
 if TYPE_CHECKING:
     from npu_dialect.ports import Array, Inputs
+    from npu_dialect.quantization import Outcome, Quantization
     from npu_dialect.runtime.buckets import Buckets
     from npu_dialect.runtime.program import Program
     from npu_dialect.runtime.run import Run
@@ -237,6 +238,20 @@ def lower(
     return runs
 
 
+def quantize(
+    module: ModuleOp, wanted: Quantization, *, options: Options = DEFAULT_OPTIONS
+) -> Outcome:
+    """Make integers of a float module that `load` gave, in place, before it is lowered; see
+    `npu_dialect.quantization`. Raises CompileError.
+    """
+    from npu_dialect import quantization
+    from npu_dialect.passes.targets import module_target
+
+    if "npu.target" not in module.attributes:
+        set_target(module, DEFAULT_TARGET)
+    return quantization.quantize(module, wanted, module_target(module), options)
+
+
 def assemble(module: ModuleOp) -> Program:
     """The program of a module at level `npu`, proved by npu-verify. Raises CompileError."""
     from npu_dialect.runtime.program import Program
@@ -261,6 +276,8 @@ def compile(
     overrides: str | Path | None = None,
     exact: bool = False,
     states: Mapping[str, str] | None = None,
+    quantize: str | Quantization | None = None,
+    calibrate: Any = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> Program: ...
 
@@ -289,6 +306,8 @@ def compile(  # the name that users look for
     overrides: str | Path | None = None,
     exact: bool = False,
     states: Mapping[str, str] | None = None,
+    quantize: str | Quantization | None = None,
+    calibrate: Any = None,
     options: Options = DEFAULT_OPTIONS,
     dynamic_shapes: Any = None,
     buckets: Mapping[str, Sequence[int]] | None = None,
@@ -299,8 +318,11 @@ def compile(  # the name that users look for
     compile("model.onnx", "edge256")
     compile({"prefill": "p.onnx", "decode": "d.onnx"}, states={"past": "present"})
     compile(torch_module, (x,), target="mobile4k")  # captured with example inputs
+    compile("float.onnx", "edge256", quantize="int8", calibrate=samples)
     compile(torch_module, (x,), dynamic_shapes={"x": {0: "batch"}}, buckets={"batch": [1, 8]})
 
+    `quantize` is a scheme, `auto` or a `Quantization` with more options; `calibrate` has samples: a
+    path, arrays by name, an iterable of inputs, or a function that gives one.
     The last gives a program for each size (`runtime.buckets`); `pad` names sizes that may lie
     between the buckets.
     """
@@ -310,7 +332,7 @@ def compile(  # the name that users look for
     else:
         example_inputs = inputs_or_target
     others = {"buckets": buckets, "pad": pad} if dynamic_shapes is None else {
-        "states": states, "shapes": shapes}  # fmt: skip
+        "states": states, "shapes": shapes, "quantize": quantize}  # fmt: skip
     _check_absent(others, dynamic_shapes)
     if dynamic_shapes is not None:
         return _buckets(
@@ -333,8 +355,29 @@ def compile(  # the name that users look for
         states=states,
         exact=exact,
     )
+    _quantize(module, quantize, calibrate, options)
     lower(module, options=options)
     return assemble(module)
+
+
+def _quantize(
+    module: ModuleOp, wanted: str | Quantization | None, calibrate: Any, options: Options
+) -> None:
+    from dataclasses import replace
+
+    from npu_dialect.quantization import Quantization
+
+    if wanted is None:
+        if calibrate is not None:
+            rule = "samples must go with a scheme to quantize to"
+            raise error(Code.OPTION, rule, found="calibrate alone", remedy='quantize="int8"',
+                        source="compile")  # fmt: skip
+        return
+    if not isinstance(wanted, Quantization):
+        wanted = Quantization(wanted)
+    if calibrate is not None:
+        wanted = replace(wanted, samples=calibrate)
+    quantize(module, wanted, options=options)
 
 
 def _check_absent(others: Mapping[str, Any], dynamic_shapes: Any) -> None:

@@ -98,6 +98,7 @@ class Code(Enum):
     CAPTURED = "NPU1005", "A torch module was captured, in the way stated."
     IN_TORCH = "NPU1006", "A part of a model under `torch.compile` runs in torch."
     DEGENERATE = "NPU1007", "A tensor of the model holds one number, whatever its inputs are."
+    SATURATION = "NPU1008", "The range of a quantized tensor leaves out many values of the samples."
 
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number

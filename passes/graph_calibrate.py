@@ -27,7 +27,8 @@ from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 from xdsl.passes import ModulePass
 
 from npu_dialect import graph
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, error, remark, warn
+from npu_dialect.graph.states import states_of
 from npu_dialect.passes.quantizing import calibration
 from npu_dialect.passes.quantizing.ranges import (
     ESTIMATORS,
@@ -37,21 +38,24 @@ from npu_dialect.passes.quantizing.ranges import (
     minmax,
     percentile,
 )
-from npu_dialect.passes.quantizing.statistics import Calibration
+from npu_dialect.passes.quantizing.samples import samples_of
+from npu_dialect.passes.quantizing.statistics import Calibration, Statistics
 
 RANGES = "npu.ranges"
 """The attribute: pairs of numbers, by result, or by argument of a function. NaN where there is
 none.
 """
+SATURATED = 0.01
+"""The share of the values outside of a range that is worth a warning."""
 LEVELS = 256
 """Values of the type that ranges are chosen for."""
 
 
 @dataclass(frozen=True)
 class GraphCalibratePass(ModulePass):
-    """Note the ranges of float tensors on samples. `samples` is a .npz or .npy, `statistics` and
-    `save` are .npz files; `method` is minmax, moving, percentile, mse or entropy; `percent` is of
-    percentile.
+    """Note the ranges of float tensors on samples. `samples` is a .npz, a .npy or a folder of them,
+    `statistics` and `save` are .npz files; `method` is minmax, moving, percentile, mse or entropy;
+    `percent` is of percentile.
     """
 
     name = "graph-calibrate"
@@ -72,7 +76,7 @@ class GraphCalibratePass(ModulePass):
                 source="graph-calibrate",
             )
         known = calibration.load(self.statistics) if self.statistics else None
-        everything: dict[str, calibration.Statistics] = {}
+        everything: dict[str, Statistics] = {}
         for function in functions(op):
             found = known if known is not None else self._observe(function)
             everything |= found
@@ -81,7 +85,7 @@ class GraphCalibratePass(ModulePass):
             calibration.save(self.save, everything)
 
     def _observe(self, function: FuncOp) -> Calibration:
-        samples = calibration.samples_of(self.samples, calibration.ports_of(function))
+        samples = samples_of(self.samples, calibration.ports_of(function))
         return calibration.observe(function, samples)
 
     def _estimator(self) -> Estimator:
@@ -113,6 +117,7 @@ def annotate(
     those of a tensor are missing.
     """
     ranges: dict[SSAValue, Range] = {}
+    found = {**found, **_of_states(function, found)}
     ends = {*function.args, *returned(function)}
     for value, name in calibration.names_in(function).items():
         if name not in found or not found[name].known:
@@ -125,10 +130,51 @@ def annotate(
             )
         chosen = minmax if value in ends else estimator
         ranges[value] = chosen(found[name], levels)
+        report(name, found[name], ranges[value], value in ends)
     function.attributes[RANGES] = _attribute(function.args, ranges)
     for op in function.body.block.ops:
         if any(result in ranges for result in op.results):
             op.attributes[RANGES] = _attribute(op.results, ranges)
+
+
+def _of_states(function: FuncOp, found: Calibration) -> Calibration:
+    """The statistics of states before and after a call, which are those of both: a state that has
+    one type is kept in integers.
+    """
+    names, results = calibration.names_in(function), returned(function)
+    both: dict[str, Statistics] = {}
+    for state in states_of(function):
+        if state.argument is not None and state.result is not None:
+            pair = (function.args[state.argument], results[state.result])
+            known = [names[v] for v in pair if v in names and names[v] in found]
+            if len(known) == 2:
+                joined = found[known[0]].joined(found[known[1]])
+                both |= dict.fromkeys(known, joined)
+    return both
+
+
+def report(name: str, found: Statistics, chosen: Range, is_end: bool) -> None:
+    """Warns of a tensor that holds one value on all samples, and of a range that leaves out much.
+
+    Tensors inside may be constant for good reasons, such as states that start with zeros.
+    """
+    if found.low == found.high and found.elements > 1:
+        (warn if is_end else remark)(
+            Code.DEGENERATE,
+            "the values of a tensor should differ between samples, for they decide its range",
+            found=f"{found.low:g} in all of {found.elements:,}",
+            remedy="more samples, and typical ones",
+            source=name,
+        )
+    outside = found.outside(chosen.low, chosen.high)
+    if outside > SATURATED:
+        warn(
+            Code.SATURATION,
+            f"a range should hold all but {SATURATED:.0%} of the values",
+            found=f"{outside:.1%} outside of {chosen.low:.4g} to {chosen.high:.4g}",
+            remedy="the method minmax, or a greater percent",
+            source=name,
+        )
 
 
 def returned(function: FuncOp) -> list[SSAValue]:

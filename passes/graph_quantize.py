@@ -16,7 +16,7 @@ becomes
 as quantized ONNX models have it; graph-fold-qdq makes integers of it. Ranges are those that
 graph-calibrate noted. Tensors within what becomes one operation (a convolution and its activation,
 a chain of functions of one tensor) have no integers of their own. `scheme` is a row of
-passes/quantizing/schemes.py.
+passes/quantizing/schemes.py. Inputs and outputs stay floats unless `integer_io` says otherwise.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from xdsl.passes import ModulePass
 
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes.graph_calibrate import RANGES, functions, range_of
+from npu_dialect.passes.quantizing.borders import integer_ports
 from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
 from npu_dialect.passes.quantizing.schemes import SCHEMES
 
@@ -38,7 +39,7 @@ from npu_dialect.passes.quantizing.schemes import SCHEMES
 @dataclass(frozen=True)
 class GraphQuantizePass(ModulePass):
     """Quantize with the ranges that graph-calibrate noted. `scheme` is int8, uint8, int8-symmetric
-    or int8-per-tensor.
+    or int8-per-tensor; with `integer_io` the inputs and outputs are integers, too.
     """
 
     name = "graph-quantize"
@@ -47,6 +48,7 @@ class GraphQuantizePass(ModulePass):
     """It rounds to integers."""
 
     scheme: str = "int8"
+    integer_io: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if self.scheme not in SCHEMES:
@@ -73,3 +75,5 @@ class GraphQuantizePass(ModulePass):
         for each in (function, *function.body.block.ops):
             each.attributes.pop(RANGES, None)
         Insertion(function, ranges, SCHEMES[self.scheme]).run()
+        if self.integer_io:
+            integer_ports(function)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, collect, error, unique
-from npu_dialect.tools import common
+from npu_dialect.tools import common, quantize_options
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from npu_dialect.pipeline import PassRun, Progress
+    from npu_dialect.quantization import Outcome
     from npu_dialect.runtime.program import Program
 
 EXAMPLES = """\
@@ -27,6 +28,8 @@ EXAMPLES = """\
   npu-compile rnn.onnx --state h=h_next                    the state stays on the device
   npu-compile --entry prefill=p.onnx --entry decode=d.onnx --state past=present -o llm.npu
                                                            several models in one program
+  npu-compile model.onnx --quantize int8 --calibrate samples.npz
+                                                           integers for floats, ranges from samples
   npu-compile model.onnx --explain                         where each operation runs, and why
   npu-compile model.onnx --export-mappings m.toml          what --overrides takes, to change by hand
   npu-compile model.onnx --strict                          no program if the host would have work
@@ -85,6 +88,7 @@ def _parser() -> common.Parser:
         "at the boundary (engine io) is allowed",
     )
     add("--remarks", action="store_true", help="print the remarks of the passes (stderr)")
+    quantize_options.add(parser)
     common.add_driver_options(parser)
     common.add_debug_option(parser)
     return parser
@@ -107,9 +111,10 @@ def _run(args: argparse.Namespace) -> int:
 
     with collect() as records, common.progress("npu-compile") as progress:
         module = _load(args)
+        outcome = quantize_options.quantize(args, module, common.driver_options(args, progress))
         imported = module.clone() if args.explain or args.strict else None
         mappings: list[str] = []
-        passes = _lower(args, module, progress, mappings)
+        passes = [*(outcome.runs if outcome else ()), *_lower(args, module, progress, mappings)]
         program = None if args.emit else api.assemble(module)
     if program is None:
         _emit(args, module)
@@ -121,7 +126,7 @@ def _run(args: argparse.Namespace) -> int:
                 _explain(args, program.entry(name), imported)
         for line in mappings:
             print(line)
-        _save(args, program)
+        _save(args, program, outcome)
     if args.report:
         _write_report(args.report, program, passes, records)
     if args.timing:
@@ -205,12 +210,12 @@ def _emit(args: argparse.Namespace, module: ModuleOp) -> None:
         sys.stdout.write(text.to_text(module))
 
 
-def _save(args: argparse.Namespace, program: Program) -> None:
+def _save(args: argparse.Namespace, program: Program, outcome: Outcome | None) -> None:
     path = Path(args.output or Path(args.model).with_suffix(".npu").name)
     program.save(path)
     size = path.stat().st_size if path.is_file() else 0
     print(f"{path}: {_instructions(program)} for {program.target}, {size:,} bytes")
-    for line in state_summary(program):
+    for line in [*quantization_summary(program, outcome), *state_summary(program)]:
         print(line)
     for name in program.entries:
         alone = program.entry(name)
@@ -223,6 +228,19 @@ def _save(args: argparse.Namespace, program: Program) -> None:
 def _instructions(program: Program) -> str:
     count = sum(len(program.entry(name).static) for name in program.entries)
     return f"{count:,} instructions"
+
+
+def quantization_summary(program: Program, outcome: Outcome | None) -> list[str]:
+    """What the program was quantized to, and what its integer inputs and outputs mean."""
+    if outcome is None or not outcome.scheme:
+        return [f"  not quantized: {outcome.note}"] if outcome else []
+    lines = [f"  quantized to {outcome.note}"]
+    for port in (*program.inputs, *program.outputs):
+        if port.quantization is not None:
+            scale, zero = port.quantization.scales[0], port.quantization.zero_points[0]
+            stored = f"(stored {-zero:+d})" if zero else "stored"
+            lines.append(f"  {port.name}: {port.dtype}, real = {stored} * {scale:.9g}")
+    return lines
 
 
 def state_summary(program: Program) -> list[str]:

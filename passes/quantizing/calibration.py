@@ -7,20 +7,18 @@ before the last of the same source; arguments by the name of the input. Statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.utils.hints import isa
 
 from npu_dialect import dtypes, files, provenance
-from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph import interpret
 from npu_dialect.graph.base import dtype_of, shape_of, type_of
 from npu_dialect.graph.states import (
@@ -30,11 +28,16 @@ from npu_dialect.graph.states import (
     initial_of,
     states_of,
 )
+from npu_dialect.passes.quantizing import samples as sample_files
+from npu_dialect.passes.quantizing.samples import NO_SAMPLES, not_arrays, read_arrays
 from npu_dialect.passes.quantizing.statistics import Calibration, Statistics
 from npu_dialect.ports import Array, Inputs, Port, bind
 
 NUMBERS, COUNTS = "numbers/", "counts/"
 """What stands before a tensor's name in a file."""
+
+samples_of = sample_files.samples_of
+"""The samples that a pass names."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -80,9 +83,22 @@ def ports_of(function: FuncOp) -> list[Port]:
     ]
 
 
-def observe(
-    function: FuncOp, samples: Iterable[Inputs], progress: Progress | None = None
-) -> dict[str, Statistics]:
+_PROGRESS: ContextVar[Progress | None] = ContextVar("calibration_progress", default=None)
+
+
+@contextmanager
+def reporting(progress: Progress | None) -> Generator[None]:
+    """Calls a function before each sample, while the block runs, with "calibration", its number
+    and the number of samples.
+    """
+    token = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(token)
+
+
+def observe(function: FuncOp, samples: Iterable[Inputs]) -> dict[str, Statistics]:
     """The statistics of a function on samples. States go on from one sample to the next.
 
     Raises CompileError where there is no sample, one that does not fit, or values that are no
@@ -93,6 +109,7 @@ def observe(
     states = states_of(function)
     contents = {s.name: _initial(function, s) for s in states}
     total, count = len(samples) if isinstance(samples, Sequence) else 0, 0
+    progress = _PROGRESS.get()
     for sample in samples:
         if progress:
             progress("calibration", count, total)
@@ -114,7 +131,7 @@ def observe(
             Code.OPTION,
             "there must be samples to calibrate with",
             found="none",
-            remedy="--calibrate samples.npz, with some tens of typical inputs",
+            remedy=NO_SAMPLES,
             source="graph-calibrate",
         )
     check(found)
@@ -165,67 +182,5 @@ def load(path: str | Path) -> dict[str, Statistics]:
             n: Statistics.of_arrays(arrays[f"{NUMBERS}{n}"], arrays[f"{COUNTS}{n}"]) for n in names
         }
     except (KeyError, ValueError) as problem:
-        raise _no_arrays(
-            path, problem, "must hold statistics as graph-calibrate writes them"
-        ) from problem
-
-
-def read_arrays(path: str | Path) -> dict[str, Array]:
-    """The arrays of a `.npz`, or the one of a `.npy` under the empty name."""
-    content = files.read_bytes(Path(path))
-    try:
-        loaded: Any = np.load(BytesIO(content), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, BadZipFile, OSError) as problem:
-        raise _no_arrays(path, problem, "must be a .npy or .npz file of arrays") from problem
-
-
-def _no_arrays(path: str | Path, problem: Exception, rule: str) -> CompileError:
-    return error(Code.FILE_KIND, rule, found=str(problem).splitlines()[0], source=str(path))
-
-
-def samples_of(path: str | Path, ports: Sequence[Port]) -> list[dict[str, Array]]:
-    """The samples in a file: for each input an array with a first dimension of samples, which may
-    be that of a batch of one. Raises CompileError for arrays that do not fit.
-    """
-    arrays = read_arrays(path)
-    if set(arrays) == {""} and len(ports) == 1:
-        arrays = {ports[0].name: arrays[""]}
-    split = {port.name: list(_split(path, port, arrays)) for port in ports}
-    counts = {name: len(found) for name, found in split.items()}
-    if len(set(counts.values())) > 1:
-        raise error(
-            Code.INPUT_NAMES,
-            "there must be as many samples for each input",
-            found=", ".join(f"{n} for {name}" for name, n in counts.items()),
-            source=str(path),
-        )
-    names = list(split)
-    return [dict(zip(names, each, strict=True)) for each in zip(*split.values(), strict=True)]
-
-
-def _split(path: str | Path, port: Port, arrays: Mapping[str, Array]) -> Iterator[Array]:
-    if port.name not in arrays:
-        raise error(
-            Code.INPUT_NAMES,
-            f"there must be samples for the input {port.name}",
-            found=", ".join(n or "an array without a name" for n in arrays) or "no array",
-            source=str(path),
-        )
-    array, shape = arrays[port.name], tuple(port.shape)
-    if array.shape[1:] == shape:
-        yield from array
-    elif array.shape == shape:
-        yield array
-    elif shape[:1] == (1,) and array.shape[1:] == shape[1:]:
-        yield from array[:, None]
-    else:
-        raise error(
-            Code.INPUT_NAMES,
-            f"samples of {port.name} must be [samples, {', '.join(map(str, shape))}]",
-            found=list(array.shape),
-            source=str(path),
-        )
+        rule = "must hold statistics as graph-calibrate writes them"
+        raise not_arrays(path, problem, rule) from problem

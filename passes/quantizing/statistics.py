@@ -12,7 +12,7 @@ when a value lies outside: neighbours are added up, so that the counts are those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -102,6 +102,41 @@ class Statistics:
     def centers(self) -> npt.NDArray[np.float64]:
         """The middle of each bin."""
         return np.asarray((np.arange(BINS) - BINS // 2 + 0.5) * (self.width or 1.0), np.float64)
+
+    def joined(self, other: Statistics) -> Statistics:
+        """The statistics of the values of both."""
+        a, b = replace(self), replace(other)
+        while 0 < a.width < b.width:
+            a._widen()
+        while 0 < b.width < a.width:
+            b._widen()
+        zeros = sum(int(each.counts.sum()) for each in (a, b) if not each.width)
+        counts = sum((each.counts for each in (a, b) if each.width), np.zeros(BINS, np.int64))
+        counts[BINS // 2] += zeros
+        return Statistics(
+            a.samples + b.samples,
+            a.elements + b.elements,
+            a.strange + b.strange,
+            min(a.low, b.low),
+            max(a.high, b.high),
+            min(a.moving_low, b.moving_low),
+            max(a.moving_high, b.moving_high),
+            a.total + b.total,
+            max(a.width, b.width),
+            counts,
+        )
+
+    def outside(self, low: float, high: float) -> float:
+        """The share of the values that are more than a hundredth of a range outside of it, as well
+        as the bins tell.
+        """
+        if not self.width:
+            return 0.0
+        margin = (high - low) / 100
+        low, high = low - margin, high + margin
+        edges = (np.arange(BINS + 1) - BINS // 2) * self.width
+        beyond = (edges[1:] <= low) | (edges[:-1] > high)
+        return float(self.counts[beyond].sum() / max(1, self.counts.sum()))
 
     # --- saved --------------------------------------------------------------------------------
 

@@ -1,0 +1,192 @@
+"""Quantization of a float model in one step: calibration on samples, then integers.
+
+    quantize(module, Quantization("int8", "samples.npz"))
+
+runs the pipeline that `Outcome.spec` says, which `npu-opt -p` runs as well.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp
+
+from npu_dialect import dtypes, graph, levels, pipeline, universe
+from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.passes.quantizing import calibration, samples
+from npu_dialect.passes.quantizing.images import Images
+from npu_dialect.passes.quantizing.ranges import PERCENTILE
+from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
+from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
+from npu_dialect.target import Target
+
+AUTO, DEFAULT_SCHEME = "auto", "int8"
+DEFAULT_METHOD = "minmax"
+PREPARE = (
+    "graph-canonicalize",
+    "graph-fold-constants",
+    "graph-channels-last",
+    "graph-fuse-batch-norm",
+)
+"""What runs before ranges are looked for: the operations that the integers will be of."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What to quantize to, and with what."""
+
+    scheme: str = DEFAULT_SCHEME
+    """A row of passes/quantizing/schemes.py; or `auto`: int8 where the target has no floats."""
+    samples: samples.Source = None
+    """A path, arrays by name, an iterable of samples, or a function that gives one."""
+    method: str = DEFAULT_METHOD
+    """How ranges follow from values (passes/quantizing/ranges.py)."""
+    percent: float = PERCENTILE
+    """Of the values that a range holds, with the method `percentile`."""
+    statistics: str | Path | None = None
+    """A file that `save_statistics` named before, instead of samples."""
+    save_statistics: str | Path | None = None
+    integer_io: bool = False
+    """Whether inputs and outputs are integers, without conversion in the program."""
+    images: Images = field(default_factory=Images)
+    """How the images in a folder of samples become inputs."""
+    before: str = ""
+    """Passes before calibration, as a pipeline; `{samples}` is where the samples are."""
+    after: str = ""
+    """Passes after the integers are in place, in the same way."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What quantizing a module did."""
+
+    scheme: str
+    """Empty where `auto` had nothing to do; `note` says why."""
+    note: str
+    spec: str = ""
+    """The pipeline that ran."""
+    runs: tuple[PassRun, ...] = ()
+
+
+def quantize(
+    module: ModuleOp, wanted: Quantization, target: Target, options: Options = DEFAULT_OPTIONS
+) -> Outcome:
+    """Make integers of a float module that was just imported, in place.
+
+    Raises CompileError for a scheme that there is not, or that the target lacks, for a module that
+    is quantized or lowered already, and for samples that do not fit.
+    """
+    reason = _needless(module, wanted, target)
+    if reason:
+        return Outcome("", reason)
+    scheme = DEFAULT_SCHEME if wanted.scheme == AUTO else wanted.scheme
+    _check(module, wanted, scheme, target)
+    with ExitStack() as stack:
+        found = _samples(module, wanted)
+        name = stack.enter_context(samples.held(found)) if found else ""
+        if isinstance(wanted.samples, str | Path) and Path(wanted.samples).is_file():
+            name = str(wanted.samples)  # what npu-opt can read again
+        stack.enter_context(calibration.reporting(options.progress))
+        spec = pipeline_of(wanted, scheme, name)
+        runs = pipeline.run(module, spec, universe.NpuContext(), options)
+    count = f"{len(found)} sample{'s' if len(found) > 1 else ''}"
+    note = count if found else str(wanted.statistics)
+    return Outcome(scheme, f"{scheme}, ranges by {wanted.method} of {note}", spec, tuple(runs))
+
+
+def pipeline_of(wanted: Quantization, scheme: str, name: str) -> str:
+    """The passes that quantize, where passes find the samples by a name."""
+    calibrate = {"samples": name if not wanted.statistics else "", "method": wanted.method,
+                 "statistics": str(wanted.statistics or ""),
+                 "save": str(wanted.save_statistics or "")}  # fmt: skip
+    given = " ".join(f'{key}="{value}"' for key, value in calibrate.items() if value)
+    percent = f" percent={wanted.percent!r}" if wanted.method == "percentile" else ""
+    border = " integer_io=true" if wanted.integer_io else ""
+    steps = (
+        *PREPARE,
+        wanted.before.replace("{samples}", name),
+        f"graph-calibrate{{{given}{percent}}}",
+        f'graph-quantize{{scheme="{scheme}"{border}}}',
+        wanted.after.replace("{samples}", name),
+    )
+    return ",".join(step for step in steps if step)
+
+
+def _samples(module: ModuleOp, wanted: Quantization) -> list[samples.Sample]:
+    """The samples, read and checked; none where there are statistics, and no samples beside."""
+    if wanted.samples is None:
+        if wanted.statistics:
+            return []
+        raise error(
+            Code.OPTION,
+            "there must be samples to calibrate with, or statistics of them",
+            found="neither",
+            remedy=samples.NO_SAMPLES,
+            source="quantize",
+        )
+    return samples.gather(wanted.samples, levels.inputs_of(module), wanted.images)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def _needless(module: ModuleOp, wanted: Quantization, target: Target) -> str:
+    """Why `auto` has nothing to do; empty where it has, or where a scheme is named."""
+    if wanted.scheme != AUTO:
+        return ""
+    if dtypes.f32.name in target.vector.lanes:
+        return f"{target.name} computes with floats"
+    return "the model is quantized already" if is_quantized(module) else ""
+
+
+def is_quantized(module: ModuleOp) -> bool:
+    """Whether a module holds quantized tensors."""
+    kinds = (graph.QuantizeOp, graph.DequantizeOp, graph.RequantizeOp)
+    return any(isinstance(op, kinds) for op in module.walk())
+
+
+def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) -> None:
+    if scheme not in SCHEMES:
+        rule = f"a scheme must be one of {', '.join((AUTO, *SCHEMES))}"
+        raise _refusal(rule, scheme, "--quantize int8")
+    if levels.level(module) is not None:
+        rule = "a module must be quantized before it is lowered"
+        raise error(Code.LEVEL, rule, found=f"level {levels.level(module)}", source="quantize")
+    if is_quantized(module):
+        raise _refusal(
+            "a model must be of floats to be quantized",
+            "one with quantized tensors",
+            "compiling it as it is, or --quantize auto",
+        )
+    if len(levels.entries(module)) > 1:
+        names = ", ".join(f.sym_name.data for f in levels.entries(module))
+        raise _refusal("a module must have one entry to be quantized", names, "one at a time")
+    found = lacking(SCHEMES[scheme], target)
+    if found:
+        able = [name for name, each in SCHEMES.items() if not lacking(each, target)]
+        raise error(
+            Code.TARGET_LACKS,
+            f"the target must have what the scheme {scheme} needs",
+            found=f"{target.name} without {found}",
+            remedy=", ".join(f"--quantize {name}" for name in able) or "another target",
+            source="quantize",
+        )
+
+
+def lacking(scheme: Scheme, target: Target) -> str:
+    """What a target lacks for a scheme; empty where it has all."""
+    activations, weights = scheme.activations.name, scheme.weights.name
+    if activations not in target.array.macs:
+        return f"products of {activations} in the array"
+    if target.array.weight_types and weights not in target.array.weight_types:
+        return f"weights of {weights} in the array"
+    if activations not in target.vector.storage:
+        return f"{activations} in the vector unit"
+    return ""
+
+
+def _refusal(rule: str, found: Any, remedy: str) -> CompileError:
+    return error(Code.OPTION, rule, found=found, remedy=remedy, source="quantize")

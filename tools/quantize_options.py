@@ -1,0 +1,136 @@
+"""The options that quantize a float model: those of npu-compile, and of npu-run for a model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.tools import common
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from npu_dialect.pipeline import Options
+    from npu_dialect.quantization import Outcome
+
+METHODS = ("minmax", "moving", "percentile", "mse", "entropy")
+"""Those of passes/quantizing/ranges.py, which is not imported for --help."""
+
+OPTIONS = {
+    "calibrate": None,
+    "method": None,
+    "percent": None,
+    "statistics": None,
+    "save_statistics": None,
+    "image_scale": None,
+    "image_mean": None,
+    "image_std": None,
+    "image_fit": None,
+    "integer_io": False,
+}
+"""What means something beside --quantize alone, and what it is where it is not given."""
+
+
+def add(parser: common.Parser) -> None:
+    """Add --quantize and what belongs to it."""
+    group = parser.add_argument_group(
+        "quantization",
+        "A float model becomes one of integers; docs/quantization.md. The values that a tensor has "
+        "on samples\ndecide its range.",
+    )
+    add = group.add_argument
+    add(
+        "--quantize",
+        metavar="SCHEME",
+        help="int8, or another scheme that docs/quantization.md lists; auto: int8 where the target "
+        "has no floats, else nothing",
+    )
+    add(
+        "--calibrate",
+        metavar="SAMPLES",
+        help=".npz or .npy with a first dimension of samples, or a folder of .npy files, of .npz "
+        "files or of images, each one sample",
+    )
+    add("--method", choices=METHODS, help="how ranges follow from values (default: minmax)")
+    add("--percent", type=float, metavar="P", help="with --method percentile (default: 99.99)")
+    add("--statistics", metavar="FILE", help="what --save-statistics wrote, instead of samples")
+    add("--save-statistics", metavar="FILE", help="write the statistics of all tensors (.npz)")
+    add("--integer-io", action="store_true", help="inputs and outputs are integers, too")
+    add(
+        "--image-scale",
+        type=float,
+        metavar="S",
+        help="an image becomes (pixel * S - mean) / std, pixels 0 to 255 (default: 1/255)",
+    )
+    add("--image-mean", metavar="M,...", help="one, or one for each channel (default: 0)")
+    add("--image-std", metavar="D,...", help="one, or one for each channel (default: 1)")
+    add(
+        "--image-fit",
+        choices=("crop", "stretch"),
+        help="how images get the size of the input (default: crop, the middle)",
+    )
+
+
+def asked(args: argparse.Namespace) -> bool:
+    """Whether to quantize. Raises CompileError (NPU0004) for options without --quantize."""
+    if args.quantize is not None:
+        return True
+    for name, default in OPTIONS.items():
+        if getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise error(
+                Code.OPTION,
+                f"{option} must go with --quantize",
+                found=f"{option} alone",
+                remedy="--quantize int8",
+                source="quantize",
+            )
+    return False
+
+
+def quantize(args: argparse.Namespace, module: ModuleOp, options: Options) -> Outcome | None:
+    """Quantize a module that was just loaded, as the options say; None where they do not."""
+    if not asked(args):
+        return None
+    from npu_dialect import api
+    from npu_dialect.quantization import Quantization
+
+    fields: dict[str, Any] = {
+        "samples": args.calibrate,
+        "method": args.method,
+        "percent": args.percent,
+        "statistics": args.statistics,
+        "save_statistics": args.save_statistics,
+        "images": _images(args),
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    wanted = Quantization(args.quantize, integer_io=args.integer_io, **given)
+    return api.quantize(module, wanted, options=options)
+
+
+def _images(args: argparse.Namespace) -> Any:
+    from npu_dialect.passes.quantizing.images import Images
+
+    fields: dict[str, Any] = {
+        "scale": args.image_scale,
+        "mean": _numbers(args.image_mean, "--image-mean"),
+        "std": _numbers(args.image_std, "--image-std"),
+        "fit": args.image_fit,
+    }
+    return Images(**{name: value for name, value in fields.items() if value is not None})
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as problem:
+        raise error(
+            Code.OPTION,
+            "must be numbers with commas between them",
+            found=repr(text),
+            remedy=f"{option} 0.485,0.456,0.406",
+            source=option,
+        ) from problem
