@@ -39,6 +39,7 @@ AnyShapes = Shapes | Mapping[str, Shapes]
 DEFAULT_TARGET = "edge256"
 
 
+@pipeline.rarely_collecting()
 def load(
     source: Any,
     target: str | Path | None = None,
@@ -207,6 +208,7 @@ def remaining(module: ModuleOp, until: Level) -> tuple[Level, ...]:
     return every[first : every.index(until) + 1]
 
 
+@pipeline.rarely_collecting()
 def lower(
     module: ModuleOp,
     until: Level = "npu",
@@ -224,14 +226,15 @@ def lower(
         set_target(module, DEFAULT_TARGET)
     runs: list[PassRun] = []
     for each in remaining(module, until):
-        runs += pipeline.run(module, universe.pipeline(each), context, options)
+        spec = universe.pipeline(each)
+        runs += pipeline.run(module, spec, context, options, verified=bool(runs))
         module.attributes["npu.level"] = StringAttr(each)
         if level(module) != each:
             raise error(
                 Code.LEVEL,
                 f"the pipeline {each} must end at level {each}",
                 found=f"level {level(module)}",
-                source=universe.pipeline(each) or "an empty pipeline",
+                source=spec or "an empty pipeline",
             )
         if on_level:
             on_level(each, module)
@@ -252,6 +255,7 @@ def quantize(
     return quantization.quantize(module, wanted, module_target(module), options)
 
 
+@pipeline.rarely_collecting()
 def assemble(module: ModuleOp) -> Program:
     """The program of a module at level `npu`, proved by npu-verify. Raises CompileError."""
     from npu_dialect.runtime.program import Program

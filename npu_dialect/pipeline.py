@@ -6,8 +6,10 @@ leaves a reproducer, and the error says how to run it.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -64,6 +66,26 @@ class PassDefectError(Exception):
         self.cause = cause
 
 
+RARELY = 200_000, 20, 20
+"""The thresholds of Python's collector while it runs rarely."""
+
+
+@contextmanager
+def rarely_collecting() -> Generator[None]:
+    """Python looks for garbage in cycles a few times only, as IR makes many objects and little of
+    that: looking often takes a third of a compilation of ResNet-50.
+    """
+    before = gc.get_threshold()
+    if before == RARELY:
+        yield
+        return
+    gc.set_threshold(*RARELY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def parse(spec: str) -> tuple[ModulePass, ...]:
     """The passes that a pipeline string names. Raises CompileError (NPU0005, NPU0006)."""
     try:
@@ -83,20 +105,23 @@ def spell(passes: Sequence[ModulePass]) -> str:
     return ",".join(str(p) for p in passes)
 
 
+@rarely_collecting()
 def run(
     module: ModuleOp,
     spec: str,
     context: Context | None = None,
     options: Options = DEFAULT_OPTIONS,
+    *,
+    verified: bool = False,
 ) -> list[PassRun]:
-    """Run a pipeline on a module, in place.
+    """Run a pipeline on a module, in place. `verified` says that the module verifies already.
 
     Raises CompileError for what is wrong with the input, and CompileError (NPU0901) where a pass
     itself fails, after writing a reproducer.
     """
     passes = parse(spec)
     context = context or universe.NpuContext()
-    if options.verify_each:
+    if options.verify_each and not verified:
         verify(module)
     start = module.clone() if options.reproducer and passes else None
     runs: list[PassRun] = []

@@ -134,7 +134,7 @@ def check(module: Operation) -> None:
     Structure is exempt: terminators, and operations with a body and no results (a loop, a program).
     """
     for op in module.walk():
-        if needs_source(op) and not sources(op):
+        if needs_source(op) and next(_parts(op.location), None) is None:
             raise error(
                 Code.PROVENANCE,
                 f"every operation must know its source, and {op.name} does not",

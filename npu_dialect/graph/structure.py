@@ -39,6 +39,7 @@ from npu_dialect.graph.base import (
     shape_of,
     tensor_type,
     type_of,
+    verify_once,
 )
 
 
@@ -101,6 +102,9 @@ class YieldOp(IRDLOperation):
 
     def __init__(self, *results: Value) -> None:
         Operation.__init__(self, operands=[SSAValue.get(v) for v in results])
+
+    def verify(self, verify_nested_ops: bool = True) -> None:
+        verify_once(self, verify_nested_ops, super().verify)
 
 
 @irdl_op_definition

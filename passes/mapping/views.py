@@ -148,11 +148,22 @@ def holding(value: SSAValue) -> tuple[Operation, int] | None:
     """The movement group that a tensor is written within, and the number of its operand."""
     if not isinstance(value, OpResult) or value.op.name != "graph.group":
         return None
-    for user, group_operand in readers(value):
-        for number in within(user):
-            inner = _move(user).operands[number]
-            if isinstance(inner, BlockArgument) and inner.index == group_operand:
-                return user, number
+    return _holding(value)
+
+
+def _holding(value: SSAValue) -> tuple[Operation, int] | None:
+    """The first reader of a tensor that holds it. This is asked for very often, of many readers."""
+    for use in value.uses:
+        user = use.operation
+        if WITHIN in user.attributes:
+            for number in within(user):
+                inner = _move(user).operands[number]
+                if isinstance(inner, BlockArgument) and inner.index == use.index:
+                    return user, number
+        elif user.name == "graph.reshape":
+            found = _holding(user.results[0])
+            if found is not None:
+                return found
     return None
 
 
