@@ -12,7 +12,8 @@ With `npu.view` the result is never made: its readers read the operand by stride
 those operands (by number) have no memory of their own: what makes them writes them to where they
 lie within the result. A movement keeps an instruction where some engine could not address what it
 then had to, where the host or the caller needs the tensor itself, or where short runs in dram would
-cost more than the copy; `npu.copied` says which.
+cost more than the copy; `npu.copied` says which. What dram must hold in short runs is put together
+in the scratchpad where it fits, and copied as a whole (`mapping/staging.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.passes import ModulePass
 
+from npu_dialect.passes.mapping.staging import stage
 from npu_dialect.passes.mapping.view_choice import Chooser
 from npu_dialect.passes.targets import module_target
 
@@ -39,3 +41,4 @@ class GraphViewsPass(ModulePass):
         for function in op.body.block.ops:
             if isinstance(function, FuncOp) and not function.is_declaration:
                 Chooser(function.body.block, target).run()
+                stage(function, target)

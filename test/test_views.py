@@ -19,6 +19,7 @@ from xdsl.ir import Operation, SSAValue
 from npu_dialect import api, dtypes, graph, pipeline, provenance
 from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.interpret import run as run_graph
+from npu_dialect.npu.base import Instruction
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.views import (
     COPIED,
@@ -217,6 +218,24 @@ def test_short_runs_in_dram_cost_more_than_a_copy():
     x, y = (s.argument((2048, 2048), dtypes.i32) for _ in range(2))
     z = graph.MaxOp(s.add(graph.TransposeOp(x, [1, 0])), y)
     assert "short runs in dram" in reason(s, s.add(z))
+
+
+def test_a_result_of_short_runs_is_stored_in_one_run():
+    s = Sample(1, "edge256")
+    x = s.argument((4096, 2), dtypes.i32)
+    joined = graph.ConcatOp([neg(s, x), s.add(graph.AbsOp(x))], 1)
+    module = s.module(s.add(joined))
+    for attribute, name in (("npu.input_names", "x"), ("npu.output_names", "y")):
+        function_of(module).attributes[attribute] = ArrayAttr([StringAttr(name)])
+    (expected,) = run_graph(module, s.inputs)
+    pipeline.run(
+        module, "graph-place,graph-group,graph-views,graph-map,graph-to-tile", options=QUIET
+    )
+    pipeline.run(module, "tile-allocate,tile-to-npu,npu-pack,npu-sync,npu-verify", options=QUIET)
+    stores = [o for op in module.walk() if isinstance(op, Instruction) for o in op.writes()]
+    assert [o.runs for o in stores if o.space == "dram"] == [(1, 4 * 4 * 4096)]
+    (found,) = api.simulate(api.assemble(module), s.inputs, seed=3).outputs.values()
+    np.testing.assert_array_equal(found, expected)
 
 
 # --- whole programs -------------------------------------------------------------------------------

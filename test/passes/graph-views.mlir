@@ -88,4 +88,22 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
   }
   // CHECK: func.func @returned
   // CHECK: npu.copied = "an input of the program; a result of the program"
+
+  // Short runs are put together in the scratchpad, and what the caller needs is stored at once.
+
+  func.func @staged(%x: tensor<4096x2xi32>) -> tensor<4096x4xi32> {
+    %a = graph.neg %x : (tensor<4096x2xi32>) -> tensor<4096x2xi32>
+    %b = graph.abs %x : (tensor<4096x2xi32>) -> tensor<4096x2xi32>
+    %j = graph.concat %a, %b {axis = 1} : (tensor<4096x2xi32>, tensor<4096x2xi32>) -> tensor<4096x4xi32>
+    func.return %j : tensor<4096x4xi32>
+  }
+  // CHECK: func.func @staged
+  // CHECK: npu.within = array<i64: 0, 1>
+  // CHECK: npu.copied = "short runs in dram: {{.*}}"
+  // CHECK-NEXT: ^
+  // CHECK-NEXT: graph.reshape
+
+  // TILE: func.func @staged(%{{.*}}: memref<4096x2xi32, "dram">, %[[J:.*]]: memref<4096x4xi32, "dram">)
+  // TILE: %[[P:.*]] = tile.alloc {{.*}} : memref<4096x4xi32, "spm">
+  // TILE: tile.copy %[[P]] to %[[J]]
 }
