@@ -32,6 +32,7 @@ from xdsl.ir import Attribute, Block, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance
 from npu_dialect.blob import Blob, BlobAttr
+from npu_dialect.codecs import CODECS, PACKED, Codec
 from npu_dialect.graph.attributes import RequantAttr, values
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.graph.states import states_of

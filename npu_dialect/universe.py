@@ -50,6 +50,7 @@ PASSES = (
     "graph-map",
     "graph-narrow-sums",
     "graph-order",
+    "graph-pack-weights",
     "graph-place",
     "graph-quantize",
     "graph-scatter-rows",
@@ -61,6 +62,7 @@ PASSES = (
     "npu-sync",
     "npu-verify",
     "tile-allocate",
+    "tile-pack-constants",
     "tile-to-npu",
     "verify-ssa-order",
 )
@@ -88,6 +90,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
         Step("graph-canonicalize", "reductions of one element and the like"),
         Step("graph-narrow-sums", "accumulators of 32 bits take less room, and every array has them"),
         Step("graph-place", "after every rewrite that may change what an engine can do"),
+        Step("graph-pack-weights", "concerns weights of the array alone"),
         Step("graph-group", "joins neighbours on one engine, so it needs their placement"),
         Step("graph-bound", "counts groups, and knows nothing of what comes after it"),
     ),
@@ -96,6 +99,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
         Step("graph-order", "needs to know what shares memory; cascades are of neighbours"),
         Step("graph-map", "cuts whole groups"),
         Step("graph-to-tile", "emits the nests that the mapping describes"),
+        Step("tile-pack-constants", "packed constants take less dram, so before it is shared out"),
         Step("tile-allocate", "needs every buffer of the function"),
     ),
     "npu": (

@@ -19,16 +19,19 @@ from xdsl.dialects.builtin import DenseArrayBase
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, BlockArgument
 
+from npu_dialect import dtypes
+from npu_dialect.codecs import Codec
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 from npu_dialect.passes.blocks import MAX_RANK, Block, joint
 from npu_dialect.passes.host_work import HostWork
+from npu_dialect.passes.packing import codec_of, expansion, stored
 from npu_dialect.passes.tile_allocate import DramLayout, slot_stride
 from npu_dialect.tile import contraction, events
 from npu_dialect.tile.descriptor import BufferKey, Descriptor
@@ -49,7 +52,7 @@ class Addresses:
         if isinstance(owner, BlockArgument):
             return self.layout.arguments[owner.index]
         if isinstance(owner, ConstantOp):
-            return self.layout.constants[owner.value.data]
+            return self.layout.constants[stored(owner)]
         assert isinstance(owner, AllocOp)
         short = BufferKey(owner, 0, key.slot)
         found = self._bases.get(short)
@@ -92,8 +95,29 @@ class Selector:
 
     def copy(self, event: events.CopyEvent) -> Iterator[Instruction]:
         values = (event.source, event.destination)
+        codec = codec_of(event.source)
+        if codec is not None:
+            yield from self.expand(event, codec)
+            return
         for source, destination in self.blocks(event.destination, values, repeat=True):
             yield DmaCopyOp(source=source, destination=destination, location=event.op.location)
+
+    def expand(self, event: events.CopyEvent, codec: Codec) -> Iterator[Instruction]:
+        """A copy from a packed constant."""
+        block = expansion(event, codec)
+        assert block is not None, "tile-pack-constants"
+        base = self.addresses.base(event.source.buffer)
+        *outer, count = block.dims
+        for offsets, piece in block.pieces([False] * len(outer) + [True]):
+            first = base + codec.size(event.source.byte_offset + offsets[0])
+            strides = tuple(codec.size(s) for s in piece.strides[0][:-1])
+            dims = (*piece.dims[:-1], codec.size(count))
+            yield DmaExpandOp(
+                source=Operand("dram", first, dtypes.u8, dims, (*strides, 1)),
+                destination=self.part(event.destination, offsets[1], piece.dims, piece.strides[1]),
+                group=codec.group,
+                location=event.op.location,
+            )
 
     def fill(self, event: events.FillEvent) -> Iterator[Instruction]:
         dtype = event.destination.dtype

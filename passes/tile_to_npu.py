@@ -49,6 +49,7 @@ from npu_dialect.npu.attributes import BindingAttr, ConstantAttr, OperandAttr, S
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.fields import integer
 from npu_dialect.npu.structure import ProgramOp
+from npu_dialect.passes.packing import stored
 from npu_dialect.passes.prefetch import ordered
 from npu_dialect.passes.program_length import check_length
 from npu_dialect.passes.targets import module_target
@@ -247,7 +248,7 @@ def _constants(function: FuncOp, layout: DramLayout) -> list[ConstantAttr]:
     labels: dict[Blob, dict[str, None]] = {blob: {} for blob in layout.constants}
     for op in function.walk():
         if isinstance(op, ConstantOp):
-            labels[op.value.data].update(dict.fromkeys(provenance.sources(op)))
+            labels[stored(op)].update(dict.fromkeys(provenance.sources(op)))
     return [
         ConstantAttr(IntAttr(address), BlobAttr(blob), StringAttr(", ".join(labels[blob])))
         for blob, address in layout.constants.items()

@@ -8,9 +8,11 @@ import numpy as np
 from instruction_matrix import LAYOUTS, SHAPES, WRITABLE, Build, Rows, Sheet, generates
 
 from npu_dialect import dtypes
+from npu_dialect.codecs import CODECS, Codec
 from npu_dialect.dtypes import DType
+from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
 
 
 @generates(DmaCopyOp)
@@ -53,6 +55,32 @@ def _copied_at_the_ends(dtype: DType) -> Build:
     def build(sheet: Sheet) -> Instruction:
         source = sheet.fill(sheet.last(dtype, (37,)))
         return DmaCopyOp(source=source, destination=sheet.last(dtype, (37,), "dram"))
+
+    return build
+
+
+@generates(DmaExpandOp)
+def expansions() -> Rows:
+    for codec in CODECS.values():
+        for number, outer in enumerate(((), (1,), (5,), (3, 4), (2, 1, 3), (2, 3, 1, 4))):
+            for blocks in (1, 3, 16, 33):
+                name = f"{list(outer)} x {blocks}"
+                yield codec.name, name, _expanded(codec, outer, blocks, number % 3)
+        yield codec.name, "nothing", _expanded(codec, (0, 3), 2, 0)
+
+
+def _expanded(codec: Codec, outer: tuple[int, ...], blocks: int, gap: int) -> Build:
+    """Rows of whole blocks, some bytes apart on both sides."""
+
+    def build(sheet: Sheet) -> Instruction:
+        size, elements = blocks * codec.bytes, blocks * codec.elements
+        of = sheet.given(dtypes.u8, (*outer, size + gap), "dense", "dram")
+        to = sheet.space(dtypes.i8, (*outer, elements + 2 * gap))
+        return DmaExpandOp(
+            source=Operand("dram", of.address, of.dtype, (*outer, size), of.strides),
+            destination=Operand("spm", to.address, to.dtype, (*outer, elements), to.strides),
+            group=codec.group,
+        )
 
     return build
 

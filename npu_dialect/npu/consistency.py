@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from npu_dialect import dtypes
+from npu_dialect.codecs import by_group
 from npu_dialect.dtypes import DType
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
@@ -17,6 +18,7 @@ from npu_dialect.npu.arrays import (
     sum_type,
 )
 from npu_dialect.npu.base import Instruction, Values
+from npu_dialect.npu.copies import DmaExpandOp
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import INDEX_TYPES, DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorInstruction, VectorOp
@@ -71,6 +73,10 @@ def unsupported(
         missing = sorted(types.difference(target.vector.storage))
         if missing:
             yield f"must load and store types of the vector unit, found {', '.join(missing)}"
+    if isinstance(instruction, DmaExpandOp):
+        codec = by_group(values["group"])
+        if codec is not None and codec.name not in target.dma.codecs:
+            yield f"must expand what the dma engine can, found {codec.name}"
     if isinstance(instruction, DmaGatherOp | DmaScatterOp | ScatterOp):
         yield from _unsupported_indices(instruction, values, target)
 

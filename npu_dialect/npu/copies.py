@@ -9,7 +9,8 @@ import numpy as np
 from xdsl.irdl import irdl_op_definition, prop_def
 from xdsl.utils.exceptions import VerifyException
 
-from npu_dialect import cost
+from npu_dialect import cost, dtypes
+from npu_dialect.codecs import CODECS, by_group
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Machine
 from npu_dialect.npu.base import Instruction, Values
@@ -46,6 +47,58 @@ class DmaCopyOp(Instruction):
 
     def execute(self, machine: Machine, values: Values) -> None:
         np.copyto(machine.view(values["destination"]), machine.view(values["source"]))
+
+    def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
+        values = self.values()
+        return cost.dma(target, values["source"], values["destination"])
+
+
+@irdl_op_definition
+class DmaExpandOp(Instruction):
+    """Copies weights of 4 bits, two in a byte (the low half first), as i8.
+
+    With a `group`, a byte m comes before the bytes of so many elements, each of which becomes its
+    value times m, modulo 256. The source's last dimension is the bytes of the destination's, which
+    is dense and of whole bytes or groups; the others are the same.
+
+    ```
+    npu.dma_expand source = <dram, 0x1000, u8, [8, 17], [17, 1]>,
+                   destination = <spm, 0x0, i8, [8, 32], [32, 1]>, group = 32
+    ```
+    """
+
+    name = "npu.dma_expand"
+    OPCODE: ClassVar[int] = 14
+    ENGINE: ClassVar[str] = "dma"
+
+    source = prop_def(OperandField("read", ("dram",)))
+    destination = prop_def(OperandField("write", ("spm",)))
+    group = prop_def(Int(8))
+    """Elements that share a multiplier: 16, 32, 64 or 128; 0 without."""
+
+    def verify_(self) -> None:
+        values = self.values()
+        source, destination = values["source"], values["destination"]
+        codec = by_group(values["group"])
+        if codec is None:
+            known = ", ".join(str(c.group) for c in CODECS.values())
+            raise VerifyException(f"the group must be one of {known}, found {values['group']}")
+        if (source.dtype, destination.dtype) != (dtypes.u8, dtypes.i8):
+            found = f"{source.dtype} and {destination.dtype}"
+            raise VerifyException(f"the operands must be u8 and i8, found {found}")
+        *outer, count = destination.dims
+        if count % codec.elements or source.dims != (*outer, codec.size(count)):
+            raise VerifyException(
+                f"the source must have {codec.bytes} bytes for {codec.elements} elements of the "
+                f"destination, found {source.dims} and {destination.dims}"
+            )
+        if any(o.strides[-1] != 1 for o in (source, destination)):
+            raise VerifyException("the last dimensions must be dense")
+
+    def execute(self, machine: Machine, values: Values) -> None:
+        codec = by_group(values["group"])
+        assert codec is not None, "verified"
+        machine.view(values["destination"])[...] = codec.expand(machine.view(values["source"]))
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()

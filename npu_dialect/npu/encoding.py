@@ -11,7 +11,7 @@ from xdsl.ir import Operation
 
 from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.copies import DmaCopyOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.structure import RepeatOp
@@ -20,6 +20,7 @@ from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
     DmaCopyOp,
     DmaFillOp,
+    DmaExpandOp,
     DmaGatherOp,
     DmaScatterOp,
     Conv2DOp,

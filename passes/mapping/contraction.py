@@ -34,7 +34,9 @@ from npu_dialect.passes.mapping.contraction_problem import (
     input_bytes,
     itemsize,
     loop_trips,
+    stored_part,
     weight_bytes,
+    whole_blocks,
 )
 from npu_dialect.passes.mapping.contraction_problem import buffers as buffers
 from npu_dialect.passes.mapping.contraction_problem import input_extent as input_extent
@@ -121,7 +123,7 @@ def choices(target: Target, p: Contraction, objective: str = "latency") -> Choic
     lists = _every(p) if is_exhaustive(p) else _even(target, p)
     grids = np.meshgrid(*(np.array(sizes, np.int64) for sizes in lists), indexing="ij")
     rows, cols, channels, reduction = (g.ravel() for g in grids)
-    fits = _may_fit(target, p, rows, cols, channels, reduction)
+    fits = _may_fit(target, p, rows, cols, channels, reduction) & whole_blocks(p, reduction)
     extents = rows[fits], cols[fits], channels[fits], reduction[fits]
     joined = _better_joined(target, p, extents, objective)
     taken = array_pj(target, p, extents, joined) if objective == "energy" else None
@@ -302,7 +304,7 @@ def _whole(target: Target, p: Contraction) -> int:
 def lower_bound(target: Target, p: Contraction) -> float:
     """What no mapping costs less than: whole extents for the array, every byte once."""
     compute = least_compute(target, p)
-    moved = 0 if p.w_resident else weight_bytes(p)
+    moved: float = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
     moved += 0 if p.out_resident else p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
     moved += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
     return Estimate(compute, moved / target.memories["dram"].ports["dma"], 0.0).in_place
@@ -312,7 +314,7 @@ def lower_bound(target: Target, p: Contraction) -> float:
 def least_energy(target: Target, p: Contraction) -> float:
     """What no mapping takes less than, in pJ: the products, and every byte read once."""
     macs = p.batch * p.groups * p.oh * p.ow * p.oc * p.kh * p.kw * p.depth
-    read = 0 if p.w_resident else weight_bytes(p)
+    read: float = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
     read += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
     outputs = p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
     moved = energy.loaded(target, read)

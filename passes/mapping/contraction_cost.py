@@ -30,6 +30,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     itemsize,
     loop_trips,
     param_loads,
+    stored_part,
     tile_bytes,
     weight_bytes,
     weight_loads,
@@ -200,7 +201,8 @@ def _weight_cycles(
 
 def _weight_bytes(target: Target, p: Contraction, m: ContractionMapping) -> Any:
     """What all weights occupy dram for, in bytes, loaded once."""
-    each, total = itemsize(p.w_type), weight_bytes(p)
+    each: float = itemsize(p.w_type) * stored_part(p)
+    total: float = weight_bytes(p) * stored_part(p)
     if m.weights == "held":
         return whole_accesses(target, total)
     per_channel = p.kh * p.kw * p.depth

@@ -27,6 +27,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     Trips,
     itemsize,
     loop_trips,
+    stored_part,
     weight_bytes,
     weight_repeats,
 )
@@ -55,7 +56,8 @@ def energies(target: Target, p: Contraction, m: ContractionMapping, array: Any) 
 
 def _constants(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     """Bytes of all copies of weights, parameters and table."""
-    total: Any = 0 if p.w_resident else weight_bytes(p) * weight_repeats(p, m, n)
+    stored = weight_bytes(p) * stored_part(p)
+    total: Any = 0 if p.w_resident else stored * weight_repeats(p, m, n)
     if p.constants_resident:
         return total
     is_again = m.order == "rows_outer" and m.weights != "held"

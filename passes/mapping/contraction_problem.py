@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from npu_dialect import dtypes
+from npu_dialect.codecs import CODECS
 from npu_dialect.passes.mapping.tiles import Buffer, trips
 
 Order = Literal["weights_outer", "rows_outer"]
@@ -56,6 +57,8 @@ class Contraction:
     param_rows: int = 0
     table_bytes: int = 0
     kernel_costs: tuple[str, ...] = ()
+    w_codec: str | None = None
+    """By which weights are stored in dram (`npu_dialect/codecs.py`)."""
     constant_weights: bool = True
     """Whether weights are known, and so lie with output channels outermost."""
     x_resident: bool = False
@@ -116,6 +119,18 @@ class ContractionMapping:
     x: Level = "tile"
     weights: Level = "tile"
     taps: Taps = "apart"
+
+
+def stored_part(p: Contraction) -> float:
+    """The bytes of weights in dram for each in the scratchpad."""
+    return 1 if p.w_codec is None else CODECS[p.w_codec].ratio
+
+
+def whole_blocks(p: Contraction, reduction: Any) -> Any:
+    """Whether so many input channels of weights are whole blocks of their codec."""
+    if p.w_codec is None:
+        return True
+    return (reduction % CODECS[p.w_codec].elements == 0) | (reduction == p.ic)
 
 
 def input_extent(outputs: int, kernel: int, stride: int, dilation: int) -> int:

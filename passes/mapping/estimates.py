@@ -53,7 +53,7 @@ def whole_accesses(target: Target, run: Any) -> Any:
     return -(-run // burst) * burst
 
 
-def cut_accesses(target: Target, extent: Any, tile: Any, itemsize: int) -> Any:
+def cut_accesses(target: Target, extent: Any, tile: Any, itemsize: float) -> Any:
     """The bytes that so many elements in a row occupy dram for when they go tile by tile."""
     count = trips(extent, tile)
     last = whole_accesses(target, (extent - (count - 1) * tile) * itemsize)

@@ -15,6 +15,7 @@ from xdsl.dialects.builtin import LocationAttr, StringAttr
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance
+from npu_dialect.codecs import PACKED
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
@@ -236,6 +237,7 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
         "table_bytes": group.table_bytes,
         "kernel_costs": group.plan.kernel.costs(),
         "constant_weights": is_constant(w),
+        "w_codec": _codec(w),
         "x_resident": resident(storage(x)),
         "w_resident": not is_constant(w) and resident(storage(w)),
         "residual_resident": bool(group.tensors) and resident(storage(group.tensors[0])),
@@ -261,6 +263,13 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
         out_strides=None if out_resident else inner_strides(group.result, rows, 3),
         w_strides=None if is_constant(w) or found.w_resident else inner_strides(w, weights, 2),
     )
+
+
+def _codec(w: SSAValue) -> str | None:
+    """The codec of constant weights."""
+    owner = root(w).owner
+    name = owner.attributes.get(PACKED) if isinstance(owner, Operation) else None
+    return name.data if isinstance(name, StringAttr) else None
 
 
 def _images(anchor: Operation) -> tuple[SSAValue, SSAValue, SSAValue]:

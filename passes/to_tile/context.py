@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import LocationAttr, UnknownLoc
-from xdsl.ir import Operation, OpResult, SSAValue
+from xdsl.ir import Attribute, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance, tile
 from npu_dialect.blob import BlobAttr
+from npu_dialect.codecs import PACKED
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.mapping.groups import Group
@@ -36,7 +37,9 @@ class Lowering:
     target: Target
     builder: Builder
     memory: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
-    constants: dict[BlobAttr, SSAValue] = field(default_factory=dict[BlobAttr, SSAValue])
+    constants: dict[tuple[BlobAttr, Attribute | None], SSAValue] = field(
+        default_factory=dict[tuple[BlobAttr, Attribute | None], SSAValue]
+    )
 
     def buffer(
         self, value: SSAValue, location: LocationAttr, shape: Sequence[int] | None = None
@@ -73,18 +76,27 @@ class Lowering:
             return buffer
         return self.builder.insert(tile.ReshapeOp(buffer, shape, location=location)).result
 
-    def constant(self, blob: object, location: LocationAttr) -> SSAValue:
-        """A constant in dram; equal ones share their memory."""
+    def constant(
+        self, blob: object, location: LocationAttr, codec: Attribute | None = None
+    ) -> SSAValue:
+        """A constant in dram, by a codec or as it is; equal ones share their memory."""
         assert isinstance(blob, BlobAttr)
-        if blob not in self.constants:
-            self.constants[blob] = self.builder.insert(
-                tile.ConstantOp(blob, location=location)
-            ).result
-        return self.constants[blob]
+        key = (blob, codec)
+        if key not in self.constants:
+            made = self.builder.insert(tile.ConstantOp(blob, location=location))
+            if codec is not None:
+                made.attributes[PACKED] = codec
+            self.constants[key] = made.result
+        return self.constants[key]
 
-    def data(self, array: npt.NDArray[np.generic], location: LocationAttr) -> SSAValue:
-        """A constant made by the compiler: packed weights, parameters, tables."""
-        return self.constant(BlobAttr.of(np.asarray(array, order="C")), location)
+    def data(
+        self,
+        array: npt.NDArray[np.generic],
+        location: LocationAttr,
+        codec: Attribute | None = None,
+    ) -> SSAValue:
+        """A constant made by the compiler: transposed weights, parameters, tables."""
+        return self.constant(BlobAttr.of(np.asarray(array, order="C")), location, codec)
 
     def allocate_result(self, group: Group, value: SSAValue, resident: bool) -> SSAValue:
         """Memory for a tensor between groups: its own, or that of the tensor it lies within."""

@@ -20,6 +20,7 @@ from xdsl.ir import OpResult, SSAValue
 
 from npu_dialect import tile
 from npu_dialect.blob import BlobAttr
+from npu_dialect.codecs import PACKED
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping import contraction as mapper
@@ -110,7 +111,10 @@ class ContractionLowering:
         self.x_buffer = self._stepped(site.read(0, self.x, x_shape))
         self.residual = site.read(1, group.tensors[0], out_shape) if group.tensors else None
         self.params, self.table = constants(site, group)
-        self.packed = site.constant("weights", self._packed) if is_constant(self.w) else None
+        self.packed: SSAValue | None = None
+        if is_constant(self.w):
+            codec = cast(OpResult, root(self.w)).op.attributes.get(PACKED)
+            self.packed = site.constant("weights", self._packed, codec)
         self.weights = self.packed
         if self.weights is None:
             self.weights = self.low.buffer(self.w, self.location, self._dynamic_shape())

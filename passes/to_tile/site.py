@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import tile
 from npu_dialect.graph.base import dtype_of, shape_of
@@ -56,9 +56,9 @@ class Site:
         self.low.allocate_result(self.group, self.group.result, self.out_resident)
         return self.low.buffer(self.group.result, self.location, dims)
 
-    def constant(self, name: str, make: Make) -> SSAValue:
-        """Weights, parameters ("params") or the table, as the nest takes them."""
-        return self.low.data(make(), self.group.constants_location)
+    def constant(self, name: str, make: Make, codec: Attribute | None = None) -> SSAValue:
+        """Weights (in dram by a codec), parameters ("params") or the table, as a nest takes them."""
+        return self.low.data(make(), self.group.constants_location, codec)
 
     def top(self, pad: int) -> int:
         """Rows of padding above the operand that a window slides over."""
@@ -206,10 +206,10 @@ class PieceSite(Site):
         view = rows.rows(self.function, start, stop)
         return self.low.reshaped(view, found, self.location), start * extent // total
 
-    def constant(self, name: str, make: Make) -> SSAValue:
+    def constant(self, name: str, make: Make, codec: Attribute | None = None) -> SSAValue:
         known = self.shared.constants
         if name not in known:
-            known[name] = self._held(super().constant(name, make), name)
+            known[name] = self._held(super().constant(name, make, codec), name)
         return known[name]
 
     def _held(self, constant: SSAValue, name: str) -> SSAValue:

@@ -8,6 +8,7 @@ MODULES = (
     "contraction",
     "copies",
     "depthwise",
+    "expansion",
     "host_functions",
     "indexed",
     "pooling",

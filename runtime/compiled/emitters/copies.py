@@ -228,7 +228,7 @@ def emit_runs(module: Any, symbol: str, host: Host) -> None:
         f.loop(0, last, lambda i, _: f.store(f.load(kind, of, i), to, i), step=64)
         f.store(final, to, last)
 
-    _rows(f, 1, move)
+    rows(f, 1, move)
     f.done()
 
 
@@ -245,7 +245,7 @@ def emit_rows(module: Any, symbol: str, host: Host, width: int, exact: bool) -> 
             f.store(f.load(kind, of, last), to, last)
         f.store(head, to)
 
-    _rows(f, UNROLLED, move)
+    rows(f, UNROLLED, move)
     f.done()
 
 
@@ -262,7 +262,7 @@ def _ends(f: Function, fields: Fields) -> tuple[list[Value], list[End]]:
     return words("dims"), ends
 
 
-def _rows(f: Function, unrolled: int, move: Callable[..., None], fields: Fields = COPY) -> None:
+def rows(f: Function, unrolled: int, move: Callable[..., None], fields: Fields = COPY) -> None:
     """move(addresses) for the thread's share of all positions, `unrolled` at a time."""
     dims, ends = _ends(f, fields)
     steps = [strides[-1] for _, strides in ends]
@@ -332,7 +332,7 @@ def emit_fill_elements(module: Any, symbol: str, host: Host, size: int) -> None:
     def move(to: Value) -> None:
         f.store(element, to)
 
-    _rows(f, UNROLLED, move, FILL)
+    rows(f, UNROLLED, move, FILL)
     f.done()
 
 
@@ -371,7 +371,7 @@ def _fill(
         f.when(f.less(last, start), few, vectors)
 
     if not divided:
-        _rows(f, 1, lambda *at: spread(at, f.whole(0), run), fields)
+        rows(f, 1, lambda *at: spread(at, f.whole(0), run), fields)
         return
 
     def stretch(at: Sequence[Value], first: Value, last: Value) -> None:
