@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TARGETS = Path(__file__).parent / "targets"
 COLUMNS = ("comparison", "what", "ours", "theirs", "ratio", "goal", "holds")
 
-ACC = 32768
+ACC = 16384
 """Bytes of accumulators, which are a part of the memory on the chip that is compared."""
 MEMORIES = {64: (128, 0.74, 0.66), 256: (512, 1.57, 1.26)}
 """KiB of AccelForge's buffer: KiB of ours, pJ per byte read and written (section 4.2 of
@@ -170,7 +170,7 @@ def _compiled(layer: Layer) -> Program:
     size, read, written = MEMORIES[layer.memory]
     text = (TARGETS / "accelforge.toml").read_text()
     for old, new in (
-        ("size = 98304 ", f"size = {size * 1024 - ACC} "),
+        ("size = 114688 ", f"size = {size * 1024 - ACC} "),
         ("read_pj = 0.74 ", f"read_pj = {read} "),
         ("write_pj = 0.66 ", f"write_pj = {written} "),
     ):
