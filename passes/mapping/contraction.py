@@ -42,6 +42,7 @@ from npu_dialect.passes.mapping.contraction_problem import buffers as buffers
 from npu_dialect.passes.mapping.contraction_problem import input_extent as input_extent
 from npu_dialect.passes.mapping.contraction_taps import columns, may_join
 from npu_dialect.passes.mapping.estimates import Estimate as Estimate
+from npu_dialect.passes.mapping.estimates import dram_width
 from npu_dialect.passes.mapping.fronts import Front, Kind
 from npu_dialect.passes.mapping.fronts import name as name_of
 from npu_dialect.passes.mapping.fronts import read as read_fronts
@@ -304,10 +305,12 @@ def _whole(target: Target, p: Contraction) -> int:
 def lower_bound(target: Target, p: Contraction) -> float:
     """What no mapping costs less than: whole extents for the array, every byte once."""
     compute = least_compute(target, p)
-    moved: float = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
-    moved += 0 if p.out_resident else p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
+    weights = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
+    constants = dram_width(target, constants=p.constant_weights)
+    moved = 0 if p.out_resident else p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
     moved += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
-    return Estimate(compute, moved / target.memories["dram"].ports["dma"], 0.0).in_place
+    transfer = weights / constants + moved / dram_width(target)
+    return Estimate(compute, transfer, 0.0).in_place
 
 
 @lru_cache(4096)

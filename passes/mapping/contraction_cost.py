@@ -180,7 +180,7 @@ def _weight_cycles(
     if not p.w_resident:
         loads = weight_loads(p, m, n)
         occupied = _weight_bytes(target, p, m) * weight_repeats(p, m, n)
-        total = copy_cycles(target, occupied, loads)
+        total = copy_cycles(target, occupied, loads, constants=p.constant_weights)
         first = total / loads
     if p.constants_resident:
         return total, first
@@ -193,9 +193,9 @@ def _weight_cycles(
         cut = rows * cut_accesses(target, p.oc, m.channels, 4)
         is_cut = (m.channels < p.oc * p.groups) & (not held)
         occupied = np.where(is_cut, cut, whole_accesses(target, every))
-        total = total + copy_cycles(target, occupied * repeats, loads)
+        total = total + copy_cycles(target, occupied * repeats, loads, constants=True)
     if p.table_bytes:
-        total = total + dram_cycles(target, p.table_bytes, p.table_bytes)
+        total = total + dram_cycles(target, p.table_bytes, p.table_bytes, constants=True)
     return total, first
 
 

@@ -11,7 +11,7 @@ from math import prod
 from npu_dialect import cost
 from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.contraction_problem import input_extent
-from npu_dialect.passes.mapping.estimates import Estimate, dram_cycles
+from npu_dialect.passes.mapping.estimates import Estimate, dram_cycles, dram_width
 from npu_dialect.passes.mapping.tiles import (
     Buffer,
     candidates,
@@ -161,7 +161,7 @@ def _moved(
 ) -> float:
     """Cycles of the dma for a tile of `size` bytes."""
     if s.strides is None:
-        return target.dma.startup + size / target.memories["dram"].ports["dma"]
+        return target.dma.startup + size / dram_width(target)
     run = s.itemsize * int(strided_run(s.strides, tile_dims(s.dims, m, whole)))
     return float(dram_cycles(target, size, run))
 

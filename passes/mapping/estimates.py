@@ -60,11 +60,23 @@ def cut_accesses(target: Target, extent: Any, tile: Any, itemsize: float) -> Any
     return (count - 1) * whole_accesses(target, tile * itemsize) + last
 
 
-def copy_cycles(target: Target, occupied: Any, transfers: Any = 1) -> Any:
+def dram_width(target: Target, *, constants: bool = False) -> float:
+    """Bytes per cycle of copies from and to dram; its constants may lie in a slower part."""
+    dram = target.memories["dram"]
+    return dram.width("dma", 0 if constants else dram.read_only)
+
+
+def copy_cycles(
+    target: Target, occupied: Any, transfers: Any = 1, *, constants: bool = False
+) -> Any:
     """Cycles of so many transfers that occupy dram for so many bytes."""
-    return target.dma.startup * transfers + occupied / target.memories["dram"].ports["dma"]
+    width = dram_width(target, constants=constants)
+    return target.dma.startup * transfers + occupied / width
 
 
-def dram_cycles(target: Target, size: Any, run: Any, transfers: Any = 1) -> Any:
+def dram_cycles(
+    target: Target, size: Any, run: Any, transfers: Any = 1, *, constants: bool = False
+) -> Any:
     """Cycles of so many transfers that move `size` bytes together, in runs of `run`."""
-    return copy_cycles(target, size / run * whole_accesses(target, run), transfers)
+    occupied = size / run * whole_accesses(target, run)
+    return copy_cycles(target, occupied, transfers, constants=constants)

@@ -46,18 +46,22 @@ def _costs(
     op = group.body[0]
     kind, result = dtype_of(op.results[0]), shape_of(op.results[0])
     to = "spm" if out_resident else "dram"
-    whole = Operand.dense(to, 0, kind, result)
+    written = target.memories["dram"].read_only
+    whole = Operand.dense(to, written, kind, result)
     if op.name == "graph.gather":
         read = "spm" if storage(group.outer(op.operands[0])) in resident else "dram"
-        yield cost.dma(target, Operand.dense(read, 0, kind, result), whole)
+        yield cost.dma(target, Operand.dense(read, written, kind, result), whole)
         return
     if op.name == "graph.pad" and not group.op.attributes.keys() & {VIEW, WITHIN}:
         yield cost.dma_fill(target, whole)
     for copy in copies(group.op, only):
         dims = copied_dims(copy)
         read = "spm" if copy.source.storage in resident else "dram"
-        source = _operand(copy.source, dims, read, kind)
-        yield cost.dma(target, source, _operand(copy.destination, dims, to, kind))
+        source, destination = (
+            _operand(place, dims, space, kind).moved(written)
+            for place, space in ((copy.source, read), (copy.destination, to))
+        )
+        yield cost.dma(target, source, destination)
 
 
 def _operand(place: Place, dims: tuple[int, ...], space: str, kind: DType) -> Operand:
