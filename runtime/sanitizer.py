@@ -4,7 +4,7 @@
     session.run(inputs, observe=watch)
     report = watch.report()
 
-Found are reads of bytes that nothing has written, sums that leave the 32 bits of an accumulator,
+Found are reads of bytes that nothing has written, sums that leave the bits of an accumulator,
 and floats that are no numbers any more. Counted are results at the ends of their integer type,
 where they may have saturated. `prove` adds what holds for no data in particular: accesses that no
 wait keeps apart.
@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npu_dialect import dtypes
 from npu_dialect.functional.windows import pad, sliding
 from npu_dialect.machine import Array, Machine, Operand
-from npu_dialect.npu.arrays import ArrayInstruction
+from npu_dialect.npu.arrays import ArrayInstruction, sum_type
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.ordering import byte_view
 from npu_dialect.npu.structure import ProgramOp
@@ -30,8 +31,6 @@ from npu_dialect.runtime.executor import Step
 from npu_dialect.runtime.program import Program
 from npu_dialect.target import load_target
 
-LEAST, GREATEST = -(2**31), 2**31 - 1
-"""What an accumulator holds."""
 SAMPLES = 1 << 22
 """Elements of gathered windows that are summed at a time where sums are checked one by one."""
 
@@ -160,15 +159,17 @@ class Sanitizer:
         if values["input"].dtype.is_float:
             return
         start = _start(step.machine, op)
-        if _bound(step.machine, op, start) <= GREATEST:
+        bits = _accumulator_bits(step.machine, op)
+        greatest = 2 ** (bits - 1) - 1
+        if _bound(step.machine, op, start) <= greatest:
             return
         sums = exact_sums(step.machine, op) + start
-        outside = int(np.count_nonzero((sums < LEAST) | (sums > GREATEST)))
+        outside = int(np.count_nonzero((sums < -greatest - 1) | (sums > greatest)))
         if outside:
             self._add(
                 "accumulator-overflow",
                 step,
-                f"{outside:,} of {sums.size:,} sums leave 32 bits; they reach from "
+                f"{outside:,} of {sums.size:,} sums leave {bits} bits; they reach from "
                 f"{int(sums.min()):,} to {int(sums.max()):,}",
             )
 
@@ -197,15 +198,23 @@ def _centered(machine: Machine, operand: Operand, zero: int) -> NDArray[np.int64
 def _start(machine: Machine, op: ArrayInstruction) -> NDArray[np.int64]:
     """What the sums of an executed instruction started from.
 
-    Where they were left in place, that is what is there less what was added, in 32 bits.
+    Where they were left in place, that is what is there less what was added, in as many bits.
     """
     values = op.values()
     if not values["accumulate"]:
         return np.zeros(1, np.int64)
-    now = machine.view(values["partial"]).astype(np.int64)
+    partial = machine.view(values["partial"])
+    now = partial.astype(np.int64)
     if "kernel" in values:
         return now
-    return (now - exact_sums(machine, op)).astype(np.int32).astype(np.int64)
+    return (now - exact_sums(machine, op)).astype(partial.dtype).astype(np.int64)
+
+
+def _accumulator_bits(machine: Machine, op: ArrayInstruction) -> int:
+    """The bits of the accumulator of an instruction's integer sums."""
+    if sum_type(op.values(), machine.kernels) is not dtypes.i64:
+        return 32
+    return 64 if "i64" in machine.target.acc_types else 40
 
 
 def _bound(machine: Machine, op: ArrayInstruction, start: Array) -> int:
