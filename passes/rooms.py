@@ -139,7 +139,9 @@ class _Run:
         self.idle = [True] * engines
         self.complete = [0] * engines
         self.ready: list[list[tuple[int, int]]] = [[] for _ in range(engines)]
-        """By engine, a heap of (rank, task)."""
+        """By engine, a heap of (rank, task); some may have started out of their turn."""
+        self.waits = [False] * tasks.count
+        """Whether a task is ready and has not started."""
         self.soon: list[list[tuple[int, int]]] = [[] for _ in range(engines)]
         """By engine, (time, task) of those that will be ready then."""
         self.events = [(0, 0, task) for task, count in enumerate(self.missing) if count == 0]
@@ -156,6 +158,7 @@ class _Run:
             while events and events[0][0] == now:
                 _, kind, number = heappop(events)
                 if kind == 0:
+                    self.waits[number] = True
                     heappush(self.ready[queues[number]], (self.rank[number], number))
                 elif kind == 1:
                     self.idle[number] = True
@@ -169,7 +172,7 @@ class _Run:
         """Starts a task of an engine where it is idle and one is ready that has room."""
         if not self.idle[engine] or not self.ready[engine]:
             return False
-        task = self.choose(self.ready[engine])
+        task = self.choose(engine)
         if task is None:
             return False
         if self.is_worth_waiting(engine, task, now):
@@ -179,26 +182,28 @@ class _Run:
         self.start(task, engine, now)
         return True
 
-    def choose(self, ready: list[tuple[int, int]]) -> int | None:
-        """Takes the best task that may start from a heap; the one that must be able to, too."""
-        passed: list[tuple[int, int]] = []
+    def choose(self, engine: int) -> int | None:
+        """The best ready task of an engine that may start; the one that must be able to, too."""
+        ready, passed = self.ready[engine], list[tuple[int, int]]()
         found = None
         while ready and len(passed) < LOOK and found is None:
             entry = heappop(ready)
+            if not self.waits[entry[1]]:
+                continue
             if self.room.admits(entry[1], self.window):
                 found = entry[1]
             else:
                 passed.append(entry)
         first = self.room.first_left
-        if found is None and first is not None and self.room.admits(first, 0):
-            at = next((k for k, (_, task) in enumerate(ready) if task == first), None)
-            if at is not None:
-                found = first
-                del ready[at]
-                heapify(ready)
+        if found is None and first is not None and self.is_ready(first, engine):
+            found = first if self.room.admits(first, 0) else None
         for entry in passed:
             heappush(ready, entry)
         return found
+
+    def is_ready(self, task: int, engine: int) -> bool:
+        """Whether a task waits for an engine."""
+        return self.waits[task] and self.tasks.queues[task] == engine
 
     def is_worth_waiting(self, engine: int, task: int, now: int) -> bool:
         """Whether a better task than this one will be ready in a small part of its time."""
@@ -212,7 +217,7 @@ class _Run:
         end = now + self.tasks.cycles[task]
         complete = max(self.complete[engine], end + latency)
         self.starts[task], self.ends[task], self.complete[engine] = now, complete, complete
-        self.idle[engine] = False
+        self.idle[engine], self.waits[task] = False, False
         heappush(self.events, (end, 1, engine))
         heappush(self.events, (complete, 2, task))
         for later, lag in self.after[task]:

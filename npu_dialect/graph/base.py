@@ -15,7 +15,7 @@ operands break it) and `verify_` compares with it (VerifyException).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, cast
 
@@ -30,7 +30,7 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.ir import Attribute, Operation, Region, SSAValue
-from xdsl.irdl import IRDLOperation, result_def, traits_def
+from xdsl.irdl import result_def, traits_def
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import Pure
@@ -41,6 +41,7 @@ from npu_dialect import dtypes
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.attributes import integers, values
 from npu_dialect.graph.quant import QuantType
+from npu_dialect.graph.verified import VerifiedOnce
 
 Array = npt.NDArray[Any]
 Value = SSAValue | Operation
@@ -149,7 +150,7 @@ def require_quant_axis(found: Tensor) -> None:
         )
 
 
-class GraphOp(IRDLOperation, ABC):
+class GraphOp(VerifiedOnce, ABC):
     """An operation on tensors without side effects."""
 
     traits = traits_def(Pure())
@@ -161,9 +162,6 @@ class GraphOp(IRDLOperation, ABC):
     @abstractmethod
     def check_types(self) -> None:
         """Raise ValueError where the types of operands and results break the operation's rule."""
-
-    def verify(self, verify_nested_ops: bool = True) -> None:
-        verify_once(self, verify_nested_ops, super().verify)
 
     def verify_(self) -> None:
         try:
@@ -223,35 +221,6 @@ class GraphOp(IRDLOperation, ABC):
             attributes={k: v for k, v in dictionary.items() if k not in names},
             regions=regions,
         )
-
-
-def verify_once(op: Operation, nested: bool, verify: Callable[[bool], None]) -> None:
-    """Calls `verify`, the operation's own, unless it passed for the same operation before: passes
-    leave most of a graph as it is, and attributes never change. Regions are verified each time.
-    """
-    place = op.parent, op.parent_op(), op.next_op is None
-    known = (*place, *_looks(op), *map(_looks_inside, op.regions))
-    if vars(op).get("verified") == known:
-        for region in op.regions if nested else ():
-            region.verify()
-        return
-    verify(nested)
-    vars(op)["verified"] = known
-
-
-def _looks(op: Operation) -> tuple[Any, ...]:
-    """All that the rules of an operation look at: operands, types and properties."""
-    operands, properties = tuple(op.operands), op.properties
-    types = [value.type for value in (*operands, *op.results)]
-    return operands, types, list(properties), list(properties.values())
-
-
-def _looks_inside(region: Region) -> list[Any]:
-    """The arguments and operations of a region, and what these look at."""
-    return [
-        (block, *(a.type for a in block.args), *((op, *_looks(op)) for op in block.ops))
-        for block in region.blocks
-    ]
 
 
 def _check_tensor(value: SSAValue) -> None:

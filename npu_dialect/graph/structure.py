@@ -10,7 +10,6 @@ import numpy.typing as npt
 from xdsl.dialects.builtin import LocationAttr, StringAttr, TensorType
 from xdsl.ir import Operation, Region, SSAValue
 from xdsl.irdl import (
-    IRDLOperation,
     irdl_op_definition,
     lazy_traits_def,
     opt_prop_def,
@@ -39,8 +38,8 @@ from npu_dialect.graph.base import (
     shape_of,
     tensor_type,
     type_of,
-    verify_once,
 )
+from npu_dialect.graph.verified import VerifiedOnce
 
 
 @irdl_op_definition
@@ -86,7 +85,7 @@ class ConstantOp(DeclaredOp):
 
 
 @irdl_op_definition
-class YieldOp(IRDLOperation):
+class YieldOp(VerifiedOnce):
     """The results of a group.
 
     `graph.yield %0, %1 : tensor<4xf32>, tensor<4xf32>`
@@ -102,9 +101,6 @@ class YieldOp(IRDLOperation):
 
     def __init__(self, *results: Value) -> None:
         Operation.__init__(self, operands=[SSAValue.get(v) for v in results])
-
-    def verify(self, verify_nested_ops: bool = True) -> None:
-        verify_once(self, verify_nested_ops, super().verify)
 
 
 @irdl_op_definition

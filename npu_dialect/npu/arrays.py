@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
@@ -66,7 +66,7 @@ class ArrayInstruction(Instruction):
             raise VerifyException("an array instruction that accumulates must have partial sums")
 
     def reads(self) -> list[Operand]:
-        skip = () if self.values()["accumulate"] else ("partial",)
+        skip = () if cast(Any, self.accumulate).value.data else ("partial",)
         return [o for n, r, o in self.operand_fields() if r != "write" and n not in skip]
 
     def writes(self) -> list[Operand]:

@@ -38,8 +38,11 @@ def integers(values: tuple[int, ...]) -> DenseArrayBase[Any]:
 
 
 def ints_of(attribute: Attribute) -> tuple[int, ...]:
-    """The elements of an array of integers."""
-    return tuple(cast(DenseArrayBase[Any], attribute).get_values())
+    """The elements of an array of integers, unpacked once."""
+    known: dict[str, Any] = vars(attribute)
+    if "npu.ints" not in known:
+        known["npu.ints"] = tuple(cast(DenseArrayBase[Any], attribute).get_values())
+    return known["npu.ints"]
 
 
 @dataclass(frozen=True)

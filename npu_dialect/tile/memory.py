@@ -16,7 +16,6 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, BlockArgument, Operation
 from xdsl.irdl import (
-    IRDLOperation,
     base,
     irdl_op_definition,
     operand_def,
@@ -35,6 +34,7 @@ from xdsl.utils.exceptions import VerifyException
 from npu_dialect import dtypes
 from npu_dialect.blob import BlobAttr
 from npu_dialect.dtypes import DType
+from npu_dialect.graph.verified import VerifiedOnce
 from npu_dialect.tile.attributes import TokenType
 from npu_dialect.tile.syntax import (
     TileOp,
@@ -287,7 +287,7 @@ class CopyOp(TileOp):
 
 
 @irdl_op_definition
-class WaitOp(IRDLOperation):
+class WaitOp(VerifiedOnce):
     """Waits until the copies of all its tokens are done.
 
     ```

@@ -33,6 +33,7 @@ from xdsl.utils.hints import isa
 
 from npu_dialect import dtypes
 from npu_dialect.dtypes import DType
+from npu_dialect.graph.verified import VerifiedOnce
 from npu_dialect.tile.attributes import Window, WindowAttr, parse_window
 
 Value = SSAValue | Operation
@@ -110,7 +111,7 @@ def values_of(attribute: DenseArrayBase[Any]) -> tuple[int, ...]:
     return attribute.get_values()
 
 
-class TileOp(IRDLOperation, ABC):
+class TileOp(VerifiedOnce, ABC):
     """An operation that prints as operand groups, windows and settings.
 
     Operands named in `INS` form the group `ins`; `ivs` are the loop indices of `windows`;

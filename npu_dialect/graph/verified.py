@@ -1,0 +1,51 @@
+"""Operations that are verified once for as long as they stay what they are.
+
+The driver verifies a module after every pass, and a pass leaves most of it as it is. Attributes and
+types never change, so an operation that has the operands, types, properties and place that it had
+when it last passed need not be looked at again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xdsl.ir import BlockArgument, Operation, Region, SSAValue
+from xdsl.irdl import IRDLOperation
+
+
+class VerifiedOnce(IRDLOperation):
+    """An operation whose rules look at nothing but what `_looks` gives, and that of the operations
+    in its regions. Regions are verified each time.
+    """
+
+    def verify(self, verify_nested_ops: bool = True) -> None:
+        """As every operation; once for the same operation."""
+        place = self.parent, self.parent_op(), self.next_op is None
+        known = (*place, *_looks(self), *map(_looks_inside, self.regions))
+        if vars(self).get("verified") != known:
+            super().verify(verify_nested_ops)
+            vars(self)["verified"] = known
+            return
+        for region in self.regions if verify_nested_ops else ():
+            region.verify()
+
+
+def _looks(op: Operation) -> tuple[Any, ...]:
+    """All that the rules of an operation look at."""
+    operands, properties = tuple(op.operands), op.properties
+    types = [value.type for value in (*operands, *op.results)]
+    loops = [_loop(v) for v in operands if isinstance(v, BlockArgument)]
+    return operands, types, loops, list(properties), list(properties.values())
+
+
+def _loop(argument: SSAValue) -> Operation | None:
+    assert isinstance(argument, BlockArgument)
+    return argument.block.parent_op()
+
+
+def _looks_inside(region: Region) -> list[Any]:
+    """The arguments and operations of a region, and what these look at."""
+    return [
+        (block, *(a.type for a in block.args), *((op, *_looks(op)) for op in block.ops))
+        for block in region.blocks
+    ]
