@@ -34,6 +34,8 @@ MOVES = (
 LINEAR = (graph.Conv2DOp, graph.MatmulOp)
 FACTORS = (graph.AddOp, graph.SubOp, graph.MulOp, graph.DivOp)
 ACTIVATIONS = (graph.ReluOp, graph.ClampOp)
+WEIGHTS_TYPE = "npu.weights_type"
+"""The attribute of a contraction: the quantized type that its weights were rounded for."""
 GREATEST_BIAS = 2.0**30
 """Of a bias in steps of the sums, so that products have room beside it in 32 bits."""
 
@@ -68,6 +70,8 @@ class Insertion:
                 self._weights(op)
             elif isinstance(op, BinaryOp):
                 self._constants(op)
+            elif isinstance(op, MOVES):
+                self._table(op)
         erase_dead(self.function.body.block)
         return len(chosen)
 
@@ -180,7 +184,9 @@ class Insertion:
         many = isinstance(op, graph.MatmulOp) and int(np.prod(array.shape[:-2])) > 1
         bias = constant(op.operands[2]) if len(op.operands) > 2 else None
         least = 0.0 if bias is None else np.abs(bias) / (GREATEST_BIAS * inputs.scales.max())
-        quant = self.scheme.weight(array, None if many else array.ndim - 1, least)
+        noted = op.attributes.pop(WEIGHTS_TYPE, None)
+        chosen = self.scheme.weight(array, None if many else array.ndim - 1, least)
+        quant = noted if isinstance(noted, QuantType) else chosen
         stored = self._stored(op, 1, array, quant)
         if bias is not None and inputs.axis is None:
             scales = np.float32(inputs.scale) * stored.scales
@@ -197,6 +203,13 @@ class Insertion:
             if _stored_type(other) is not None:
                 found = Range.around(float(array.min()), float(array.max()))
                 self._stored(op, k, array, self.scheme.activation(found))
+
+    def _table(self, op: Operation) -> None:
+        """A constant of which parts are chosen, as embeddings are by their numbers."""
+        array = constant(op.operands[0])
+        if array is not None and array.dtype == np.float32 and self._varying(op):
+            found = Range.around(float(array.min(initial=0)), float(array.max(initial=0)))
+            self._stored(op, 0, array, self.scheme.activation(found))
 
     @staticmethod
     def _stored(op: Operation, operand: int, array: Array, quant: QuantType) -> QuantType:

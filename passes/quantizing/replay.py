@@ -139,17 +139,19 @@ def run(function: FuncOp, given: Arguments) -> list[list[Array]]:
 def evaluate(op: Operation, operands: Sequence[Array]) -> Sequence[Array]:
     """The results of an operation; of float contractions, sums in the host's order."""
     is_real = bool(op.operands) and dtype_of(op.operands[0]) is dtypes.f32
-    if is_real and isinstance(op, graph.MatmulOp):
-        a, b, *bias = operands
-        return (_shaped(np.matmul(a, b) + sum(bias, np.float32(0)), op),)
-    if is_real and isinstance(op, graph.Conv2DOp):
-        return (_shaped(_convolved(op, *operands[:2]) + sum(operands[2:], np.float32(0)), op),)
+    if is_real and isinstance(op, graph.MatmulOp | graph.Conv2DOp):
+        return (contraction(op, *operands),)
     assert isinstance(op, GraphOp), op.name
     return op.evaluate(*operands)
 
 
-def _shaped(array: Array, op: graph.MatmulOp | graph.Conv2DOp) -> Array:
-    return np.ascontiguousarray(array, np.float32).reshape(shape_of(op.result))
+def contraction(
+    op: graph.MatmulOp | graph.Conv2DOp, x: Array, w: Array, bias: Array | None = None
+) -> Array:
+    """The result of a float contraction with the attributes of `op`."""
+    sums = np.matmul(x, w) if isinstance(op, graph.MatmulOp) else _convolved(op, x, w)
+    found = sums if bias is None else sums + bias
+    return np.ascontiguousarray(found, np.float32).reshape(shape_of(op.result))
 
 
 def windows(op: graph.Conv2DOp, x: Array) -> Array:

@@ -1,0 +1,119 @@
+"""Rounding of weights such that the sums they make, not the weights, are near the real ones.
+
+For inputs x and weights w of a layer, with stored integers q and scales s by output channel, the
+squared error of the sums over the samples is
+
+    E[(x (s q) - x w)^2] = (s q - w)^T H (s q - w)          H = E[x^T x]
+
+with inputs less their mean, as a bias follows. (Other real weights than those of the layer would
+make up for errors of x; tried, and worse on new samples.) The integers are found as in GPTQ
+(Frantar et al., 2023: one input after the other is rounded to nearest, and the error is spread over
+those that follow, by the Cholesky factor of the inverse of H), and then improved by coordinate
+descent (each integer in turn the best one for the others as they are) until none changes. Both
+minimize the objective of AdaRound (Nagel et al., 2020, equation 10) directly, where that relaxes
+it; all output channels at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+BLOCK = 64
+"""Inputs whose errors are spread among each other at once, and then over all others."""
+
+
+def damped(gram: Floats, share: float) -> Floats:
+    """H [groups, K, K] with a share of its mean diagonal added: what few samples leave open is
+    decided by the weights themselves. Inputs that are always zero count as much.
+    """
+    size = gram.shape[-1]
+    mean = np.trace(gram, axis1=-2, axis2=-1)[:, None, None] / size
+    return gram + np.eye(size) * np.maximum(share * mean, 1e-12)
+
+
+def round_to_grid(
+    target: Floats, gram: Floats, scales: Floats, low: int, high: int, sweeps: int
+) -> npt.NDArray[np.int64]:
+    """The stored integers [groups, K, N] of weights near `target` in the norm of `gram`.
+
+    `scales` [groups, 1, N] are those of the grid; at most `sweeps` of coordinate descent, which
+    starts from what is better by output channel, spread errors or the nearest integers.
+    """
+    nearest = np.clip(np.rint(target / scales), low, high)
+    spread = _spread(target, gram, scales, low, high)
+    better = error(spread * scales, target, gram) < error(nearest * scales, target, gram)
+    stored = np.where(better[:, None, :], spread, nearest)
+    return _descend(stored, target, gram, scales, low, high, sweeps).astype(np.int64)
+
+
+def error(weights: Floats, target: Floats, gram: Floats) -> Floats:
+    """The squared error of the sums by output channel, [groups, N]."""
+    off = weights - target
+    return np.sum(off * (gram @ off), axis=1)
+
+
+def _spread(target: Floats, gram: Floats, scales: Floats, low: int, high: int) -> Floats:
+    """Inputs in the order of their power: rounds one and spreads its error over the rest."""
+    order = np.argsort(-np.diagonal(gram, axis1=-2, axis2=-1), axis=-1)
+    undo = np.argsort(order, axis=-1)[..., None]
+    rows = np.take_along_axis(gram, order[..., None], 1)
+    upper = _inverse_factor(np.take_along_axis(rows, order[:, None], 2))
+    left = np.take_along_axis(target, order[..., None], 1).copy()
+    stored = np.empty_like(left)
+    size = left.shape[1]
+    for first in range(0, size, BLOCK):
+        last = min(first + BLOCK, size)
+        errors = np.empty((len(left), last - first, left.shape[2]))
+        for k in range(first, last):
+            stored[:, k] = np.clip(np.rint(left[:, k] / scales[:, 0]), low, high)
+            off = (left[:, k] - stored[:, k] * scales[:, 0]) / upper[:, k, k, None]
+            left[:, k + 1 : last] -= upper[:, k, k + 1 : last, None] * off[:, None]
+            errors[:, k - first] = off
+        left[:, last:] -= upper[:, first:last, last:].transpose(0, 2, 1) @ errors
+    return np.take_along_axis(stored, undo, 1)
+
+
+def _inverse_factor(gram: Floats) -> Floats:
+    """The upper Cholesky factor U of the inverse: H^-1 = U^T U."""
+    inverse = np.linalg.inv(gram)
+    symmetric = (inverse + inverse.transpose(0, 2, 1)) / 2
+    return np.asarray(np.linalg.cholesky(symmetric), np.float64).transpose(0, 2, 1)
+
+
+def _descend(
+    stored: Floats,
+    target: Floats,
+    gram: Floats,
+    scales: Floats,
+    low: int,
+    high: int,
+    sweeps: int,
+) -> Floats:
+    """Each integer in turn becomes the best for the others, until none changes."""
+    off = stored * scales - target
+    slope = gram @ off
+    diagonal = np.diagonal(gram, axis1=-2, axis2=-1)
+    size = stored.shape[1]
+    for _ in range(sweeps):
+        changed = 0
+        for first in range(0, size, BLOCK):
+            last = min(first + BLOCK, size)
+            inside = gram[:, first:last, first:last]
+            moves = np.zeros((len(stored), last - first, stored.shape[2]))
+            local = slope[:, first:last].copy()
+            for k in range(first, last):
+                j = k - first
+                wanted = stored[:, k] - local[:, j] / (diagonal[:, k, None] * scales[:, 0])
+                best = np.clip(np.rint(wanted), low, high)
+                move = (best - stored[:, k]) * scales[:, 0]
+                stored[:, k] = best
+                moves[:, j] = move
+                local += inside[:, :, j, None] * move[:, None]
+            changed += int(np.count_nonzero(moves))
+            slope += gram[:, :, first:last] @ moves
+        if not changed:
+            break
+    return stored

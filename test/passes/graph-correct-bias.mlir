@@ -1,0 +1,9 @@
+// RUN: npu-opt %s -p "graph-correct-bias" --verify-diagnostics | filecheck %s
+
+// Without samples there is nothing to go by. What samples give is in test/test_rounding.py.
+
+func.func @main(%x : tensor<4xf32>) -> tensor<4xf32> {
+  %1 = graph.relu %x : (tensor<4xf32>) -> tensor<4xf32>
+  func.return %1 : tensor<4xf32>
+}
+// CHECK: error[NPU0004]: graph-correct-bias: must be given samples; found none; try graph-correct-bias{samples="samples.npz"}
