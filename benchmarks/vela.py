@@ -1,0 +1,251 @@
+"""The same .tflite files, compiled by Arm Vela and by npu-compile for the same machines.
+
+  python benchmarks/vela.py                      every .tflite file of the folder of models
+  python benchmarks/vela.py mlperf_ic kws        models whose names hold one of these
+  python benchmarks/vela.py --machine ethos_u65_512
+  python benchmarks/vela.py --size               Vela's --optimise Size, our --objective memory
+
+Needs the package ethos-u-vela. For each machine two lines a model, Vela's and ours, then ours over
+Vela's. Columns:
+
+  compile s   the whole process, by the clock and of the processor
+  on-chip     bytes of SRAM at once: our scratchpad and, where dram begins with flash, what lies in
+              SRAM behind it (inputs, outputs, what found no room)
+  off-chip    bytes moved from and to flash or DRAM; ours of constants as they are stored
+  weights     bytes of them, as the model has them and as they are stored
+  array       cycles of array and output stage, operator by operator (with the copies of weights
+              that an operator waits for: Vela's; without: ours)
+  total       cycles; Vela adds up operators, ours overlap
+  / bound     over the greater of multiply-accumulates over the array's peak and weights, as the
+              model has them, over the width of flash or DRAM; both by Vela's count of them
+  energy      ours only: Vela has none
+  host        layers of the host, whose time is part of ours and not of Vela's
+
+What the two count differently is in docs/targets.md. Models that do not load, here or there, are
+listed with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from math import exp, log, prod
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import common
+import vela_runs
+from vela_runs import MACHINES, Machine
+
+if TYPE_CHECKING:
+    from npu_dialect.runtime.program import Program
+    from npu_dialect.target import Target
+
+COLUMNS = (
+    "model", "by", "compile s", "CPU s", "on-chip KiB", "off-chip KiB", "weights KiB",
+    "stored KiB", "array", "total", "/ bound", "energy uJ", "host",
+)  # fmt: skip
+RATIOS = ("cpu_seconds", "on_chip", "off_chip", "array", "cycles")
+"""What ours is compared with Vela's in."""
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    if not vela_runs.is_installed():
+        sys.exit("needs the package ethos-u-vela: pip install -c constraints.txt -e .[dev]")
+    rows = [
+        row
+        for machine in MACHINES
+        if not args.machine or machine.target in args.machine
+        for row in _compare(args, machine)
+    ]
+    return common.finish(args, rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.parser(__doc__ or "", models=False)
+    add = parser.add_argument
+    add("names", nargs="*", metavar="MODEL", help="models whose names hold one of these")
+    add("--models", metavar="DIR", type=Path, default=common.SHARED_MODELS)
+    add(
+        "--machine",
+        action="append",
+        choices=[m.target for m in MACHINES],
+        help="this one only (may be repeated)",
+    )
+    add("--size", action="store_true", help="for the least memory rather than cycles")
+    return parser
+
+
+def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
+    """The figures of all models on a machine, printed."""
+    rows: list[common.Row] = []
+    for path in sorted(args.models.glob("*.tflite")):
+        if args.names and not any(name in path.stem for name in args.names):
+            continue
+        print(f"{path.stem} on {machine.target} ...", file=sys.stderr, flush=True)
+        row: common.Row = {"model": path.stem, "target": machine.target}
+        for key, measure in (("vela", of_vela), ("ours", of_ours)):
+            try:
+                row[key] = measure(path, machine, args.size)
+            except Exception as problem:  # one model that fails must not hide the others
+                row["error"] = f"{key}: {str(problem).splitlines()[0]}"
+                break
+        rows.append(row)
+    good = [row for row in rows if "error" not in row]
+    common.show(
+        f"{machine.target}: {machine.accelerator}, {machine.system}, {machine.memory}",
+        COLUMNS,
+        (line for row in rows for line in lines(row)),
+    )
+    for line in means(good):
+        print(line)
+    common.show_errors(rows)
+    return rows
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def of_vela(path: Path, machine: Machine, size: bool) -> common.Row:
+    """Vela's figures of a model."""
+    options = ["--optimise", "Size"] if size else []
+    with tempfile.TemporaryDirectory() as folder:
+        found = vela_runs.run(path, machine, Path(folder), options)
+    target = _target(machine)
+    weights = found.number("total_original_weights")
+    width = target.memories["dram"].ports["dma"]
+    peak = prod(target.array.macs["i8"])
+    return {
+        "seconds": found.seconds,
+        "cpu_seconds": found.cpu_seconds,
+        "on_chip": found.on_chip,
+        "off_chip": found.off_chip,
+        "weights": weights,
+        "stored": found.number("total_npu_encoded_weights"),
+        "array": found.number("cycles_npu"),
+        "cycles": found.number("cycles_total"),
+        "bound": max(found.number("nn_macs") / peak, weights / width),
+    }
+
+
+def of_ours(path: Path, machine: Machine, size: bool) -> common.Row:
+    """Our figures of a model, read off the program that npu-compile wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.npu"
+        command = [sys.executable, "-m", "npu_dialect.tools.npu_compile", str(path)]
+        command += ["--target", machine.target, "-o", str(file)]
+        command += ["--objective", "memory"] if size else []
+        before, start = os.times(), perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, cwd=common.ROOT)
+        seconds, after = perf_counter() - start, os.times()
+        if done.returncode:
+            raise RuntimeError(_error(done.stderr))
+        used = after.children_user - before.children_user
+        used += after.children_system - before.children_system
+        return {"seconds": seconds, "cpu_seconds": used, **figures(file)}
+
+
+def _error(text: str) -> str:
+    lines = text.strip().splitlines() or ["no output"]
+    return next((line for line in lines if line.startswith("error")), lines[-1])
+
+
+def figures(file: Path) -> common.Row:
+    """What a program takes."""
+    from npu_dialect.runtime.program import Program
+
+    program = Program.from_bytes(file.read_bytes())
+    profile = program.profile
+    busy = {engine.name: engine.busy for engine in profile.engines}
+    stored = sum(c.array.nbytes for c in program.constants)
+    return {
+        "on_chip": profile.peak_spm + behind_flash(program),
+        "off_chip": off_chip(program),
+        "weights": None,
+        "stored": stored,
+        "array": busy.get("mxu", 0) + busy.get("vpu", 0),
+        "cycles": profile.cycles,
+        "energy": profile.energy.joules * 1e6,
+        "host": sum(row.engine == "host" for row in program.placement),
+    }
+
+
+def behind_flash(program: Program) -> int:
+    """Bytes of SRAM that a program needs beside the scratchpad."""
+    read_only = program.machine.memories["dram"].read_only
+    return max(0, program.dram_size - read_only) if read_only else 0
+
+
+def off_chip(program: Program) -> int:
+    """Bytes of dram that copies move, of the part that is not on the chip."""
+    read_only = program.machine.memories["dram"].read_only
+    moved = 0
+    for _, op in program.executed:
+        if op.engine == "io":
+            continue
+        for operand in (*op.reads(), *op.writes()):
+            is_off = not read_only or operand.address < read_only
+            moved += operand.size if operand.space == "dram" and is_off else 0
+    return moved
+
+
+def _target(machine: Machine) -> Target:
+    from npu_dialect.target import load_target
+
+    return load_target(machine.target)
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def lines(row: common.Row) -> Iterator[Sequence[object]]:
+    """A line of a model by each that compiled it, and the ratios."""
+    for by in (by for by in ("vela", "ours") if by in row):
+        found = row[by]
+        yield (
+            row["model"] if by == "vela" else "",
+            by,
+            common.seconds(found["seconds"]),
+            common.seconds(found["cpu_seconds"]),
+            *(_kibibytes(found[key]) for key in ("on_chip", "off_chip", "weights", "stored")),
+            f"{found['array']:,.0f}",
+            f"{found['cycles']:,.0f}",
+            f"{found['cycles'] / row['vela']['bound']:.2f}",
+            f"{found['energy']:.1f}" if "energy" in found else "-",
+            found.get("host", "-"),
+        )
+    if "ours" not in row:
+        return
+    share = {key: f"{ratio(row, key):.2f} x" for key in RATIOS}
+    shown = (share["cpu_seconds"], share["on_chip"], share["off_chip"], "", "", share["array"])
+    yield ("", "ours / vela", "", *shown, share["cycles"], "", "", "")
+
+
+def _kibibytes(size: float | None) -> str:
+    return "-" if size is None else f"{size / 1024:.1f}"
+
+
+def ratio(row: common.Row, key: str) -> float:
+    """Ours over Vela's."""
+    return row["ours"][key] / row["vela"][key] if row["vela"][key] else float("inf")
+
+
+def means(rows: Sequence[common.Row]) -> Iterator[str]:
+    """Geometric means over models, and on how many of them ours is no more."""
+    for key in RATIOS if rows else ():
+        found = [r for r in (ratio(row, key) for row in rows) if 0 < r < float("inf")]
+        mean = exp(sum(map(log, found)) / len(found)) if found else float("nan")
+        yield (
+            f"{key}, ours / vela: geometric mean {mean:.2f}, greatest {max(found, default=0):.2f}; "
+            f"at most 1 for {sum(r <= 1 for r in found)} of {len(rows)}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
