@@ -226,12 +226,19 @@ def test_statistics_are_kept_and_read_again(tmp_path: Path):
 # --- where tensors are quantized ------------------------------------------------------------------
 
 
-def engines(nodes: list[Any], shape: list[int], constants: dict[str, Array]) -> set[str]:
+def engines(
+    nodes: list[Any],
+    shape: list[int],
+    constants: dict[str, Array],
+    samples: list[Array] | None = None,
+) -> set[str]:
     """Where the operations of a model with the input x and the output y run, quantized."""
+    samples = samples or [normal(int(np.prod(shape)), k).reshape(shape) for k in range(8)]
+    kind = helper.np_dtype_to_tensor_dtype(samples[0].dtype)
     made = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", 1, shape)],
+        [helper.make_tensor_value_info("x", kind, shape)],
         [helper.make_tensor_value_info("y", 1, None)],
         [numpy_helper.from_array(v.astype(np.float32), n) for n, v in constants.items()],
     )
@@ -239,8 +246,7 @@ def engines(nodes: list[Any], shape: list[int], constants: dict[str, Array]) -> 
     source = npu.load(helper.make_model(made, opset_imports=opsets, ir_version=8), "edge256")
     pipeline.run(source, PREPARE)
     function = functions(source)[0]
-    samples = [[normal(int(np.prod(shape)), k).reshape(shape)] for k in range(8)]
-    annotate(function, calibration.observe(function, samples), ESTIMATORS["minmax"])
+    annotate(function, calibration.observe(function, [[s] for s in samples]), ESTIMATORS["minmax"])
     pipeline.run(source, "graph-quantize")
     npu.lower(source)
     return {row.engine for row in npu.assemble(source).placement}
@@ -264,6 +270,17 @@ def test_scores_that_are_divided_are_quantized_once():
         helper.make_node("Div", ["s", "c"], ["y"]),
     ]
     assert "host" not in engines(nodes, [1, 6, 8], {"c": np.array(2.9)})
+
+
+def test_a_table_of_embeddings_is_of_integers():
+    """Else its rows would be floats that the host adds up."""
+    constants = {"t": normal(40 * 8).reshape(40, 8), "p": normal(6 * 8, 1).reshape(6, 8)}
+    nodes = [
+        helper.make_node("Gather", ["t", "x"], ["e"]),
+        helper.make_node("Add", ["e", "p"], ["y"]),
+    ]
+    numbers = [np.random.default_rng(k).integers(0, 40, (1, 6)) for k in range(8)]
+    assert "host" not in engines(nodes, [1, 6], constants, numbers)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-12])

@@ -23,7 +23,7 @@ from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.unary import UnaryOp
 from npu_dialect.passes.quantizing.calibration import argument_names, is_real
 from npu_dialect.passes.quantizing.ranges import Range
-from npu_dialect.passes.quantizing.schemes import Array, Scheme
+from npu_dialect.passes.quantizing.schemes import Array, Grid, Scheme
 from npu_dialect.passes.rewriting import constant, constant_like, erase_dead, splat
 
 MOVES = (
@@ -178,17 +178,16 @@ class Insertion:
     def _weights(self, op: graph.Conv2DOp | graph.MatmulOp) -> None:
         """Weights by output channel, and a bias in steps of the sums."""
         weights, array = op.operands[1], constant(op.operands[1])
-        inputs = _stored_type(op.operands[0])
+        inputs = stored_type(op.operands[0])
         if array is None or quant_of(weights) is not None or inputs is None:
             return
-        many = isinstance(op, graph.MatmulOp) and int(np.prod(array.shape[:-2])) > 1
         bias = constant(op.operands[2]) if len(op.operands) > 2 else None
-        least = 0.0 if bias is None else np.abs(bias) / (GREATEST_BIAS * inputs.scales.max())
-        noted = op.attributes.pop(WEIGHTS_TYPE, None)
-        chosen = self.scheme.weight(array, None if many else array.ndim - 1, least)
-        quant = noted if isinstance(noted, QuantType) else chosen
+        quant = op.attributes.pop(WEIGHTS_TYPE, None)
+        if not isinstance(quant, QuantType):
+            grid = grid_of(op, self.scheme, inputs)
+            array, quant = grid.nearest(array) if self.scheme.group else array, grid.quant
         stored = self._stored(op, 1, array, quant)
-        if bias is not None and inputs.axis is None:
+        if bias is not None and inputs.axis is None and inputs.storage_dtype.itemsize == 1:
             scales = np.float32(inputs.scale) * stored.scales
             axis = bias.ndim - 1 if scales.size > 1 else None
             self._stored(op, 2, bias, uniform(dtypes.i32, scales, 0, axis))
@@ -200,7 +199,7 @@ class Insertion:
             other = op.operands[1 - k]
             if array is None or array.dtype != np.float32 or _by_channel(value):
                 continue
-            if _stored_type(other) is not None:
+            if stored_type(other) is not None:
                 found = Range.around(float(array.min()), float(array.max()))
                 self._stored(op, k, array, self.scheme.activation(found))
 
@@ -229,6 +228,23 @@ class Insertion:
         return quant
 
 
+def grid_of(op: graph.Conv2DOp | graph.MatmulOp, scheme: Scheme, inputs: QuantType) -> Grid:
+    """The grid of the constant weights of a contraction with inputs of a type."""
+    array = constant(op.operands[1])
+    assert array is not None
+    many = isinstance(op, graph.MatmulOp) and int(np.prod(array.shape[:-2])) > 1
+    bias = constant(op.operands[2]) if len(op.operands) > 2 else None
+    is_wide = inputs.storage_dtype.itemsize > 1
+    least = np.zeros(1) if bias is None or is_wide else np.abs(bias)
+    packs = not (isinstance(op, graph.Conv2DOp) and op.is_depthwise)
+    return scheme.grid(
+        array,
+        None if many else array.ndim - 1,
+        array.ndim - 2 if packs else None,
+        least / (GREATEST_BIAS * inputs.scales.max()),
+    )
+
+
 def is_elementwise(op: object) -> bool:
     """Whether each element of the result follows from one element of each tensor."""
     is_unary = isinstance(op, UnaryOp) and not isinstance(op, graph.SoftmaxOp | graph.LogSoftmaxOp)
@@ -246,7 +262,7 @@ def _by_channel(value: SSAValue) -> bool:
     return splat(value) is not None
 
 
-def _stored_type(value: SSAValue) -> QuantType | None:
+def stored_type(value: SSAValue) -> QuantType | None:
     """The quantized type behind a tensor of reals, also where its values were moved."""
     while isinstance(value.owner, MOVES):
         value = value.owner.operands[0]
