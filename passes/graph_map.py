@@ -194,6 +194,9 @@ def _annotate_member(attributes: dict[str, Attribute], step: Step, member: Membe
         attributes["npu.held"] = IntegerAttr(member.held, i64)
     if member.holds_weights:
         attributes["npu.weights"] = StringAttr("held")
+    for name, value in (("rows", member.most), ("input_held", member.input_held)):
+        if value is not None:
+            attributes[f"npu.{name}"] = IntegerAttr(value, i64)
     for name in ("rows", "held", "input_held"):
         pin = overrides.pins(step.group.op).get(name)
         if pin is not None and (name != "held" or member.held is not None):

@@ -115,7 +115,7 @@ def greatest_sum(plan: Plan) -> int:
         held[k] += sum(-(-b.size // 64) * 64 * b.depth for b in step.buffers)
         if step.member is not None:
             for other in run[k]:
-                held[other] += step.member.held_bytes + step.member.weights
+                held[other] += step.member.holds
         for value in step.group.op.results:
             if storage(value) in plan.resident:
                 readers = [
@@ -142,6 +142,14 @@ def test_what_leaves_no_room_for_whole_tensors_becomes_a_cascade(tmp_path: Path)
 def test_a_chosen_cascade_changes_no_bit(tmp_path: Path):
     x = integers(np.random.default_rng(1), 1, 16, 16, 16)
     assert_levels_agree(layers(tight_target(tmp_path, 8_000), 4), [x])
+
+
+def test_each_row_of_an_input_is_brought_once_where_windows_overlap(tmp_path: Path):
+    target = tight_target(tmp_path, 8_000)
+    plan = planner(layers(target, 4), target).run()
+    first, *_ = (s.option for s in plan.segments if isinstance(s, Cascade))
+    held = first.members[0].input_held
+    assert held is not None and 3 <= held < 16
 
 
 def test_the_plan_of_least_memory_takes_no_more_than_the_fastest():
@@ -220,7 +228,7 @@ def test_the_estimate_stands_in_the_metadata():
 
 
 def test_each_layer_is_explained_with_what_was_rejected():
-    rows = explanations(layers("edge256", 2))["main"]
+    rows = explanations(layers("headset2k", 2))["main"]
     assert [row.layer for row in rows] == ["conv0", "conv1"]
     assert rows[0].place == "spm"
     assert "in dram: +" in rows[0].rejected

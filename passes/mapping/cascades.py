@@ -8,24 +8,32 @@ Options that take more and cost more than another one are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from xdsl.ir import SSAValue
 
+from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.mapping.energy import loaded
-from npu_dialect.passes.mapping.groups import Group
-from npu_dialect.passes.mapping.stripes import Flow, fits, needs, uncuttable
+from npu_dialect.passes.mapping.geometry import Geometry, geometries
+from npu_dialect.passes.mapping.groups import Group, size_in_bytes
+from npu_dialect.passes.mapping.rows import reads, reshaped
+from npu_dialect.passes.mapping.stripes import (
+    Flow,
+    Source,
+    fits,
+    held_storages,
+    needs,
+    uncuttable,
+)
 from npu_dialect.passes.mapping.tiles import aligned
-from npu_dialect.passes.mapping.work import Work, Works
+from npu_dialect.passes.mapping.view_choice import runs
+from npu_dialect.passes.mapping.views import place_of, storage
+from npu_dialect.passes.mapping.work import SHARED_DMA, Work, Works
 
 LONGEST = 24
 """Groups of a cascade at most."""
-PARTS = (2, 4, 7, 14, 28, 56)
-"""Stripes that a cascade may be cut into."""
-PIECES = 600
-"""Pieces that a cascade may have: each is a loop nest of its own in the program."""
 TRIED = ((True, 4), (False, 4), (True, 16))
 """Whether all constants are held, and the room for tiles within a stripe, as a part of the
 scratchpad; the first that fits where constants are small."""
@@ -48,6 +56,16 @@ class Member:
     holds_weights: bool
     weights: int
     """Bytes of its constants, where they are held."""
+    most: int | None = None
+    """The most rows that are made at once, where a stripe needs more."""
+    input_held: int | None = None
+    """Rows that the row buffer of its first operand has, if it lies in dram and has one."""
+    input_bytes: int = 0
+
+    @property
+    def holds(self) -> int:
+        """Bytes that are taken for as long as the cascade runs."""
+        return self.held_bytes + self.weights + self.input_bytes
 
 
 @dataclass(frozen=True)
@@ -66,16 +84,10 @@ class Option:
     def stop(self) -> int:
         return self.first + len(self.members)
 
-
-@dataclass(frozen=True)
-class Geometry:
-    """Rows of each group of a run for stripes of some rows: in one whole stripe, and held at least;
-    how many stripes there are.
-    """
-
-    stripe: tuple[int, ...]
-    held: tuple[int, ...]
-    stripes: int
+    @property
+    def most(self) -> list[int | None]:
+        """The most rows that each group makes at once."""
+        return [m.most for m in self.members]
 
 
 class Run:
@@ -93,50 +105,58 @@ class Run:
         return self.flow.groups
 
     @cached_property
-    def geometries(self) -> list[tuple[int, Geometry]]:
-        """The geometry for each number of rows that is tried."""
-        total = self.flow.rows[-1]
-        found: list[tuple[int, Geometry]] = []
-        for rows in dict.fromkeys(-(-total // parts) for parts in PARTS):
-            stripes = -(-total // rows)
-            if stripes > 1 and stripes * len(self.groups) <= PIECES:
-                found.append((rows, self._geometry(rows, stripes)))
-        return found
-
-    def _geometry(self, rows: int, stripes: int) -> Geometry:
-        flow, total = self.flow, self.flow.rows[-1]
-        moments = {0, 1, stripes // 2, max(0, stripes - 2), stripes - 1}
-        stripe = [0] * len(self.groups)
-        held = [0] * len(self.groups)
-        for number in sorted(m for m in moments if m < stripes):
-            before = flow.targets(number * rows) if number else [0] * len(self.groups)
-            after = flow.targets(min(total, (number + 1) * rows))
-            for k, source in enumerate(flow.results):
-                if after[k] > before[k]:
-                    kept = min(flow.kept_from(source, before), before[k])
-                    held[k] = max(held[k], after[k] - kept)
-                    if number or not stripe[k]:
-                        stripe[k] = max(stripe[k] if number > 1 else 0, after[k] - before[k])
-        return Geometry(tuple(max(1, s) for s in stripe), tuple(held), stripes)
+    def geometries(self) -> list[Geometry]:
+        """What is tried."""
+        return geometries(self.flow, self.row_bytes, self.works.capacity)
 
     def near(
-        self, resident: frozenset[SSAValue], stays: Sequence[bool]
+        self,
+        resident: frozenset[SSAValue],
+        stays: Sequence[bool],
+        held: Collection[SSAValue] = (),
     ) -> list[frozenset[SSAValue]]:
-        """What each group reads from the scratchpad; what leaves for dram is read from there."""
-        held = zip(self.groups, self.leaves, stays, strict=True)
-        inside = frozenset(group.result for group, leaves, stay in held if stay or not leaves)
-        return [(resident | inside) & read for read in self.reads]
+        """What each group reads from the scratchpad, row buffers of the inputs in `held` among it;
+        what leaves for dram is read from there.
+        """
+        ends = zip(self.groups, self.leaves, stays, strict=True)
+        inside = frozenset(group.result for group, leaves, stay in ends if stay or not leaves)
+        inputs = held_storages(self.groups, held) if held else frozenset[SSAValue]()
+        return [(resident | inside | inputs) & read for read in self.reads]
+
+    def holdable(self, resident: frozenset[SSAValue]) -> dict[int, Source]:
+        """The inputs from dram that are read more than once, by the first group that reads each."""
+        found: dict[int, Source] = {}
+        for source in self.flow.inputs:
+            first, window = source.readers[0]
+            is_first = reshaped(reads(self.groups[first])[0].value) is source.value
+            overlaps = window.extent > window.stride or len(source.readers) > 1
+            if is_first and overlaps and storage(source.value) not in resident:
+                found[first] = source
+        alone = held_storages(self.groups, [s.value for s in found.values()])
+        return {k: s for k, s in found.items() if storage(s.value) in alone}
+
+    def is_buffered(self, number: int, inputs: Mapping[int, Source]) -> bool:
+        """Whether a group's first operand is an input with a row buffer."""
+        value = reshaped(reads(self.groups[number])[0].value)
+        return any(source.value is value for source in inputs.values())
+
+    def held_sources(self, members: Sequence[Member]) -> dict[int, Source]:
+        """The inputs that have row buffers, by the first group that reads each."""
+        sources = {s.value: s for s in self.flow.inputs}
+        holds = (k for k, m in enumerate(members) if m.input_held is not None)
+        return {k: sources[reshaped(reads(self.groups[k])[0].value)] for k in holds}
 
     def options(self, resident: frozenset[SSAValue], stays: Sequence[bool]) -> list[Option]:
         """The options, given which inputs from outside lie in the scratchpad and which of the
         results that are read outside stay there.
         """
         spm = self.works.capacity
-        near = self.near(resident, stays)
+        inputs = self.holdable(resident)
+        near = self.near(resident, stays, [s.value for s in inputs.values()])
         found: list[Option] = []
-        for rows, geometry in self.geometries:
+        for geometry in self.geometries:
             for held, part in TRIED:
-                option = self._option(rows, geometry, near, stays, held, spm // part)
+                option = self._option(geometry, inputs, near, stays, held, spm // part)
                 if option is not None:
                     found.append(option)
                     if held and sum(m.weights for m in option.members) * SMALL <= spm:
@@ -145,8 +165,8 @@ class Run:
 
     def _option(
         self,
-        rows: int,
         geometry: Geometry,
+        inputs: Mapping[int, Source],
         near: Sequence[frozenset[SSAValue]],
         stays: Sequence[bool],
         held: bool,
@@ -156,19 +176,41 @@ class Run:
         left = self.works.capacity
         for k in range(len(self.groups)):
             out = stays[k] if self.leaves[k] else True
-            part = self.works.part(self.first + k, geometry.stripe[k], near[k], out, held, room)
+            buffered = self.is_buffered(k, inputs)
+            part = self.works.part(
+                self.first + k, geometry.stripe[k], near[k], out, held, room, buffered
+            )
             if part is None:
                 return None
             work, weights = part
-            buffered = None if self.leaves[k] else geometry.held[k]
-            size = 0 if buffered is None else aligned(buffered * self.row_bytes[k])
-            left -= size + weights
+            rows = None if self.leaves[k] else geometry.held[k]
+            member = self.member(k, geometry, work, rows, weights, inputs.get(k))
+            left -= member.holds
             if left < work.used:
                 return None
-            members.append(Member(work, geometry.stripe[k], buffered, size, weights > 0, weights))
+            members.append(member)
         if left < max(m.work.used for m in members):
             return None
-        return Option(self.first, rows, tuple(members), self.total(members, geometry))
+        return Option(self.first, geometry.rows, tuple(members), self.total(members, geometry))
+
+    def member(
+        self,
+        number: int,
+        geometry: Geometry,
+        work: Work,
+        held: int | None,
+        weights: int,
+        source: Source | None,
+    ) -> Member:
+        """A group in a cascade, with row buffers for its result and for an input."""
+        most = None if geometry.most is None else geometry.most[number]
+        size = 0 if held is None else aligned(held * self.row_bytes[number])
+        member = Member(work, geometry.stripe[number], held, size, weights > 0, weights, most)
+        if source is None:
+            return member
+        # while a piece reads its rows, those of the next one are loaded
+        ahead = geometry.stripe[number] * source.readers[0][1].stride
+        return with_input(member, source, geometry.inputs[source.value] + ahead)
 
     def total(self, members: Sequence[Member], geometry: Geometry) -> Work:
         """The work of all stripes."""
@@ -181,10 +223,14 @@ class Run:
             pieces = max(geometry.stripes, whole)
             busy[m.work.engine] += whole * m.work.compute + pieces * drain
             transfer += whole * m.work.transfer + m.weights / width
-            taken += whole * (m.work.energy or 0.0) + loaded(self.works.target, m.weights)
+            brought = self._brought(k, m)
+            transfer += brought / width
+            taken += whole * (m.work.energy or 0.0)
+            taken += loaded(self.works.target, m.weights + brought)
         weights = sum(m.weights for m in members)
         head = members[0]
-        first = (head.weights / width) + head.work.first
+        data = head.input_bytes / width / 2
+        first = (head.weights / width) + head.work.first + data
         tiles = max(m.work.used for m in members)
         last = members[-1].work.last
         engine = max(busy, key=lambda e: busy[e])
@@ -195,15 +241,31 @@ class Run:
             compute=compute,
             transfer=transfer,
             first=first,
-            first_data=head.work.first_data,
-            ahead=weights / width + head.work.ahead,
-            ahead_data=head.work.ahead_data,
+            first_data=head.work.first_data + data,
+            ahead=weights / width + head.work.ahead + 2 * data,
+            ahead_data=head.work.ahead_data + 2 * data,
             last=last,
-            used=sum(m.held_bytes + m.weights for m in members) + tiles,
+            used=sum(m.holds for m in members) + tiles,
             tiles=geometry.stripes,
             busy=tuple((e, cycles) for e, cycles in busy.items() if cycles),
             energy=taken if self.works.by_energy else None,
         )
+
+    def _brought(self, number: int, member: Member) -> int:
+        """Bytes that are loaded for the row buffer of an input."""
+        if member.input_held is None:
+            return 0
+        value = reads(self.groups[number])[0].value
+        count, run = runs(place_of(value), dtype_of(value).itemsize)
+        least = self.works.target.memories["dram"].burst
+        return count * max(run, least)
+
+
+def with_input(member: Member, source: Source, rows: int) -> Member:
+    """A group of which an input has a row buffer of so many rows, if it has as many."""
+    rows = min(rows, source.rows)
+    size = aligned(rows * (size_in_bytes(source.value) // source.rows))
+    return replace(member, input_held=rows, input_bytes=size)
 
 
 def _front(options: Sequence[Option]) -> list[Option]:
@@ -221,7 +283,7 @@ def _front(options: Sequence[Option]) -> list[Option]:
 def _cost(work: Work) -> float:
     if work.energy is not None:
         return work.energy
-    return max(work.compute, work.transfer) + 0.1 * work.transfer
+    return max(work.compute, work.transfer) + SHARED_DMA * work.transfer
 
 
 # --- where cascades may be ------------------------------------------------------------------------

@@ -75,8 +75,8 @@ def _pins(plan: Plan, step: Step) -> dict[str, Any]:
     if member is not None:
         found["cascade"] = {"number": step.number, "rows": step.rows}
         found["weights"] = "held" if member.holds_weights else "streamed"
-        if member.held is not None:
-            found["held"] = member.held
+        settings = {"held": member.held, "rows": member.most, "input_held": member.input_held}
+        found |= {name: value for name, value in settings.items() if value is not None}
     return found
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from npu_dialect.passes.mapping.cascades import Member, Option, Run
+from npu_dialect.passes.mapping.cascades import Member, Option, Run, with_input
 from npu_dialect.passes.mapping.parts import clipped, part
 from npu_dialect.passes.mapping.problems import AnyMapping, Problem, buffers_of
 from npu_dialect.passes.mapping.scatter import Scatter
-from npu_dialect.passes.mapping.stripes import Piece, least_held, steps
+from npu_dialect.passes.mapping.stripes import Piece, held_inputs, held_results, stripes_of
 from npu_dialect.passes.mapping.tiles import Buffer, aligned, spm_bytes
 
 
@@ -31,32 +31,39 @@ def exact(
     option: Option,
     resident: frozenset[SSAValue],
     stays: Sequence[bool],
-    most: Sequence[int | None] | None = None,
 ) -> Option:
     """An option with the buffers, row buffers and bytes that its pieces really take. The inputs in
-    `resident` and the results that `stays` tells lie in the scratchpad; `most` is that of `steps`.
+    `resident` and the results that `stays` tells lie in the scratchpad.
     """
-    pieces = list(chain.from_iterable(steps(run.groups, option.rows, most)))
-    least = least_held(run.groups, option.rows, most)
-    near = run.near(resident, stays)
+    flow = run.flow
+    pieces = list(chain.from_iterable(stripes_of(flow, option.rows, option.most)))
+    least, inputs = held_results(flow, pieces), held_inputs(flow, pieces)
+    sources = run.held_sources(option.members)
+    near = run.near(resident, stays, [s.value for s in sources.values()])
     members: list[Member] = []
     for k, member in enumerate(option.members):
         p = run.works.problem(run.first + k, near[k], stays[k] if run.leaves[k] else True)
         assert p is not None
         own = [piece for piece in pieces if piece.group == k]
-        buffers = _most(run, p, member, own)
+        buffers = _most(run, p, member, own, run.is_buffered(k, sources))
         work = replace(member.work, buffers=buffers, used=spm_bytes(list(buffers)))
         held = member.held
         if held is not None:
-            held = max(held, least[run.groups[k].result])
+            held = max(held, least[k])
         size = 0 if held is None else aligned(held * run.row_bytes[k])
-        members.append(replace(member, work=work, held=held, held_bytes=size))
-    used = sum(m.held_bytes + m.weights for m in members) + max(m.work.used for m in members)
+        found = replace(member, work=work, held=held, held_bytes=size)
+        if member.input_held is not None:
+            source = sources[k]
+            found = with_input(found, source, max(member.input_held, inputs[source.value]))
+        members.append(found)
+    used = sum(m.holds for m in members) + max(m.work.used for m in members)
     work = replace(option.work, used=used)
     return replace(option, members=tuple(members), work=work, is_exact=True)
 
 
-def _most(run: Run, p: Problem, member: Member, pieces: Sequence[Piece]) -> tuple[Buffer, ...]:
+def _most(
+    run: Run, p: Problem, member: Member, pieces: Sequence[Piece], buffered: bool
+) -> tuple[Buffer, ...]:
     """The buffers of a group, each as large as in the piece in which it takes the most."""
     assert not isinstance(p, Scatter)
     mapping: Any = member.work.mapping
@@ -64,7 +71,7 @@ def _most(run: Run, p: Problem, member: Member, pieces: Sequence[Piece]) -> tupl
     seen: set[Problem] = set()
     for piece in pieces:
         group = run.groups[piece.group]
-        some: Any = part(p, group, piece.start, piece.stop, member.holds_weights)  # pyright: ignore[reportArgumentType]
+        some: Any = part(p, group, piece.start, piece.stop, member.holds_weights, buffered)  # pyright: ignore[reportArgumentType]
         if some in seen:
             continue
         seen.add(some)

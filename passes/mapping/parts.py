@@ -27,9 +27,12 @@ P = TypeVar("P", Contraction, Elementwise, Pooling)
 M = TypeVar("M", ContractionMapping, ElementwiseMapping, PoolingMapping)
 
 
-def part(p: P, group: Group, start: int, stop: int, held: bool = False) -> P:
+def part(
+    p: P, group: Group, start: int, stop: int, held: bool = False, buffered: bool = False
+) -> P:
     """The problem of rows [start, stop) of the result, `p` being that of all rows; `held` where the
-    group's constants lie in the scratchpad. The group must have rows.
+    group's constants lie in the scratchpad, `buffered` where rows of its first operand do, densely.
+    The group must have rows.
     """
     found: Any
     if isinstance(p, Elementwise):
@@ -46,6 +49,8 @@ def part(p: P, group: Group, start: int, stop: int, held: bool = False) -> P:
     else:
         rows = p.oh // rows_of_tensor(group.result) * (stop - start)
         found = replace(p, oh=rows, ih=rows)
+    if buffered and isinstance(found, Contraction):
+        found = replace(found, dense_columns=True)
     return _with_constants(found) if held else found
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, StringAttr
@@ -22,14 +23,21 @@ from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import overrides
 from npu_dialect.diagnostics import Code, CompileError, error
-from npu_dialect.passes.mapping.cascades import Geometry, Member, Option, Run
+from npu_dialect.passes.mapping.cascades import Member, Option, Run, with_input
 from npu_dialect.passes.mapping.footprint import exact
+from npu_dialect.passes.mapping.geometry import Geometry
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.parts import clipped, part
 from npu_dialect.passes.mapping.problems import constant_bytes
 from npu_dialect.passes.mapping.scatter import Scatter
-from npu_dialect.passes.mapping.stripes import fits, least_held, rows_of, steps
-from npu_dialect.passes.mapping.tiles import aligned
+from npu_dialect.passes.mapping.stripes import (
+    Source,
+    fits,
+    held_inputs,
+    held_results,
+    rows_of,
+    stripes_of,
+)
 from npu_dialect.passes.mapping.work import ENGINES
 
 TILE_ROOMS = (4, 16, 64, 256)
@@ -47,6 +55,7 @@ class Pinned:
     """Whether each group's constants are held."""
     held: tuple[int | None, ...]
     most: tuple[int | None, ...]
+    input_held: tuple[int | None, ...]
 
 
 def pinned_cascades(groups: Sequence[Group]) -> list[Pinned]:
@@ -81,6 +90,7 @@ def _pinned(groups: Sequence[Group], numbers: Sequence[int]) -> Pinned:
         tuple(p.get("weights") != StringAttr("streamed") for p in pins),
         tuple(_integer(p.get("held")) for p in pins),
         tuple(_integer(p.get("rows")) for p in pins),
+        tuple(_integer(p.get("input_held")) for p in pins),
     )
 
 
@@ -107,16 +117,17 @@ def pinned_option(
     """The run as the user wants it; None where it does not fit the scratchpad."""
     geometry = _geometry(run, pin)
     spm = run.works.target.memories["spm"].size
-    near = run.near(resident, stays)
+    sources = {k: s for k, s in run.holdable(resident).items() if pin.input_held[k]}
+    near = run.near(resident, stays, [s.value for s in sources.values()])
     for room in (spm // divisor for divisor in TILE_ROOMS):
         members: list[Member] = []
         for k in range(len(run.groups)):
             out = stays[k] if run.leaves[k] else True
-            member = _member(run, pin, geometry, k, near[k], out, room)
+            member = _member(run, pin, geometry, k, near[k], out, room, sources.get(k))
             members += [] if member is None else [member]
         if len(members) == len(run.groups):
             option = Option(run.first, pin.rows, tuple(members), run.total(members, geometry))
-            option = exact(run, option, resident, stays, pin.most)
+            option = exact(run, option, resident, stays)
             if option.work.used <= spm:
                 return option
     return None
@@ -124,14 +135,15 @@ def pinned_option(
 
 def _geometry(run: Run, pin: Pinned) -> Geometry:
     """Rows of the largest piece of each group after the first stripe, and what is held."""
-    stripes = steps(run.groups, pin.rows, pin.most)
+    stripes = stripes_of(run.flow, pin.rows, pin.most)
     rows = [1] * len(run.groups)
     for stripe in stripes[1:] or stripes:
         for piece in stripe:
             rows[piece.group] = max(rows[piece.group], piece.rows)
-    least = least_held(run.groups, pin.rows, pin.most)
-    held = [h or least.get(g.result, 0) for h, g in zip(pin.held, run.groups, strict=True)]
-    return Geometry(tuple(rows), tuple(held), len(stripes))
+    pieces = list(chain.from_iterable(stripes))
+    least, inputs = held_results(run.flow, pieces), held_inputs(run.flow, pieces)
+    held = [h or most for h, most in zip(pin.held, least, strict=True)]
+    return Geometry(pin.rows, tuple(rows), tuple(held), len(stripes), pin.most, inputs)
 
 
 def _member(
@@ -142,12 +154,15 @@ def _member(
     near: frozenset[SSAValue],
     out: bool,
     room: int,
+    source: Source | None,
 ) -> Member | None:
     works, group, rows = run.works, run.groups[k], geometry.stripe[k]
     p = works.problem(run.first + k, near, out)
     assert p is not None and not isinstance(p, Scatter)
     start = (run.flow.rows[k] - rows) // 2
-    some: Any = part(p, group, start, start + rows, pin.weights[k])  # pyright: ignore[reportArgumentType]
+    sources = {} if source is None else {k: source}
+    buffered = run.is_buffered(k, sources)
+    some: Any = part(p, group, start, start + rows, pin.weights[k], buffered)  # pyright: ignore[reportArgumentType]
     mapping = works.pinned.get(group.op)
     if mapping is None:
         work = works.mapped(ENGINES[group.kind], some, room)
@@ -157,5 +172,8 @@ def _member(
         return None
     weights = constant_bytes(p) if pin.weights[k] else 0
     held = None if run.leaves[k] else geometry.held[k]
-    size = 0 if held is None else aligned(held * run.row_bytes[k])
-    return Member(work, rows, held, size, pin.weights[k] and weights > 0, weights)
+    member = run.member(k, geometry, work, held, weights, None)
+    rows_held = pin.input_held[k]
+    if source is None or rows_held is None:
+        return member
+    return with_input(member, source, rows_held)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from math import inf
 
 from xdsl.dialects.builtin import StringAttr
@@ -121,6 +122,9 @@ class Planner:
         self._sizes: dict[int, int] = {0: 0}
         self._sets: dict[int, frozenset[SSAValue]] = {0: frozenset()}
         self.weights = [weights_of(g) for g in self.groups]
+        after = accumulate(reversed(self.weights), initial=0)
+        self.later = [size / self.works.width for size in after][::-1]
+        """Cycles in which all weights from each group on are loaded."""
 
     def _storages(self, values: Sequence[SSAValue]) -> list[Tensor]:
         found = (self.tensors.get(storage(v)) for v in values)
@@ -275,7 +279,7 @@ class Planner:
                 found = True
                 after = (state | results if stays else state) & ~self.ends[number]
                 fresh = bool(self.inputs[number] & ~state & self.recent[number])
-                carry_on, cycles = self.time(work, carry, room - work.used, fresh)
+                carry_on, cycles = self.time(number + 1, work, carry, room - work.used, fresh)
                 cost = self.works.price(work, cycles)
                 yield Move(number + 1, after, carry_on, cost, Single(number, work, stays, cycles))
 
@@ -311,11 +315,11 @@ class Planner:
     # --- cascades
 
     def _cascades(self, number: int, state: int, carry: float) -> Iterator[Move]:
-        if not self._suffers(number):
+        if not self._suffers(number, number + 1):
             return
         live = self.bytes_of(state)
         stops = range(number + 2, min(number + LONGEST, len(self.groups)) + 1)
-        ends = [stop for stop in stops if self._suffers(stop - 1)]
+        ends = [stop for stop in stops if self._suffers(stop - 2, stop - 1)]
         for stop, run in self.runs.from_first(number, ends):
             if any(number < k < stop for k in self.pinned_runs):
                 return
@@ -345,10 +349,13 @@ class Planner:
             if option is not None and option.work.used + size <= room:
                 yield self._cascade(option, stays, state, bits, carry, room - size)
 
-    def _suffers(self, number: int) -> bool:
-        """Whether a group loses enough to copies to be the first or the last of a cascade."""
-        lost = self.excess[number + 1] - self.excess[number]
-        return lost > WORTH * (self.base[number + 1] - self.base[number])
+    def _suffers(self, *numbers: int) -> bool:
+        """Whether a group at an end of a cascade, or the next one inside, loses to copies."""
+        lost = (k for k in numbers if k < len(self.groups))
+        return any(
+            self.excess[k + 1] - self.excess[k] > WORTH * (self.base[k + 1] - self.base[k])
+            for k in lost
+        )
 
     def _leaving(self, run: Run, first: int, state: int) -> Iterator[tuple[tuple[bool, ...], int]]:
         """What of the results that are read outside may stay: all that may, or none."""
@@ -393,7 +400,9 @@ class Planner:
             after &= ~self.ends[k]
         first = option.first
         fresh = bool(self.inputs[first] & ~state & self.recent[first])
-        carry_on, cycles = self.time(option.work, carry, room - option.work.used, fresh)
+        carry_on, cycles = self.time(
+            option.stop, option.work, carry, room - option.work.used, fresh
+        )
         cost = self.works.price(option.work, cycles)
         key = self._key(option.first, option.stop, state, stays)
         segment = Cascade(option, stays, cycles, None if first in self.pinned_runs else key)
@@ -406,8 +415,11 @@ class Planner:
                 return min(aligned(self.weights[k]), self.capacity // 4)
         return 0
 
-    def time(self, work: Work, carry: float, free: int, fresh: bool = False) -> tuple[float, float]:
-        """(carry for what follows, cost) of work after which `free` bytes of scratchpad are left.
+    def time(
+        self, stop: int, work: Work, carry: float, free: int, fresh: bool = False
+    ) -> tuple[float, float]:
+        """(carry for what follows, cost) of work up to the group `stop`, which leaves `free` bytes
+        of scratchpad.
 
         The carry is the time that the dma may have been loading ahead; below 0 it is still busy.
         What is `fresh` was stored in dram just before, and cannot be loaded ahead.
@@ -421,7 +433,7 @@ class Planner:
         left = work.transfer - ahead - work.last
         cycles = max(first + work.compute, left + max(0.0, -carry))
         idle = cycles - left - max(0.0, -carry)
-        limit = free / self.works.width
+        limit = min(free / self.works.width, self.later[stop])
         carry_on = min(limit, max(0.0, carry - ahead) + idle) - work.last
         return carry_on, cycles
 
@@ -506,7 +518,7 @@ class Planner:
                 yield self._item(number, k, k + 1, buffer.total)
                 number += 1
             if step.member is not None:
-                for size in (step.member.held_bytes, step.member.weights):
+                for size in (step.member.held_bytes, step.member.weights, step.member.input_bytes):
                     if size:
                         yield self._item(number, start[k], stop[k], size)
                         number += 1

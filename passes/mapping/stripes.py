@@ -19,7 +19,7 @@ Everything here is a function of the graph; it rewrites nothing. The rows of sin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -37,10 +37,11 @@ from npu_dialect.passes.mapping.rows import (
     rows_of_tensor,
     uncuttable,
 )
+from npu_dialect.passes.mapping.views import storage
 
 __all__ = [
-    "Flow", "Piece", "RowWindow", "fits", "least_held", "least_input_held", "needs", "rows_of",
-    "steps",
+    "Flow", "Most", "Piece", "RowWindow", "fits", "held_inputs", "held_results", "held_storages",
+    "least_held", "least_input_held", "needs", "rows_of", "steps", "stripes_of",
 ]  # fmt: skip
 
 
@@ -178,52 +179,42 @@ class _Making:
             self.made[group] = end
 
 
-def steps(
-    groups: Sequence[Group], rows: int, most: Sequence[int | None] | None = None
-) -> list[list[Piece]]:
-    """The pieces of each stripe in the order in which they are made: `rows` rows of the last result
-    and what they need of the others. What is read outside is complete after the last stripe.
+Most = Sequence[int | None]
+"""The rows that each group makes at once at most; None for all that a stripe needs."""
 
-    A group makes all that a stripe needs at once, or `most` rows each time where that is given; the
-    groups before it then make what these rows need, in turn. The groups must fit (`fits`).
+
+def stripes_of(
+    flow: Flow, rows: int, most: Most | None = None, until: int | None = None
+) -> list[list[Piece]]:
+    """`steps` of the groups of a flow; only the first stripes where the last group's rows `until`
+    are enough.
     """
-    flow = Flow(tuple(groups))
-    count = len(groups)
+    count = len(flow.groups)
     limits = [None] * count if most is None else most
     making = _Making(flow, limits, [0] * count, [0] * count, [])
-    for start in range(0, flow.rows[-1], rows):
-        making.stripe(min(start + rows, flow.rows[-1]))
+    total = flow.rows[-1]
+    for start in range(0, total if until is None else min(until, total), rows):
+        making.stripe(min(start + rows, total))
     return making.stripes
 
 
-def least_held(
-    groups: Sequence[Group], rows: int, most: Sequence[int | None] | None = None
-) -> dict[SSAValue, int]:
-    """The rows that a row buffer of each result needs at least: the most of what is made at once
-    and what is still needed of the rows before. The results that are read outside are absent.
-    """
-    flow = Flow(tuple(groups))
-    made = [0] * len(groups)
-    least = [0] * len(groups)
-    for piece in chain.from_iterable(steps(groups, rows, most)):
+def held_results(flow: Flow, pieces: Iterable[Piece]) -> list[int]:
+    """The rows that a row buffer of each result needs at least for these pieces."""
+    made = [0] * len(flow.groups)
+    least = [0] * len(flow.groups)
+    for piece in pieces:
         kept = min(flow.kept_from(flow.results[piece.group], made), piece.start)
         least[piece.group] = max(least[piece.group], piece.stop - kept)
         made[piece.group] = piece.stop
-    pairs = zip(flow.results, flow.leaves, strict=True)
-    return {s.value: least[i] for i, (s, leaves) in enumerate(pairs) if not leaves}
+    return least
 
 
-def least_input_held(
-    groups: Sequence[Group], rows: int, most: Sequence[int | None] | None = None
-) -> dict[SSAValue, int]:
-    """The rows that a row buffer of each input needs at least, where each row is loaded once,
-    before the first piece that reads it.
-    """
-    flow = Flow(tuple(groups))
-    made = [0] * len(groups)
+def held_inputs(flow: Flow, pieces: Iterable[Piece]) -> dict[SSAValue, int]:
+    """The rows that a row buffer of each input needs at least for these pieces."""
+    made = [0] * len(flow.groups)
     loaded = {s.value: 0 for s in flow.inputs}
     least = dict(loaded)
-    for piece in chain.from_iterable(steps(groups, rows, most)):
+    for piece in pieces:
         for source in flow.inputs:
             window = flow.needs[piece.group].get(source.value)
             stop = 0 if window is None else window.of(piece.start, piece.stop)[1]
@@ -233,6 +224,44 @@ def least_input_held(
                 loaded[source.value] = stop
         made[piece.group] = piece.stop
     return least
+
+
+def steps(groups: Sequence[Group], rows: int, most: Most | None = None) -> list[list[Piece]]:
+    """The pieces of each stripe in the order in which they are made: `rows` rows of the last result
+    and what they need of the others. What is read outside is complete after the last stripe.
+
+    A group makes all that a stripe needs at once, or `most` rows each time where that is given; the
+    groups before it then make what these rows need, in turn. The groups must fit (`fits`).
+    """
+    return stripes_of(Flow(tuple(groups)), rows, most)
+
+
+def least_held(groups: Sequence[Group], rows: int, most: Most | None = None) -> dict[SSAValue, int]:
+    """The rows that a row buffer of each result needs at least: the most of what is made at once
+    and what is still needed of the rows before. The results that are read outside are absent.
+    """
+    flow = Flow(tuple(groups))
+    least = held_results(flow, chain.from_iterable(stripes_of(flow, rows, most)))
+    pairs = zip(flow.results, flow.leaves, strict=True)
+    return {s.value: least[i] for i, (s, leaves) in enumerate(pairs) if not leaves}
+
+
+def least_input_held(
+    groups: Sequence[Group], rows: int, most: Most | None = None
+) -> dict[SSAValue, int]:
+    """The rows that a row buffer of each input needs at least, where each row is loaded once,
+    before the first piece that reads it.
+    """
+    flow = Flow(tuple(groups))
+    return held_inputs(flow, chain.from_iterable(stripes_of(flow, rows, most)))
+
+
+def held_storages(groups: Sequence[Group], held: Collection[SSAValue]) -> frozenset[SSAValue]:
+    """The memories of inputs that a cascade reads from row buffers only, where those in `held` have
+    one.
+    """
+    others = {storage(v) for g in groups for v in g.inputs if reshaped(v) not in held}
+    return frozenset(storage(v) for v in held) - others
 
 
 # --- what a cascade may be ------------------------------------------------------------------------

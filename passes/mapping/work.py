@@ -44,7 +44,7 @@ ENGINES = {"array": "mxu", "vector": "vpu", "host": "host", "move": "dma", "io":
 CONSTANTS = ("weights", "params", "table")
 """The labels of buffers that hold what was there from the start."""
 
-SHARED_DMA = 0.1
+SHARED_DMA = 0.25
 """What a cycle of transfer costs that is hidden: others could use it."""
 SMALL = 8
 """Constants up to this part of the room for tiles are always held by a cascade."""
@@ -182,11 +182,13 @@ class Works:
         out_resident: bool,
         held: bool,
         room: int,
+        buffered: bool = False,
     ) -> tuple[Work, int] | None:
         """The work of so many rows of a group with tiles within `room` bytes, and the bytes of the
-        constants that are held beside them: all of them, or those that are small.
+        constants that are held beside them: all of them, or those that are small. `buffered` is
+        that of `parts.part`.
         """
-        key = (number, rows, resident, out_resident, held, room)
+        key = (number, rows, resident, out_resident, held, room, buffered)
         if key not in self._parts:
             self._parts[key] = self._part(*key)
         return self._parts[key]
@@ -199,6 +201,7 @@ class Works:
         out_resident: bool,
         held: bool,
         room: int,
+        buffered: bool,
     ) -> tuple[Work, int] | None:
         group = self.groups[number]
         p = self.problem(number, resident, out_resident)
@@ -206,7 +209,7 @@ class Works:
         start = (rows_of_tensor(group.result) - rows) // 2
         constants = constant_bytes(p)
         holds = constants > 0 and (held or constants <= room // SMALL)
-        some: Any = part(p, group, start, start + rows, holds)  # pyright: ignore[reportArgumentType]
+        some: Any = part(p, group, start, start + rows, holds, buffered)  # pyright: ignore[reportArgumentType]
         share = rows_of_tensor(group.result) // rows
         some = replace(some, takes_over=p.takes_over // share, hands_over=p.hands_over // share)
         work = self.mapped(ENGINES[group.kind], some, room)

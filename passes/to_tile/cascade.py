@@ -41,6 +41,7 @@ from npu_dialect.passes.mapping.stripes import (
     Piece,
     Source,
     fits,
+    held_storages,
     least_held,
     least_input_held,
     steps,
@@ -156,6 +157,7 @@ class CascadeLowering:
             held = self._held(group, HELD, least[group.result])
             self.buffers[group.result] = RowBuffer.of(self.low, group, group.result, held)
         self.inputs = {s.value: s for s in self._held_inputs()}
+        self.near = frozenset(self.buffers) | held_storages(self.groups, self.inputs)
 
     def _held_inputs(self) -> Iterator[Source]:
         """Gives inputs row buffers where their first readers say so."""
@@ -218,5 +220,5 @@ class CascadeLowering:
 
     def _emit(self, piece: Piece) -> None:
         shared = self.shared[piece.group]
-        self.emit_nest(shared.group, PieceSite(self.low, shared, piece, self.buffers))
+        self.emit_nest(shared.group, PieceSite(self.low, shared, piece, self.buffers, self.near))
         self.made[piece.group] = piece.stop

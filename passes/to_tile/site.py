@@ -57,7 +57,7 @@ class Site:
         return self.low.buffer(self.group.result, self.location, dims)
 
     def constant(self, name: str, make: Make, codec: Attribute | None = None) -> SSAValue:
-        """Weights (in dram by a codec), parameters ("params") or the table, as a nest takes them."""
+        """Weights (in dram by a codec), parameters ("params") or the table, for the nest."""
         return self.low.data(make(), self.group.constants_location, codec)
 
     def top(self, pad: int) -> int:
@@ -152,21 +152,27 @@ class PieceSite(Site):
     """Some rows of a group's result, in a cascade whose row buffers are `rows`, by tensor."""
 
     def __init__(
-        self, low: Lowering, shared: Shared, piece: Piece, rows: dict[SSAValue, RowBuffer]
+        self,
+        low: Lowering,
+        shared: Shared,
+        piece: Piece,
+        rows: dict[SSAValue, RowBuffer],
+        near: frozenset[SSAValue],
     ):
         super().__init__(low, shared.group, shared.resident or not shared.whole)
-        self.shared, self.piece, self.rows = shared, piece, rows
+        self.shared, self.piece, self.rows, self.near = shared, piece, rows, near
         self.function = Nest(low.builder, self.location)
 
     def lies_in_scratchpad(self, base: SSAValue) -> bool:
-        return base in self.rows or super().lies_in_scratchpad(base)
+        return base in self.near or super().lies_in_scratchpad(base)
 
     def nest(self, has_buffers: bool) -> Nest:
         return super().nest(True) if has_buffers else self.function
 
     def problem(self, whole: Any, mapping: Any) -> tuple[Any, Any]:
         piece = self.piece
-        found = part(whole, self.group, piece.start, piece.stop, self.shared.held)
+        buffered = reshaped(self.shared.reads[0].value) in self.rows
+        found = part(whole, self.group, piece.start, piece.stop, self.shared.held, buffered)
         return found, clipped(mapping, found)
 
     def read(self, number: int, value: SSAValue, dims: Sequence[int]) -> SSAValue:

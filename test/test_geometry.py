@@ -1,0 +1,45 @@
+"""What is tried of the rows of cascades (passes/mapping/geometry.py)."""
+
+from __future__ import annotations
+
+from itertools import chain as chained
+
+import pytest
+from test_mapping import chain
+from xdsl.dialects.func import FuncOp
+
+from npu_dialect.passes.mapping.geometry import Geometry, geometries
+from npu_dialect.passes.mapping.groups import Group
+from npu_dialect.passes.mapping.stripes import Flow, held_inputs, held_results, stripes_of
+
+ROW = 16 * 16
+"""Bytes of a row of a tensor of `chain`."""
+
+
+@pytest.fixture(scope="module")
+def flow() -> Flow:
+    build = chain("edge256", 5)
+    module = build.module(build.result)  # type: ignore[attr-defined]
+    function = next(op for op in module.ops if isinstance(op, FuncOp))
+    return Flow(tuple(Group(op) for op in function.body.block.ops if op.name == "graph.group"))
+
+
+def in_pieces(flow: Flow, capacity: int) -> list[Geometry]:
+    return [g for g in geometries(flow, [ROW] * 5, capacity) if g.most is not None]
+
+
+def test_pieces_take_a_share_of_the_scratchpad_each_or_are_one_row(flow: Flow):
+    found = in_pieces(flow, 32 * 1024)
+    assert [g.stripe[0] for g in found] == [8, 4, 2, 1]
+
+
+def test_stripes_that_would_be_the_whole_tensors_are_not_tried(flow: Flow):
+    assert in_pieces(flow, 1 << 24) == []
+
+
+@pytest.mark.parametrize("capacity", [8 * 1024, 32 * 1024, 100 * 1024])
+def test_the_first_stripes_tell_what_all_of_them_hold(flow: Flow, capacity: int):
+    for geometry in in_pieces(flow, capacity):
+        every = list(chained.from_iterable(stripes_of(flow, geometry.rows, geometry.most)))
+        assert list(geometry.held) == held_results(flow, every)
+        assert geometry.inputs == held_inputs(flow, every)
