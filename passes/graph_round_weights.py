@@ -35,7 +35,7 @@ from npu_dialect.passes.graph_calibrate import functions
 from npu_dialect.passes.graph_correct_bias import shift
 from npu_dialect.passes.quantizing import replay, rounding
 from npu_dialect.passes.quantizing.insertion import WEIGHTS_TYPE
-from npu_dialect.passes.quantizing.schemes import Scheme
+from npu_dialect.passes.quantizing.schemes import Grid, Scheme
 from npu_dialect.passes.quantizing.twins import (
     Layer,
     Linear,
@@ -81,21 +81,20 @@ class GraphRoundWeightsPass(ModulePass):
         changes: dict[Linear, tuple[Array | None, Array | None]] = {}
         types: dict[Linear, QuantType] = {}
         for layer in in_step(function, scheme, arguments):
-            kind = layer.weights_type
-            if kind is None or not is_plain(layer.op):
+            if layer.grid is None or not is_plain(layer.op):
                 continue
-            weights, bias = self._weights(layer, kind), bias_of(layer.op)
+            weights, bias = self._weights(layer, layer.grid), bias_of(layer.op)
             inputs = layer.stored.values[layer.twin.operands[0]]
             real = weights.astype(np.float32), bias.astype(np.float32)
             sums = [replay.contraction(layer.op, x, *real) for x in inputs]
             off = shift(layer.real.values[layer.op.result], sums)
             layer.stored.values[layer.twin.result] = [x + np.float32(off) for x in sums]
-            changes[layer.op], types[layer.op] = (weights, bias + off), kind
+            changes[layer.op], types[layer.op] = (weights, bias + off), layer.grid.quant
         for old, new in give(changes).items():
             new.attributes[WEIGHTS_TYPE] = types[old]
         erase_dead(function.body.block)
 
-    def _weights(self, layer: Layer, kind: QuantType) -> Floats:
+    def _weights(self, layer: Layer, grid: Grid) -> Floats:
         """The rounded weights of a layer, of the same shape."""
         array = constant(layer.op.operands[1])
         assert array is not None
@@ -103,10 +102,9 @@ class GraphRoundWeightsPass(ModulePass):
         x = x - x.mean(axis=1, keepdims=True)
         gram = rounding.damped(x.transpose(0, 2, 1) @ x / x.shape[1], self.damping)
         weights = by_group(layer.op, array.astype(np.float64))
-        scales = by_group(layer.op, np.broadcast_to(kind.along(array.ndim)[0], array.shape))[:, :1]
-        grid = scales.astype(np.float64)
-        stored = rounding.round_to_grid(weights, gram, grid, kind.low, kind.high, self.sweeps)
-        return from_groups(stored * grid, array.shape)
+        steps = by_group(layer.op, np.broadcast_to(grid.steps, array.shape))
+        stored = rounding.round_to_grid(weights, gram, steps, grid.low, grid.high, self.sweeps)
+        return from_groups(stored * steps, array.shape)
 
     def _inputs(self, layer: Layer) -> Floats:
         """Inputs [groups, places, K] of the quantized layer at some places of every sample."""

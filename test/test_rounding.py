@@ -22,11 +22,13 @@ from quantizing_models import (
 )
 
 from npu_dialect import graph
+from npu_dialect.codecs import CODECS
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.graph.base import quant_of
 from npu_dialect.passes.graph_correct_bias import shift
 from npu_dialect.passes.graph_round_weights import by_group, from_groups, patches
 from npu_dialect.passes.quantizing import replay, rounding
+from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
 from npu_dialect.passes.rewriting import constant
 
 Array = np.ndarray[Any, Any]
@@ -191,13 +193,59 @@ def test_rounded_weights_are_what_is_stored(tmp_path: Path):
         held = b.operands[1].owner.operands[0]
         real, integers, quant = constant(a.operands[1]), constant(held), quant_of(held)
         assert real is not None and integers is not None and quant is not None
-        assert (quant.low, quant.high) == (-8, 7)
+        packs = real.shape[-2] % 2 == 0 and real.shape[-2] > 1
+        assert (quant.low, quant.high) == ((-8, 7) if packs else (-128, 127))
         scales = quant.along(real.ndim)[0]
         np.testing.assert_allclose(integers * scales, real, rtol=1e-6)
 
 
 def layers(module: Any) -> list[Any]:
     return [op for op in module.walk() if isinstance(op, graph.Conv2DOp | graph.MatmulOp)]
+
+
+# --- grids of 4 bits ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [16, 32, 64, 128])
+@pytest.mark.parametrize("shape", [(3, 3, 128, 5), (256, 7)])
+def test_weights_by_groups_are_stored_by_the_codec_of_the_group(group: int, shape: tuple[int, ...]):
+    array = normal(*shape) * np.exp2(normal(*shape[:-1], 1, seed=1))
+    grid = SCHEMES[f"int4-g{group}"].grid(array, len(shape) - 1, len(shape) - 2)
+    scales = grid.quant.along(len(shape))[0].astype(np.float64)
+    stored = np.rint(grid.nearest(array) / scales)
+    np.testing.assert_allclose(stored * scales, grid.nearest(array), rtol=1e-6)
+    rows = np.moveaxis(stored.astype(np.int8), -1, 0)
+    assert (rows == np.moveaxis(stored, -1, 0)).all()
+    assert CODECS[f"i4x{group}"].fits(np.ascontiguousarray(rows))
+
+
+@pytest.mark.parametrize("group", [16, 64])
+def test_scales_by_group_have_less_error_than_by_channel(group: int):
+    array = normal(128, 24) * np.exp2(2 * normal(128, 1, seed=1))
+    errors = [
+        np.square(SCHEMES[name].grid(array, 1, 0).nearest(array) - array).sum()
+        for name in ("int4", f"int4-g{group}")
+    ]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_scale_of_few_bits_has_the_least_squared_error_of_those_tried(bits: int):
+    array = normal(500, 3).astype(np.float64) ** 3
+    high = 2 ** (bits - 1) - 1
+    found = Scheme(weight_bits=bits).grid(array, 1, 0).quant.scales
+    for n in range(3):
+        column, most = array[:, n], np.abs(array[:, n]).max() / high
+        tried = most * (np.linspace(1, 0.4, 49) if bits < 8 else np.ones(1))
+        stored = np.clip(np.rint(column / tried[:, None]), -high - 1, high)
+        errors = np.square(stored * tried[:, None] - column).sum(axis=1)
+        assert found[n] == pytest.approx(tried[int(np.argmin(errors))], rel=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "why"), [((5, 3), "odd"), ((100, 3), "no whole group")])
+def test_weights_that_no_codec_stores_keep_8_bits(shape: tuple[int, int], why: str):
+    grid = SCHEMES["int4-g32"].grid(normal(*shape), 1, 0)
+    assert (grid.low, grid.high) == (-128, 127), why
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -39,9 +39,10 @@ def round_to_grid(
 ) -> npt.NDArray[np.int64]:
     """The stored integers [groups, K, N] of weights near `target` in the norm of `gram`.
 
-    `scales` [groups, 1, N] are those of the grid; at most `sweeps` of coordinate descent, which
-    starts from what is better by output channel, spread errors or the nearest integers.
+    `scales` [groups, 1 or K, N] are the steps of the grid; at most `sweeps` of coordinate descent,
+    which starts from what is better by output channel, spread errors or the nearest integers.
     """
+    scales = np.broadcast_to(scales, target.shape)
     nearest = np.clip(np.rint(target / scales), low, high)
     spread = _spread(target, gram, scales, low, high)
     better = error(spread * scales, target, gram) < error(nearest * scales, target, gram)
@@ -61,15 +62,16 @@ def _spread(target: Floats, gram: Floats, scales: Floats, low: int, high: int) -
     undo = np.argsort(order, axis=-1)[..., None]
     rows = np.take_along_axis(gram, order[..., None], 1)
     upper = _inverse_factor(np.take_along_axis(rows, order[:, None], 2))
-    left = np.take_along_axis(target, order[..., None], 1).copy()
+    left = np.take_along_axis(target, order[..., None], 1)
+    steps = np.take_along_axis(scales, order[..., None], 1)
     stored = np.empty_like(left)
     size = left.shape[1]
     for first in range(0, size, BLOCK):
         last = min(first + BLOCK, size)
         errors = np.empty((len(left), last - first, left.shape[2]))
         for k in range(first, last):
-            stored[:, k] = np.clip(np.rint(left[:, k] / scales[:, 0]), low, high)
-            off = (left[:, k] - stored[:, k] * scales[:, 0]) / upper[:, k, k, None]
+            stored[:, k] = np.clip(np.rint(left[:, k] / steps[:, k]), low, high)
+            off = (left[:, k] - stored[:, k] * steps[:, k]) / upper[:, k, k, None]
             left[:, k + 1 : last] -= upper[:, k, k + 1 : last, None] * off[:, None]
             errors[:, k - first] = off
         left[:, last:] -= upper[:, first:last, last:].transpose(0, 2, 1) @ errors
@@ -106,9 +108,9 @@ def _descend(
             local = slope[:, first:last].copy()
             for k in range(first, last):
                 j = k - first
-                wanted = stored[:, k] - local[:, j] / (diagonal[:, k, None] * scales[:, 0])
+                wanted = stored[:, k] - local[:, j] / (diagonal[:, k, None] * scales[:, k])
                 best = np.clip(np.rint(wanted), low, high)
-                move = (best - stored[:, k]) * scales[:, 0]
+                move = (best - stored[:, k]) * scales[:, k]
                 stored[:, k] = best
                 moves[:, j] = move
                 local += inside[:, :, j, None] * move[:, None]

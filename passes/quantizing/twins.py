@@ -19,12 +19,16 @@ from xdsl.ir import Operation
 
 from npu_dialect import dtypes, graph
 from npu_dialect.diagnostics import Code, error
-from npu_dialect.graph.base import dtype_of, quant_of, shape_of
-from npu_dialect.graph.quant import QuantType
+from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.graph_calibrate import range_of
-from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
+from npu_dialect.passes.quantizing.insertion import (
+    Insertion,
+    grid_of,
+    real_tensors,
+    stored_type,
+)
 from npu_dialect.passes.quantizing.replay import Arguments, Replay
-from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
+from npu_dialect.passes.quantizing.schemes import SCHEMES, Grid, Scheme
 from npu_dialect.passes.rewriting import Array, constant, constant_like
 
 Linear = graph.Conv2DOp | graph.MatmulOp
@@ -71,12 +75,8 @@ class Layer:
     real: Replay
     twin: Linear
     stored: Replay
-
-    @property
-    def weights_type(self) -> QuantType | None:
-        """The quantized type of the weights; None where they stay floats."""
-        owner = self.twin.operands[1].owner
-        return quant_of(owner.x) if isinstance(owner, graph.DequantizeOp) else None
+    grid: Grid | None
+    """What the weights can be; None where they stay floats."""
 
 
 def in_step(function: FuncOp, scheme: Scheme, arguments: Arguments) -> Iterator[Layer]:
@@ -90,7 +90,9 @@ def in_step(function: FuncOp, scheme: Scheme, arguments: Arguments) -> Iterator[
             assert isinstance(other, Linear)
             while next(steps) is not other:
                 pass
-            yield Layer(op, real, other, stored)
+            inputs = stored_type(other.operands[0])
+            grid = None if inputs is None else grid_of(op, scheme, inputs)
+            yield Layer(op, real, other, stored, grid)
 
 
 def is_layer(op: Linear) -> bool:
