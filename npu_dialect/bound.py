@@ -381,6 +381,7 @@ _OTHER_NAMES = {
     "relu": ("clamp.i32",),
     "requantize": ("requantize.f32", "requantize.fixed"),
     "lookup": ("lookup.i32",),
+    "interpolate": ("interpolate.i32",),
     "quantize": ("quantize",),
 }
 """Micro-operations of the operations that are not called as theirs; others may take none."""

@@ -48,6 +48,11 @@ class MicroOp:
     immediates: tuple[str, ...] = ()
     cost: str = "alu"
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether it takes the kernel's table."""
+        return self.name.startswith(("lookup.", "interpolate."))
+
 
 def _comparison(function: Callable[..., Array]) -> Callable[..., Array]:
     """A comparison whose result is the value 0 or 1 of type i32."""
@@ -88,6 +93,10 @@ def _constant(kind: str) -> Callable[..., Array]:
 def _quantize(x: Array, scale: float, zero_point: int, low: int, high: int) -> Array:
     steps = numerics.quantize(x, scale, zero_point, dtypes.i32)
     return np.clip(steps, low, high)
+
+
+def _interpolate(x: Array, *, shift: int, table: Array) -> Array:
+    return numerics.interpolate(x, table, shift)
 
 
 def _lookup(index: Array, *, offset: int, table: Array) -> Array:
@@ -187,6 +196,7 @@ def _wide_rows() -> Iterator[MicroOp]:
     name = "requantize.fixed.i64"
     yield MicroOp(name, n.requantize_fixed, (wide, i, i), i, fixed, "requantize")
     yield MicroOp("pair.i64", _pair, (i, i), wide)
+    yield MicroOp("interpolate.i32", _interpolate, (i,), i, ("shift",), "requantize")
 
 
 def widened(dtype: DType) -> str:
@@ -200,6 +210,10 @@ MICRO_OPS: dict[str, MicroOp] = {}
 """Every micro-operation by name; its position is its opcode."""
 
 VALUE_NUMPY = {"i32": np.dtype(np.int32), "i64": np.dtype(np.int64), "f32": np.dtype(np.float32)}
+
+
+TABLE_SIZE = 256
+"""Entries that are looked up by 8-bit values."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +237,7 @@ class Kernel:
     steps: tuple[Step, ...]
     output: DType
     table: DType | None = None
-    """Storage type of the 256-entry table, when a step looks up."""
+    """Storage type of the table, when a step looks up."""
 
     def __post_init__(self) -> None:
         for number, step in enumerate(self.steps):
@@ -246,8 +260,17 @@ class Kernel:
             raise ValueError(f"{step.op} must have the immediates {row.immediates}")
         if step.op == "requantize.fixed.i64" and step.immediates[0] == "double":
             raise ValueError(f"{step.op} must not round twice, which is of 32 bits")
-        if row.cost == "lookup" and self.table is None:
+        if row.looks_up and self.table is None:
             raise ValueError(f"{step.op} must have a table, and the kernel has none")
+        if row.looks_up and _entries(step) != self.table_size:
+            raise ValueError(f"{step.op} must have a table of {_entries(step)}, and shares another")
+        if step.op == "interpolate.i32" and (self.table is None or widened(self.table) != "i32"):
+            raise ValueError(f"{step.op} must have a table of integers, found {self.table}")
+
+    @property
+    def table_size(self) -> int:
+        """Entries of the table: 256, or what interpolation takes."""
+        return next((_entries(s) for s in self.steps if MICRO_OPS[s.op].looks_up), TABLE_SIZE)
 
     @cached_property
     def value_types(self) -> tuple[str, ...]:
@@ -272,7 +295,7 @@ class Kernel:
                 row.function,
                 step.args,
                 dict(zip(row.immediates, step.immediates, strict=True)),
-                row.cost == "lookup",
+                row.looks_up,
             )
             for row, step in zip(rows, self.steps, strict=True)
         )
@@ -284,8 +307,8 @@ class Kernel:
         """The kernel over whole arrays.
 
         `tensors`: storage arrays that broadcast together; `params`: [rows, channels] 4-byte words,
-        channels along the last dimension; `table`: [256]. Returns an array of `output`'s numpy type
-        with the broadcast shape.
+        channels along the last dimension; `table`: [`table_size`]. Returns an array of `output`'s
+        numpy type with the broadcast shape.
         """
         values: list[Array] = [
             t.astype(VALUE_NUMPY[widened(d)], copy=False)
@@ -375,6 +398,11 @@ class Kernel:
             return _decode(data)
         except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
             raise ValueError(f"a kernel section must hold whole kernels, found {error}") from error
+
+
+def _entries(step: Step) -> int:
+    """The entries of the table that a step looks up in."""
+    return (1 << (16 - int(step.immediates[0]))) + 1 if step.op.startswith("int") else TABLE_SIZE
 
 
 _HEAD = re.compile(

@@ -34,6 +34,7 @@ from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import APPROXIMATE, EXACT
 from npu_dialect.passes.fixed_point.affine import affine
 from npu_dialect.passes.fixed_point.chain import chain
+from npu_dialect.passes.fixed_point.interpolation import interpolated
 from npu_dialect.passes.fixed_point.layer_norm import layer_norm
 from npu_dialect.passes.fixed_point.scaled_sums import scaled_sums
 from npu_dialect.passes.fixed_point.softmax import softmax
@@ -47,6 +48,7 @@ from npu_dialect.target import Target
 Function = Callable[[graph.QuantizeOp], Steps | None]
 
 FUNCTIONS: dict[str, Function] = {
+    "function of one 16-bit tensor": interpolated,
     "softmax": softmax,
     "layer norm": layer_norm,
     "mean of products": mean_of_products,

@@ -392,6 +392,13 @@ def _lookup(e: _Emitter, op: graph.LookupOp) -> Ref:
     return e.step(f"lookup.{kind}", e.read(op.x), immediates=(offset,))
 
 
+def _interpolate(e: _Emitter, op: graph.InterpolateOp) -> Ref:
+    table = e.lookup_table(op.table)
+    found = e.step("interpolate.i32", e.read(op.x), immediates=(op.shift,))
+    dtype = dtypes.BY_NUMPY[table.dtype]
+    return found if dtype is dtypes.i32 else e.step(f"cast.i32.{dtype}", found)
+
+
 _SAME_NAME: tuple[type[Operation], ...] = (
     graph.NegOp,
     graph.AbsOp,
@@ -446,6 +453,7 @@ EMITTERS: Mapping[type[Operation], Emit] = {
     graph.RequantizeOp: _requantize,
     graph.RescaleOp: _rescale,
     graph.LookupOp: _lookup,
+    graph.InterpolateOp: _interpolate,
 }
 """How each elementwise operation becomes micro-operations."""
 

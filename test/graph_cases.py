@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, TensorType, f32, i1, i8, i32, i64
+from xdsl.dialects.builtin import ModuleOp, TensorType, f32, i1, i8, i16, i32, i64
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
@@ -17,6 +17,7 @@ from npu_dialect.functional.recurrent import Activation
 from npu_dialect.graph.base import GraphOp, dtype_of, shape_of, tensor_type
 from npu_dialect.universe import NpuContext
 
+Q16 = graph.uniform(dtypes.i16, 0.001)
 Q8 = graph.uniform(dtypes.i8, 0.05, -3)
 Q8B = graph.uniform(dtypes.i8, 0.1, 4)
 QU8 = graph.uniform(dtypes.u8, 0.25, 128)
@@ -265,6 +266,7 @@ def _conversion_cases() -> list[Case]:
         ),
         Case("Rescale-quant", (t(Q8, 4), t(i32)), lambda x, m: g.RescaleOp(x, m, 0, i32)),
         Case("Lookup", (t(Q8, 4), t(i8, 256)), lambda x, y: g.LookupOp(x, y, Q8B)),
+        Case("Interpolate", (t(Q16, 4), t(i16, 513)), lambda x, y: g.InterpolateOp(x, y, Q16)),
         Case("Constant", (), lambda: g.ConstantOp(np.array([[1.5, np.nan]], np.float32))),
         Case("Constant-quant", (), lambda: g.ConstantOp(np.array([1, -2], np.int8), t(Q8, 2))),
         Case("Group", (F, F), _group),

@@ -168,7 +168,7 @@ IMMEDIATES: dict[str, Sequence[Any]] = {
 def _micro_operations() -> Rows:
     """Every micro-operation alone, on vectors and what is left of them."""
     for name, row in MICRO_OPS.items():
-        if name.startswith(("cast.", "lookup.", "requantize.")):
+        if name.startswith(("cast.", "lookup.", "requantize.", "interpolate.")):
             continue
         values = dict(zip(row.immediates, IMMEDIATES.get(name, ()), strict=True))
         for dims in ((211,), (7, 23)):
@@ -245,6 +245,16 @@ def _with_params_and_tables() -> Rows:
         for kind in "qe":
             name = f"{rounding}, {SHIFTS[shifts]}"
             yield "wide sums", name, _scaled(text, kind + shifts, i64, i16, (5, 29), 29)
+    for shift, entries in product((4, 7, 12), (i16, i32)):
+        for layout in ("dense", "apart"):
+            step = f"v0 = interpolate.i32 t0 {{shift={shift}}}"
+            text = kernel_text([i16], step, i32, table=entries.name)
+            name = f"{entries}, {1 << shift} apart, {layout}"
+            yield (
+                "interpolation",
+                name,
+                _interpolated(text, (1 << (16 - shift)) + 1, entries, layout),
+            )
     for output, lookup in ((i8, "lookup.i32"), (i16, "lookup.i32"), (f32, "lookup.f32")):
         for source, offset in ((i8, 128), (u8, 0), (i8, 0)):
             text = f"v0 = {lookup} t0 {{offset={offset}}}"
@@ -286,6 +296,18 @@ def _scaled(
             params=sheet.params([_row(sheet, kind, channels) for kind in rows], channels, layout),
             kernel=sheet.kernel(text),
             output=sheet.space(to, dims),
+        )
+
+    return build
+
+
+def _interpolated(text: str, size: int, entries: DType, layout: str) -> Build:
+    def build(sheet: Sheet) -> Instruction:
+        return VectorOp(
+            a=sheet.given(i16, (6, 43)),
+            table=sheet.given(entries, (size,), layout),
+            kernel=sheet.kernel(text),
+            output=sheet.space(i32, (6, 43)),
         )
 
     return build

@@ -289,3 +289,28 @@ def test_lookup_accepts_strided_operands() -> None:
     x = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
     table = np.arange(256, dtype=np.uint8)
     assert np.array_equal(numerics.lookup(x.T, table), table.reshape(16, 16).T)
+
+
+@given(x=st.integers(-(2**15), 2**15 - 1), seed=st.integers(0, 2**30), shift=st.integers(4, 12))
+@settings(deadline=None)
+def test_interpolation_is_on_the_line_between_two_entries(x: int, seed: int, shift: int) -> None:
+    size = 2 ** (16 - shift) + 1
+    table = np.random.default_rng(seed).integers(-(2**31), 2**31, size).astype(np.int32)
+    index, offset = divmod(x + 2**15, 2**shift)
+    base, following = int(table[index]), int(table[index + 1])
+    expected = base + half_up(Fraction((following - base) * offset, 2**shift))
+    got = numerics.interpolate(np.array([x], np.int32), table, shift)
+    assert (got.dtype, got.tolist()) == (np.int32, [wrap(expected)])
+
+
+def test_interpolation_of_int16_is_tflites() -> None:
+    """TFLite's look-up of int16, as its comments describe it, for every value."""
+    table = np.rint(2**15 * np.tanh(np.linspace(-4, 4, 513))).clip(-(2**15), 2**15 - 1)
+    table = table.astype(np.int16)
+    values = range(-(2**15), 2**15)
+    expected: list[int] = []
+    for value in values:
+        index, offset = 256 + (value >> 7), value & 0x7F
+        slope = int(table[index + 1]) - int(table[index])
+        expected.append(int(table[index]) + ((slope * offset + 64) >> 7))
+    assert numerics.interpolate(np.array(values, np.int32), table, 7).tolist() == expected

@@ -61,6 +61,7 @@ NO_ROUTINE = {
     ("npu.matmul", "its partial sums are not contiguous"),
     ("npu.scatter", "it takes a maximum or minimum"),
     ("npu.vector", "its output overlaps an input, shifted"),
+    ("npu.vector", "its table of more than 256 elements has gaps"),
 }
 """(instruction, reason) of what runs in the plain tier inside a compiled program."""
 

@@ -68,6 +68,7 @@ from npu_dialect.graph.pooling import (
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.quantization import (
     DequantizeOp,
+    InterpolateOp,
     LookupOp,
     QuantizeOp,
     RequantizeOp,
@@ -175,6 +176,7 @@ __all__ = [
     "GtOp",
     "HardSigmoidOp",
     "HardSwishOp",
+    "InterpolateOp",
     "LSTMOp",
     "LayerNormOp",
     "LeOp",

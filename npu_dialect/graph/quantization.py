@@ -273,4 +273,56 @@ class LookupOp(DeclaredOp):
         return (restore(numerics.lookup(*operands), self.result),)
 
 
-OPS = [QuantizeOp, DequantizeOp, RequantizeOp, RescaleOp, LookupOp]
+@irdl_op_definition
+class InterpolateOp(DeclaredOp):
+    """The line between two entries of a table, for stored values of 16 bits.
+
+    The table has 2**k + 1 entries, k from 4 to 12, for values 2**(16 - k) apart, from -2**15 to
+    2**15; what lies between is computed as `numerics.interpolate` states, and wraps to the result's
+    storage type.
+
+    `%2 = graph.interpolate %0, %1
+    : (tensor<4x!quant.uniform<i16:f32, 0.001>>, tensor<513xi16>)
+    -> tensor<4x!quant.uniform<i16:f32, 0.1>>`
+    """
+
+    name = "graph.interpolate"
+
+    x = operand_def(TensorType)
+    table = operand_def(TensorType)
+
+    def __init__(
+        self, x: Value, table: Value, type: Attribute, location: LocationAttr | None = None
+    ) -> None:
+        self._init([x, table], {}, tensor_type(shape_of(SSAValue.get(x)), type), location)
+
+    @classmethod
+    def check(cls, types: Types, properties: Properties, result: Tensor) -> None:
+        x, table = types
+        require_element("the operand", x, ("i16", "quant16"))
+        if dtype_of(x) is not dtypes.i16:
+            raise ValueError(f"the operand must be stored as i16; found {x}")
+        require_element("the table", table, ("i8", "u8", "i16", "u16", "i32"))
+        if table.get_shape() not in TABLE_SHAPES:
+            raise ValueError(f"the table must have 2**k + 1 entries, k 4 to 12; found {table}")
+        require_shape(result, x.get_shape())
+        if dtype_of(result) != dtype_of(table):
+            raise ValueError(
+                f"the result must have the storage type of the table; found {result} from {table}"
+            )
+
+    @property
+    def shift(self) -> int:
+        """Bits of a value that lie between two entries."""
+        return 16 - (shape_of(self.table)[0] - 1).bit_length() + 1
+
+    def evaluate(self, *operands: Array) -> tuple[Array, ...]:
+        x, table = operands
+        found = numerics.interpolate(x, table, self.shift)
+        return (restore(found.astype(dtype_of(self.result).numpy), self.result),)
+
+
+TABLE_SHAPES = tuple(((1 << k) + 1,) for k in range(4, 13))
+"""Those of the tables between whose entries is interpolated."""
+
+OPS = [QuantizeOp, DequantizeOp, RequantizeOp, RescaleOp, LookupOp, InterpolateOp]

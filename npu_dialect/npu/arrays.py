@@ -42,7 +42,7 @@ class ArrayInstruction(Instruction):
     residual = opt_prop_def(OperandField("read", ("spm",)))
     """Shaped like the output."""
     table = opt_prop_def(OperandField("read", ("spm",)))
-    """256 entries for the kernel's look-ups."""
+    """Entries for the kernel's look-ups: 256, or what interpolation takes."""
     partial = opt_prop_def(OperandField("update", ("acc",)))
     """Sums that come in or stay; shaped like the output."""
     output = opt_prop_def(OperandField("write", ("spm",)))

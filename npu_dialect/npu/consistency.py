@@ -172,8 +172,9 @@ def _params_mistakes(kernel: Kernel, params: Operand | None, output: Operand) ->
 def _table_mistakes(kernel: Kernel, table: Operand | None) -> Iterator[str]:
     if (table is None) != (kernel.table is None):
         yield "must have a table exactly where its kernel looks one up"
-    elif table is not None and (table.dtype != kernel.table or table.dims != (256,)):
-        yield f"must have a table of 256 x {kernel.table}, found {table.dtype} {list(table.dims)}"
+    elif table is not None and (table.dtype, table.dims) != (kernel.table, (kernel.table_size,)):
+        rule = f"must have a table of {kernel.table_size} x {kernel.table}"
+        yield f"{rule}, found {table.dtype} {list(table.dims)}"
 
 
 # --- shapes ----------------------------------------

@@ -50,6 +50,7 @@ from npu_dialect.numerics.convert import cast
 from npu_dialect.numerics.requantize import (
     ROUNDINGS,
     dequantize,
+    interpolate,
     lookup,
     quantize,
     requantize_f32,
@@ -152,6 +153,7 @@ __all__ = [
     "greater_equal",
     "hard_sigmoid",
     "hard_swish",
+    "interpolate",
     "leaky_relu",
     "less",
     "less_equal",

@@ -72,11 +72,12 @@ class KernelOp(TileOp, ABC):
         if (self.table is None) != (kernel.table is None):
             raise VerifyException("there must be a table exactly where the kernel looks one up")
         if self.table is not None and (shape_of(self.table), dtype_of(self.table)) != (
-            (256,),
+            (kernel.table_size,),
             kernel.table,
         ):
             raise VerifyException(
-                f"the table must be 256 elements of {kernel.table}, found {self.table.type}"
+                f"the table must be {kernel.table_size} elements of {kernel.table}, "
+                f"found {self.table.type}"
             )
 
 

@@ -28,6 +28,9 @@ from npu_dialect.target import Target
 
 Fits = Callable[[KernelPlan], bool]
 
+TABLES = (graph.LookupOp, graph.InterpolateOp)
+"""Operations that take the one table of a kernel."""
+
 LONGEST = 64
 """Operations of a kernel at most: kernels are short, and their fields count to 255."""
 
@@ -222,7 +225,7 @@ def _kernel_fits(ops: Sequence[Operation], last: Operation, anchor: Operation, f
 def _widens(op: Operation) -> bool:
     """Whether the result has wider elements than the one tensor that it is made of."""
     tensors = [v for v in op.operands if constant_of(v) is None]
-    if len(tensors) != 1 or not is_elementwise(op) or isinstance(op, graph.LookupOp):
+    if len(tensors) != 1 or not is_elementwise(op) or isinstance(op, TABLES):
         return False
     return dtype_of(op.results[0]).itemsize > dtype_of(tensors[0]).itemsize
 
@@ -232,7 +235,7 @@ def _kernel_inputs(op: Operation) -> list[SSAValue]:
 
 
 def _table(op: Operation) -> SSAValue | None:
-    return op.table if isinstance(op, graph.LookupOp) else None
+    return op.table if isinstance(op, TABLES) else None
 
 
 # The host

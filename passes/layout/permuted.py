@@ -57,6 +57,13 @@ def requantize(
     return graph.RequantizeOp(operands[0], op.recipe, element, location=op.location)
 
 
+def interpolate(
+    op: graph.InterpolateOp, order: Order, operands: Sequence[SSAValue]
+) -> Operation | None:
+    """The same table for values in another order."""
+    return graph.InterpolateOp(operands[0], op.table, op.type.element_type, location=op.location)
+
+
 def lookup(op: graph.LookupOp, order: Order, operands: Sequence[SSAValue]) -> Operation | None:
     """The table stays as it is."""
     return graph.LookupOp(operands[0], op.table, op.type.element_type, location=op.location)
@@ -140,6 +147,7 @@ PERMUTED: Mapping[type[Operation], Permute] = {
     graph.QuantizeOp: quantize,
     graph.RequantizeOp: requantize,
     graph.LookupOp: lookup,
+    graph.InterpolateOp: interpolate,
     graph.ReduceSumOp: reduction,
     graph.ReduceMeanOp: reduction,
     graph.ReduceMaxOp: reduction,
@@ -156,5 +164,5 @@ PERMUTED: Mapping[type[Operation], Permute] = {
 }
 """op' by class of op."""
 
-FIRST_ONLY = (graph.LookupOp, graph.BatchNormOp, graph.LayerNormOp)
+FIRST_ONLY = (graph.LookupOp, graph.InterpolateOp, graph.BatchNormOp, graph.LayerNormOp)
 """Operations of which only the first operand has the dimensions of the result."""

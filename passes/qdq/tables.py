@@ -27,25 +27,33 @@ MOST_OPERATIONS = 32
 def tabulate(op: graph.QuantizeOp, rewriter: PatternRewriter) -> None:
     """quantize of a function of one 8-bit tensor."""
     quant = one_scale(op.result)
-    found = None if quant is None else _function(op.x)
+    found = None if quant is None else elementwise_function(op.x)
     if quant is None or found is None:
         return
     source, ops = found
-    table = _table(source, [*ops, op])
-    if table is None:
+    known = results(source, [*ops, op])
+    if known is None:
         return
+    table = known[1]
     location = provenance.fuse(*ops, op)
     entries = graph.ConstantOp(table, location=location)
     replace(rewriter, op, entries, graph.LookupOp(source, entries, quant, location=location))
 
 
-def _function(value: SSAValue) -> tuple[SSAValue, list[Operation]] | None:
-    """The tensor that `value` is an elementwise function of, and the operations, in order."""
+def elementwise_function(
+    value: SSAValue, itemsize: int = 1
+) -> tuple[SSAValue, list[Operation]] | None:
+    """The tensor of so many bytes that `value` is an elementwise function of, and the operations,
+    in order.
+    """
     sources: set[SSAValue] = set()
     ops: dict[Operation, None] = {}
     if not _collect(value, shape_of(value), sources, ops) or len(sources) != 1:
         return None
-    return sources.pop(), list(ops)
+    source = sources.pop()
+    quant = one_scale(source)
+    is_narrow = quant is not None and quant.storage_dtype.itemsize == itemsize
+    return (source, list(ops)) if is_narrow else None
 
 
 def _collect(
@@ -58,7 +66,7 @@ def _collect(
     if isinstance(op, graph.DequantizeOp):
         quant = one_scale(op.x)
         sources.add(op.x)
-        return quant is not None and quant.storage_dtype.itemsize == 1 and shape_of(value) == shape
+        return quant is not None and quant.storage_dtype.itemsize <= 2 and shape_of(value) == shape
     if not isinstance(op, Operation) or not is_elementwise(op) or shape_of(value) != shape:
         return False
     if isinstance(op, graph.LookupOp | graph.RequantizeOp | graph.QuantizeOp):
@@ -80,14 +88,16 @@ def _scalar(value: SSAValue) -> Array | None:
     return flat[:1] if bool((flat == flat[0]).all()) else None
 
 
-def _table(source: SSAValue, ops: Sequence[Operation]) -> Array | None:
-    """The result of the last of `ops` for all stored values of `source`, by their index."""
+def results(source: SSAValue, ops: Sequence[Operation]) -> tuple[Array, Array] | None:
+    """The operand and the result of the last of `ops` for all stored values of `source`, by their
+    index.
+    """
     quant = type_of(source).element_type
     stored_type = one_scale(source)
     assert stored_type is not None, "collected"
     dtype = stored_type.storage_dtype
     entries = np.arange(dtype.low, dtype.high + 1).astype(dtype.numpy)
-    start = graph.ConstantOp(entries, tensor_type((256,), quant))
+    start = graph.ConstantOp(entries, tensor_type((entries.size,), quant))
     arrays: dict[SSAValue, Array] = {}
     names: dict[SSAValue, SSAValue] = {}
     real = graph.DequantizeOp(start)
@@ -99,7 +109,8 @@ def _table(source: SSAValue, ops: Sequence[Operation]) -> Array | None:
             return None
         names[op.results[0]] = copy.results[0]
         arrays[copy.results[0]] = copy.evaluate(*(arrays[v] for v in operands))[0]
-    return arrays[names[ops[-1].results[0]]]
+    last = ops[-1]
+    return arrays[names.get(last.operands[0], real.result)], arrays[names[last.results[0]]]
 
 
 def _operand(

@@ -44,6 +44,12 @@ class Shape:
         return len(self.steps) > 12 or any(ROWS[op].heavy for op, _, _ in self.steps)
 
     @property
+    def shuffled_table(self) -> str | None:
+        """The type of a table whose entries are looked up one by one, by 8-bit values."""
+        interpolates = any(op == "interpolate.i32" for op, _, _ in self.steps)
+        return None if interpolates else self.table
+
+    @property
     def item_size(self) -> int:
         """Bytes of the longest element that it reads, params included."""
         return max(4, *map(item_size, self.tensors))
@@ -121,7 +127,7 @@ def _is_bounded(kernel: Kernel) -> bool:
 
 
 def _check_table(kernel: Kernel, op: str) -> None:
-    if MICRO_OPS[op].cost != "lookup" or kernel.table is None:
+    if not op.startswith("lookup.") or kernel.table is None:
         return
     if widened(kernel.table) != MICRO_OPS[op].result:
         raise NotEmittedError(f"{op} with a table of {kernel.table}")

@@ -59,7 +59,7 @@ class Line:
         self.prepared = prepare(f, host, shape, words, self.lanes)
         self.wide = self.prepared
         """For the iterations of `parts` vectors."""
-        if tables.shuffles(host, shape.table):
+        if tables.shuffles(host, shape.shuffled_table):
             self.wide = prepare(f, host, shape, words, tables.LANES)
 
     @property

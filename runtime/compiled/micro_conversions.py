@@ -361,6 +361,33 @@ def _lookup(s: Scope, form: str, immediates: Sequence[Value], index: Value) -> V
     return widen(s.f, s.table_dtype, found, s.host)
 
 
+def _encode_interpolate(shift: int) -> Encoded:
+    last, rest = (1 << (16 - shift)) - 1, (1 << shift) - 1
+    numbers: Numbers = [("i32", shift), ("i32", last), ("i32", rest), ("i64", (1 << shift) >> 1)]
+    return "", numbers
+
+
+@row("interpolate.i32", encode=_encode_interpolate, heavy=True)
+def _interpolate(s: Scope, form: str, immediates: Sequence[Value], x: Value) -> Value:
+    """As `numerics.interpolate`; reads stay inside of the table."""
+    b = s.b
+    shift, last, rest, half = immediates
+    index = b.and_(b.lshr(b.add(x, s.number("i32", 1 << 15)), shift), last)
+    kind, size = STORAGE[s.table_dtype], item_size(s.table_dtype)
+    ends = [ir.Constant(vector(kind, s.lanes), ir.Undefined)] * 2
+    for lane in range(s.lanes):
+        at = s.f.mul(b.zext(b.extract_element(index, I32(lane)), I64), size)
+        for k in range(2):
+            entry = s.f.load(kind, s.table, s.f.add(at, k * size))
+            ends[k] = b.insert_element(ends[k], entry, I32(lane))
+    base, following = (
+        b.sext(widen(s.f, s.table_dtype, end, s.host), s.kind("i64")) for end in ends
+    )
+    offset = b.zext(b.and_(x, rest), s.kind("i64"))
+    along = b.add(b.mul(b.sub(following, base), offset), half)
+    return b.trunc(b.add(base, shift_right(s, along, b.zext(shift, s.kind("i64")))), s.kind("i32"))
+
+
 # --- transcendental functions ---------------------------------------------------------------------
 
 

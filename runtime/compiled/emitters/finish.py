@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from npu_dialect.dtypes import BY_NAME
-from npu_dialect.kernel import Kernel
+from npu_dialect.kernel import TABLE_SIZE, Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Values
 from npu_dialect.runtime.compiled import kernels, tables
@@ -129,15 +129,17 @@ def _check_types(values: Values, kernel: Kernel, source_dtype: str, output: Oper
 
 def check_operands(values: Values, kernel: Kernel) -> None:
     """Raises NotEmittedError where an instruction lacks what its kernel takes, or the look-up table
-    is not 256 elements of the kernel's type.
+    is not as many elements of the kernel's type as that takes.
     """
     wanted = {"params": bool(kernel.params), "table": kernel.table is not None}
     if any(name not in values for name, needed in wanted.items() if needed):
         raise NotEmittedError("its kernel takes parameters or a table that it has not")
     if kernel.table is not None:
         table: Operand = values["table"]
-        if table.dims != (256,) or table.dtype is not kernel.table:
+        if table.dims != (kernel.table_size,) or table.dtype is not kernel.table:
             raise NotEmittedError("its kernel does not fit its table")
+        if kernel.table_size != TABLE_SIZE and table.strides[0] != table.dtype.itemsize:
+            raise NotEmittedError("its table of more than 256 elements has gaps")
 
 
 def table_fields(values: Values, shape: Shape) -> tuple[dict[str, Word], bool]:
@@ -245,10 +247,10 @@ class _Finish:
             FINISH.whole(f, self.record, n) for n in ("columns", "channels", "sums_stride")
         )
         self.table = FINISH.pointer(f, self.record, "table")
-        if shape.table:
+        if shape.shuffled_table:
             step = FINISH.whole(f, self.record, "table_step")
             gapless = modes.gapless_table
-            self.table = tables.ready(f, host, shape.table, self.table, step, gapless)
+            self.table = tables.ready(f, host, shape.shuffled_table, self.table, step, gapless)
         self.last = f.add(f["first"], f["count"])
 
     def emit(self) -> None:

@@ -170,9 +170,9 @@ def emit(
     """`modes` are those of the output, the operands and the parameters."""
     f = Function(module, symbol, ROUTINE)
     routine = _Vector(f, host, shape, modes)
-    if shape.table:
+    if shape.shuffled_table:
         step = VECTOR.whole(f, f["record"], "table_step")
-        routine.table = tables.ready(f, host, shape.table, routine.table, step, gapless)
+        routine.table = tables.ready(f, host, shape.shuffled_table, routine.table, step, gapless)
     routine.emit()
     f.done()
 
