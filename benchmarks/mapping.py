@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 INT8_TARGETS, FLOAT_TARGETS = ("edge256", "edge512", "headset2k"), ("mobile4k",)
 LEAST = 50_000
 """Cycles of the bound from which on a program has a goal."""
+FAR = 1.5
+"""Cycles over the bound beyond which the causes are told."""
 BUILT = ("mobilenet_v2", "resnet18", "resnet50", "mobilebert")
 HAVE_INT8 = ("cifar_resnet20", "ultraface_rfb320", "winml_mnist")
 """Files of the folder of models of which a quantized one lies beside them."""
@@ -161,6 +163,7 @@ def measure(path: Path, target: str) -> common.Row:
     from npu_dialect import api
     from npu_dialect.planned import estimate_of
     from npu_dialect.runtime.program import Program
+    from npu_dialect.tools.gap import gap
 
     start = perf_counter()
     built = api.compile(path, target, shapes=zoo.shapes(path), options=api.Options(reproducer=None))
@@ -169,6 +172,7 @@ def measure(path: Path, target: str) -> common.Row:
     profile = program.profile
     bound = profile.lower_bound
     assert bound is not None
+    found = gap(program)
     busy = {engine.name: engine.busy for engine in profile.engines}
     busiest = max(busy, key=busy.__getitem__, default="")
     return {
@@ -188,6 +192,7 @@ def measure(path: Path, target: str) -> common.Row:
         "compile_seconds": seconds,
         "instructions": len(program.executed),
         "host_layers": len(bound.host),
+        "causes": "" if found is None else found.summary,
         "verified": verifies(program),
     }
 
@@ -245,6 +250,7 @@ def goals(rows: Sequence[common.Row], every: Sequence[common.Row]) -> Iterator[s
     errors = [abs(ratio(row["estimate"], row["cycles"]) - 1) for row in rows]
     yield _verdict("estimate's error, median", median(errors), 0.05)
     yield _verdict("estimate's error, greatest", max(errors), 0.15)
+    yield from far(rows)
     alone = [row for row in rows if not row["host_layers"]]
     if alone:
         bounds = [ratio(row["cycles"], row["bound"]) for row in alone]
@@ -256,6 +262,15 @@ def goals(rows: Sequence[common.Row], every: Sequence[common.Row]) -> Iterator[s
     exact = sum(row["peak_spm"] <= row["live_spm"] for row in rows) / len(rows)
     yield f"peak scratchpad = greatest live sum: {exact:.0%} of programs; goal 95 %"
     yield f"npu-verify clean: {sum(r['verified'] for r in every)} of {len(every)}"
+
+
+def far(rows: Sequence[common.Row]) -> Iterator[str]:
+    """What holds the programs back that take much more than their bound."""
+    found = [row for row in rows if ratio(row["cycles"], row["bound"]) > FAR]
+    yield f"cycles / bound over {FAR}: {len(found)} programs; where their cycles go (tools/gap.py):"
+    for row in sorted(found, key=lambda row: -ratio(row["cycles"], row["bound"])):
+        share = ratio(row["cycles"], row["bound"])
+        yield f"  {row['model']} {row['target']} {share:.2f}: {row['causes']}"
 
 
 def _verdict(what: str, value: float, goal: float) -> str:

@@ -191,11 +191,15 @@ def _mappings(args: argparse.Namespace, module: ModuleOp) -> Iterator[str]:
 def _explain(args: argparse.Namespace, program: Program, imported: ModuleOp) -> None:
     """Print why things run where they do; raises CompileError (NPU0306) as `--strict` asks."""
     from npu_dialect.tools import explain
+    from npu_dialect.tools.gap import gap
 
     hosted = any(op.engine == "host" for op in program.placement)
     other = explain.elsewhere(imported, program) if hosted else explain.nowhere
     if args.explain:
         for line in explain.report(program, other):
+            print(line)
+        found = gap(program)
+        for line in () if found is None else found.lines():
             print(line)
     if args.strict:
         explain.check_strict(program, other)
