@@ -204,6 +204,10 @@ class ArrayWork:
     """Rows and columns of the kernel; without, all taps are in a row."""
     strides: tuple[int, int] = (1, 1)
     dilations: tuple[int, int] = (1, 1)
+    input_pixel: int = 0
+    """Bytes from pixel to pixel of the input; 0 where its channels are all that there are."""
+    output_pixel: int = 0
+    """The same of the result."""
     walks: dict[str, Walk] = field(
         default_factory=dict[str, Walk], init=False, repr=False, compare=False
     )

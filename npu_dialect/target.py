@@ -114,6 +114,8 @@ class Blocks:
     """Rows, columns and channels of the largest block."""
     cores: int
     """Cores that share the channels of a block."""
+    written: int
+    """Channels of a pixel that a core writes at once."""
     delay: int
     """Cycles that a sum takes until the next one can be added to it."""
     bank: int

@@ -40,8 +40,8 @@ Numbers = npt.NDArray[Any]
 
 ITEM_BITS = {"i8": 8, "u8": 8, "i16": 16}
 """Bits of an element of the types that the array multiplies."""
-WRITTEN, WIDEST = 16, 64
-"""Bytes that a core writes to a pixel's channels at once, and those that all cores do."""
+WIDEST = 64
+"""Bytes of a pixel that the output stage writes at once at most."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _walk(target: Target, work: ArrayWork) -> Walk:
     assert unit is not None, "checked where targets are read"
     op = operation(work)
     block, fits = _blocks(target, op, work)
-    runs = _runs(unit, op, block)
+    runs = _runs(unit, op, block, work)
     each = output_cycles(unit, work)
     latency = memory.latency
     one = block_cycles(unit, op, block, memory, each, scale_latency=latency, runs=runs)
@@ -239,16 +239,21 @@ def _traversal(op: Operation, channels: Numbers) -> tuple[Any, Any]:
 # --- what is moved --------------------------------------------------------------------------------
 
 
-def _runs(unit: Blocks, op: Operation, block: Block) -> tuple[Any, Any]:
-    """Bytes next to each other of a block of the input and of the result, pixel after pixel with
-    all channels.
+def _runs(unit: Blocks, op: Operation, block: Block, work: ArrayWork) -> tuple[Any, Any]:
+    """Bytes next to each other of a block of the input and of the result, which lie pixel after
+    pixel with all channels. The output stage writes some channels of a pixel at a time, but those
+    of many pixels where there are no others.
     """
     each = op.bits // 8
-    inputs, outputs = block.input.channels, block.output.channels
-    read = where(op.input.channels == inputs, block.input.cols * inputs, inputs) * each
-    is_whole = (op.output.channels == outputs) & (outputs <= WRITTEN)
-    piece = np.minimum(np.minimum(WIDEST, WRITTEN * unit.cores * each), outputs * each)
-    return read, where(is_whole, block.output.cols * outputs * each, piece)
+    inputs, outputs = block.input.channels * each, block.output.channels * each
+    apart = _column(work.input_pixel)
+    apart = where(apart == 0, op.input.channels * each, apart)
+    read = where(apart == inputs, block.input.cols * inputs, inputs)
+    apart = _column(work.output_pixel)
+    apart = where(apart == 0, op.output.channels * each, apart)
+    is_whole = (apart == outputs) & (block.output.channels <= unit.written)
+    piece = np.minimum(np.minimum(WIDEST, unit.written * unit.cores * each), outputs)
+    return read, where(is_whole, block.output.cols * outputs, piece)
 
 
 def _fetched(

@@ -144,6 +144,8 @@ def array_work(
         kernel=window.kernel,
         strides=window.strides,
         dilations=window.dilations,
+        input_pixel=values["input"].strides[-2],
+        output_pixel=values["output"].strides[-2] if finished else 0,
         **work,  # type: ignore[arg-type]
     )
 

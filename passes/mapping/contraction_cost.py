@@ -428,6 +428,8 @@ def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:
         kernel=(p.kh, p.kw),
         strides=p.strides,
         dilations=p.dilations,
+        input_pixel=(p.oc if p.depthwise else p.ic * p.groups) * itemsize(p.x_type),
+        output_pixel=p.oc * p.groups * itemsize(p.out_type),
     )
 
 
