@@ -221,6 +221,8 @@ def lower(
     What runs is `universe.pipeline(level)` of each level in turn; `npu-opt -p` runs the same by
     hand. `on_level` sees the module at the end of each. Raises CompileError.
     """
+    from npu_dialect.passes.quantizing import types
+
     context = universe.NpuContext()
     if "npu.target" not in module.attributes:
         set_target(module, DEFAULT_TARGET)
@@ -236,6 +238,8 @@ def lower(
                 found=f"level {level(module)}",
                 source=spec or "an empty pipeline",
             )
+        if each == "graph":
+            types.record(module)
         if on_level:
             on_level(each, module)
     return runs

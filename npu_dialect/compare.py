@@ -146,7 +146,7 @@ def _steps(held: Mapping[str, Mapping[str, Array]], quanta: Mapping[str, float])
     for name in order:
         holders = [level for level, tensors in held.items() if name in tensors]
         for before, level in pairwise(holders):
-            old, new = _aligned(held[before][name], held[level][name])
+            old, new = aligned(held[before][name], held[level][name])
             if old is not None:
                 yield compare_arrays(name, before, level, old, new, quanta.get(name, 0.0))
 
@@ -157,12 +157,12 @@ def aligned_tensors(
     """Name and both arrays, in one layout, of the tensors that two modules hold in common."""
     for name in old:
         if name in new:
-            before, after = _aligned(old[name], new[name])
+            before, after = aligned(old[name], new[name])
             if before is not None:
                 yield name, before, after
 
 
-def _aligned(old: Array, new: Array) -> tuple[Array | None, Array]:
+def aligned(old: Array, new: Array) -> tuple[Array | None, Array]:
     """The arrays with one layout: channels last, or as flat where only ones were moved.
 
     None for arrays that do not hold the same values, such as reals and their quantized form.

@@ -35,6 +35,34 @@ PREPARE = (
 
 
 @dataclass(frozen=True)
+class Improvement:
+    """A pass that makes the quantized model better, at the cost of time."""
+
+    spec: str
+    """In `-p` syntax; `SAMPLES` and `SCHEME` stand for what it is given."""
+    is_early: bool
+    """Whether it comes before calibration, else between that and quantization."""
+    meaning: str
+
+
+IMPROVEMENTS = {
+    "equalize": Improvement("graph-equalize", True, "neighbouring layers share out their ranges"),
+    "smooth": Improvement(
+        'graph-smooth{samples="SAMPLES"}', True, "outliers of activations go into weights"
+    ),
+    "bias": Improvement(
+        'graph-correct-bias{samples="SAMPLES" scheme="SCHEME"}', False, "means are kept"
+    ),
+    "round": Improvement(
+        'graph-round-weights{samples="SAMPLES" scheme="SCHEME"}',
+        False,
+        "weights are rounded for the least error of the sums, and means are kept",
+    ),
+}
+"""The improvements by name, in the order in which they run."""
+
+
+@dataclass(frozen=True)
 class Quantization:
     """What to quantize to, and with what."""
 
@@ -53,10 +81,8 @@ class Quantization:
     """Whether inputs and outputs are integers, without conversion in the program."""
     images: Images = field(default_factory=Images)
     """How the images in a folder of samples become inputs."""
-    before: str = ""
-    """Passes before calibration, as a pipeline; `{samples}` is where the samples are."""
-    after: str = ""
-    """Passes after the integers are in place, in the same way."""
+    improve: tuple[str, ...] = ()
+    """Names of `IMPROVEMENTS`."""
 
 
 @dataclass(frozen=True)
@@ -79,40 +105,80 @@ def quantize(
     Raises CompileError for a scheme that there is not, or that the target lacks, for a module that
     is quantized or lowered already, and for samples that do not fit.
     """
-    reason = _needless(module, wanted, target)
-    if reason:
-        return Outcome("", reason)
-    scheme = DEFAULT_SCHEME if wanted.scheme == AUTO else wanted.scheme
+    note = _needless(module, wanted, target)
+    if note:
+        return Outcome("", note)
+    scheme = scheme_of(wanted)
     _check(module, wanted, scheme, target)
+    found = _samples(module, wanted)
+    count = f"{len(found)} sample{'s' if len(found) > 1 else ''}"
+    better = f", {' and '.join(wanted.improve)}" if wanted.improve else ""
+    note = f"{scheme}, ranges by {wanted.method} of {count if found else wanted.statistics}{better}"
+    spec, runs = _run(module, wanted, found, options, whole=True)
+    return Outcome(scheme, note, spec, tuple(runs))
+
+
+def prepare(
+    module: ModuleOp, wanted: Quantization, options: Options = DEFAULT_OPTIONS
+) -> list[PassRun]:
+    """Bring a float module to what the ranges are of, in place: the one to compare with."""
+    return _run(module, wanted, _samples(module, wanted), options, whole=False)[1]
+
+
+def scheme_of(wanted: Quantization) -> str:
+    """The scheme where there is something to quantize."""
+    return DEFAULT_SCHEME if wanted.scheme == AUTO else wanted.scheme
+
+
+def _run(
+    module: ModuleOp,
+    wanted: Quantization,
+    found: list[samples.Sample],
+    options: Options,
+    *,
+    whole: bool,
+) -> tuple[str, list[PassRun]]:
+    """The pipeline, and what it did; the part before calibration unless it shall be whole."""
     with ExitStack() as stack:
-        found = _samples(module, wanted)
         name = stack.enter_context(samples.held(found)) if found else ""
         if isinstance(wanted.samples, str | Path) and Path(wanted.samples).is_file():
             name = str(wanted.samples)  # what npu-opt can read again
         stack.enter_context(calibration.reporting(options.progress))
-        spec = pipeline_of(wanted, scheme, name)
-        runs = pipeline.run(module, spec, universe.NpuContext(), options)
-    count = f"{len(found)} sample{'s' if len(found) > 1 else ''}"
-    note = count if found else str(wanted.statistics)
-    return Outcome(scheme, f"{scheme}, ranges by {wanted.method} of {note}", spec, tuple(runs))
+        steps = _early(wanted, name) + (_late(wanted, name) if whole else [])
+        spec = ",".join(steps)
+        return spec, pipeline.run(module, spec, universe.NpuContext(), options)
 
 
-def pipeline_of(wanted: Quantization, scheme: str, name: str) -> str:
-    """The passes that quantize, where passes find the samples by a name."""
-    calibrate = {"samples": name if not wanted.statistics else "", "method": wanted.method,
-                 "statistics": str(wanted.statistics or ""),
-                 "save": str(wanted.save_statistics or "")}  # fmt: skip
+def _early(wanted: Quantization, name: str) -> list[str]:
+    """The passes before calibration."""
+    return [*PREPARE, *_improvements(wanted, name, early=True)]
+
+
+def _late(wanted: Quantization, name: str) -> list[str]:
+    """Calibration, and what follows it."""
+    calibrate = {
+        "samples": "" if wanted.statistics else name,
+        "method": wanted.method,
+        "statistics": str(wanted.statistics or ""),
+        "save": str(wanted.save_statistics or ""),
+    }
     given = " ".join(f'{key}="{value}"' for key, value in calibrate.items() if value)
     percent = f" percent={wanted.percent!r}" if wanted.method == "percentile" else ""
     border = " integer_io=true" if wanted.integer_io else ""
-    steps = (
-        *PREPARE,
-        wanted.before.replace("{samples}", name),
+    return [
         f"graph-calibrate{{{given}{percent}}}",
-        f'graph-quantize{{scheme="{scheme}"{border}}}',
-        wanted.after.replace("{samples}", name),
-    )
-    return ",".join(step for step in steps if step)
+        *_improvements(wanted, name, early=False),
+        f'graph-quantize{{scheme="{scheme_of(wanted)}"{border}}}',
+    ]
+
+
+def _improvements(wanted: Quantization, name: str, *, early: bool) -> list[str]:
+    chosen = [each for key, each in IMPROVEMENTS.items() if key in wanted.improve]
+    return [
+        each.spec.replace("SAMPLES", name).replace("SCHEME", scheme_of(wanted))
+        for each in chosen
+        if each.is_early == early
+    ]
 
 
 def _samples(module: ModuleOp, wanted: Quantization) -> list[samples.Sample]:
@@ -152,6 +218,13 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
     if scheme not in SCHEMES:
         rule = f"a scheme must be one of {', '.join((AUTO, *SCHEMES))}"
         raise _refusal(rule, scheme, "--quantize int8")
+    for name in wanted.improve:
+        if name not in IMPROVEMENTS:
+            rule = f"an improvement must be one of {', '.join(IMPROVEMENTS)}"
+            raise _refusal(rule, name, "--improve bias")
+        if wanted.samples is None and "SAMPLES" in IMPROVEMENTS[name].spec:
+            rule = f"the improvement {name} must have samples beside statistics"
+            raise _refusal(rule, "none", samples.NO_SAMPLES)
     if levels.level(module) is not None:
         rule = "a module must be quantized before it is lowered"
         raise error(Code.LEVEL, rule, found=f"level {levels.level(module)}", source="quantize")

@@ -100,9 +100,10 @@ class Run:
 
         return summary.of(self)
 
-    def to_json(self) -> str:
-        """`summary` as text."""
-        return json.dumps(self.summary(), indent=2)
+    def to_json(self, fidelity: Mapping[str, Any] | None = None) -> str:
+        """`summary` as text, with what quantization costs where that is given."""
+        more = {"quantization": fidelity} if fidelity else {}
+        return json.dumps(self.summary() | more, indent=2)
 
     def save_trace(self, path: str | Path) -> None:
         """Write a timeline for Perfetto or chrome://tracing, compressed where the name ends with
@@ -119,10 +120,11 @@ class Run:
         baseline: Mapping[str, Any] | None = None,
         frames_per_second: float | None = None,
         name: str = "",
+        fidelity: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a report: a web page (.html) or JSON (.json). `baseline` is the summary of another
-        run to compare with, `name` what the page calls the program. Raises CompileError (NPU0002,
-        NPU0003).
+        run to compare with, `name` what the page calls the program, `fidelity` what quantization
+        costs (`Fidelity.to_json`). Raises CompileError (NPU0002, NPU0003).
         """
         suffix = Path(path).suffix
         if suffix not in (".html", ".json"):
@@ -133,8 +135,8 @@ class Run:
                 source=str(path),
             )
         if suffix == ".json":
-            files.write_text(path, self.to_json())
+            files.write_text(path, self.to_json(fidelity))
             return
         from npu_dialect.runtime import report_page
 
-        files.write_text(path, report_page.html(self, baseline, frames_per_second, name))
+        files.write_text(path, report_page.html(self, baseline, frames_per_second, name, fidelity))

@@ -242,7 +242,7 @@ def quantization_summary(program: Program, outcome: Outcome | None) -> list[str]
     for port in (*program.inputs, *program.outputs):
         if port.quantization is not None:
             scale, zero = port.quantization.scales[0], port.quantization.zero_points[0]
-            stored = f"(stored {-zero:+d})" if zero else "stored"
+            stored = f"(stored {'-' if zero > 0 else '+'} {abs(zero)})"
             lines.append(f"  {port.name}: {port.dtype}, real = {stored} * {scale:.9g}")
     return lines
 

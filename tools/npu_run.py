@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, CompileError, error
-from npu_dialect.tools import common, debug_options, profile_options
+from npu_dialect.tools import common, debug_options, profile_options, quantize_options
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -41,6 +41,8 @@ EXAMPLES = """\
   npu-run model.onnx --target edge256 --level tile --input x.npy
                                                       compile in memory, run at a level
   npu-run model.onnx --compare --input x.npy          all levels and onnxruntime side by side
+  npu-run model.onnx --compare --quantize int8 --calibrate samples.npz --input x.npy
+                                                      layer by layer, what quantization costs
   npu-run model.npu --model model.onnx --compare --input x.npy
                                                       the same, with the program of the file
 """
@@ -93,6 +95,7 @@ def _parser() -> common.Parser:
     add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
     _add_tier_options(parser)
     add("--seed", type=int, metavar="N", help="choose the order of execution at random")
+    quantize_options.add(parser)
     profile_options.add(parser)
     debug_options.add(parser)
     common.add_debug_option(parser)
@@ -159,6 +162,10 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.compare or args.level != "npu":
         _check_other_level(args)
+    if quantize_options.asked(args) and _is_program(args.program):
+        rule = "--quantize must be for a model; a .npu is compiled already"
+        remedy = f"--compare --model model.onnx, or npu-compile --quantize {args.quantize}"
+        raise error(Code.OPTION, rule, found=args.program, remedy=remedy, source="npu-run")
 
 
 def _check_other_level(args: argparse.Namespace) -> None:
@@ -166,7 +173,7 @@ def _check_other_level(args: argparse.Namespace) -> None:
     found = "--compare" if args.compare else f"--level {args.level}"
     rules = {
         "--trace, --report and what else tells of time must be asked of a run at level npu, which "
-        "alone takes some": profile_options.asked(args),
+        "alone takes some": [n for n in profile_options.asked(args) if n not in _reported(args)],
         "--tier, --strict and --threads must be asked of a run at level npu alone": (
             args.tier != "auto" or args.strict or args.threads != 1
         ),
@@ -177,6 +184,19 @@ def _check_other_level(args: argparse.Namespace) -> None:
     for rule, asked in rules.items():
         if asked:
             raise error(Code.OPTION, rule, found=found, source="npu-run")
+
+
+def _reported(args: argparse.Namespace) -> tuple[str, ...]:
+    """What a comparison of a quantized model with its floats can write."""
+    is_quantized = args.quantize is not None or _is_program(args.program)
+    return ("--report",) if args.compare and is_quantized else ()
+
+
+def _check_no_report(args: argparse.Namespace) -> None:
+    if args.report:
+        rule = "--report with --compare must be of a model that is quantized"
+        raise error(Code.OPTION, rule, found="one that is not", remedy="--quantize int8",
+                    source="npu-run")  # fmt: skip
 
 
 def _is_program(path: str) -> bool:
@@ -199,8 +219,10 @@ def _program(args: argparse.Namespace) -> Program:
             )
         return program
     with common.progress("npu-compile") as progress:
+        options = api.Options(progress=progress)
         module = common.load_model(args, args.program, args.target)
-        api.lower(module, options=api.Options(progress=progress))
+        quantize_options.quantize(args, module, options)
+        api.lower(module, options=options)
         return api.assemble(module)
 
 
@@ -367,6 +389,7 @@ def _dump(args: argparse.Namespace) -> None:
         tensors = dict(run.tensors)
     else:
         module = common.load_model(args, _model(args), _target(args))
+        quantize_options.quantize(args, module, api.Options())
         entry = _entry(args, module)
         ports = levels.inputs_of(module, entry)
         inputs = bind(ports, _inputs(args, ports))
@@ -379,6 +402,7 @@ def _run_level(args: argparse.Namespace) -> int:
     from npu_dialect import api, levels
 
     module = common.load_model(args, _model(args), _target(args))
+    quantize_options.quantize(args, module, api.Options())
     entry = _entry(args, module)
     inputs = _inputs(args, levels.inputs_of(module, entry))
     state = _initial(args)
@@ -416,10 +440,16 @@ def _target(args: argparse.Namespace) -> str | None:
 
 def _compare(args: argparse.Namespace) -> int:
     from npu_dialect import compare, levels
-    from npu_dialect.tools import tables
+    from npu_dialect.tools import quantized, tables
 
     program = _program(args) if _is_program(args.program) else None
     module = common.load_model(args, _model(args), _target(args))
+    wanted = quantize_options.wanted_of(args)
+    if wanted is not None and program is None:
+        return quantized.of_model(args, module, wanted)
+    if program is not None and quantized.is_quantized(program, module):
+        return quantized.of_program(args, module, program)
+    _check_no_report(args)
     entry = _entry(args, module)
     inputs = _inputs(args, levels.inputs_of(module, entry))
     with common.progress("npu-run --compare") as progress:

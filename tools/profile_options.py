@@ -95,8 +95,10 @@ def at_point(args: argparse.Namespace, run: Run) -> Run:
     return replace(run, profile=run.profile.at(args.operating_point))
 
 
-def save(args: argparse.Namespace, run: Run) -> None:
-    """Write the files of time and energy that are asked for. Raises CompileError."""
+def save(args: argparse.Namespace, run: Run, fidelity: Mapping[str, Any] | None = None) -> None:
+    """Write the files of time and energy that are asked for; the page has a section of what
+    quantization costs where that is known. Raises CompileError.
+    """
     if args.trace:
         run.save_trace(args.trace)
     if args.report:
@@ -105,6 +107,7 @@ def save(args: argparse.Namespace, run: Run) -> None:
             baseline=_baseline(args),
             frames_per_second=args.frames_per_second,
             name=Path(args.program).stem,
+            fidelity=fidelity,
         )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from npu_dialect.pipeline import Options
-    from npu_dialect.quantization import Outcome
+    from npu_dialect.quantization import Outcome, Quantization
 
 METHODS = ("minmax", "moving", "percentile", "mse", "entropy")
 """Those of passes/quantizing/ranges.py, which is not imported for --help."""
@@ -21,6 +21,7 @@ OPTIONS = {
     "calibrate": None,
     "method": None,
     "percent": None,
+    "improve": None,
     "statistics": None,
     "save_statistics": None,
     "image_scale": None,
@@ -54,6 +55,11 @@ def add(parser: common.Parser) -> None:
     )
     add("--method", choices=METHODS, help="how ranges follow from values (default: minmax)")
     add("--percent", type=float, metavar="P", help="with --method percentile (default: 99.99)")
+    add(
+        "--improve",
+        metavar="NAME,...",
+        help="passes that take time and lose less: equalize, smooth, bias, round",
+    )
     add("--statistics", metavar="FILE", help="what --save-statistics wrote, instead of samples")
     add("--save-statistics", metavar="FILE", help="write the statistics of all tensors (.npz)")
     add("--integer-io", action="store_true", help="inputs and outputs are integers, too")
@@ -91,9 +97,18 @@ def asked(args: argparse.Namespace) -> bool:
 
 def quantize(args: argparse.Namespace, module: ModuleOp, options: Options) -> Outcome | None:
     """Quantize a module that was just loaded, as the options say; None where they do not."""
-    if not asked(args):
+    wanted = wanted_of(args)
+    if wanted is None:
         return None
     from npu_dialect import api
+
+    return api.quantize(module, wanted, options=options)
+
+
+def wanted_of(args: argparse.Namespace) -> Quantization | None:
+    """What the options ask for; None without --quantize. Raises CompileError (NPU0004)."""
+    if not asked(args):
+        return None
     from npu_dialect.quantization import Quantization
 
     fields: dict[str, Any] = {
@@ -103,10 +118,10 @@ def quantize(args: argparse.Namespace, module: ModuleOp, options: Options) -> Ou
         "statistics": args.statistics,
         "save_statistics": args.save_statistics,
         "images": _images(args),
+        "improve": tuple(args.improve.split(",")) if args.improve else None,
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    wanted = Quantization(args.quantize, integer_io=args.integer_io, **given)
-    return api.quantize(module, wanted, options=options)
+    return Quantization(args.quantize, integer_io=args.integer_io, **given)
 
 
 def _images(args: argparse.Namespace) -> Any:

@@ -23,9 +23,10 @@ def html(
     baseline: Mapping[str, Any] | None = None,
     frames_per_second: float | None = None,
     name: str = "",
+    fidelity: Mapping[str, Any] | None = None,
 ) -> str:
     """The page. `baseline` is the summary of another run to compare with, `name` what the program
-    is called.
+    is called, `fidelity` what quantization costs (`Fidelity.to_json`).
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -45,7 +46,10 @@ def html(
         size=quantities.size,
         short=quantities.short,
     )
-    found = content.of(run, baseline, frames_per_second, name)
+    found = content.of(run, baseline, frames_per_second, name, fidelity)
+    noise = found["fidelity"]
+    if noise:
+        noise["plot"] = Markup(noise["plot"])
     return environment.get_template("page.html").render(
         found,
         roofline=Markup(found["roofline"]),

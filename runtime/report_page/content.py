@@ -15,6 +15,7 @@ from npu_dialect.runtime.power import Frame
 from npu_dialect.runtime.profile import Profile
 from npu_dialect.runtime.program import PlacedOp
 from npu_dialect.runtime.quantities import change, short, si, size
+from npu_dialect.runtime.report_page import fidelity as fidelity_section
 from npu_dialect.runtime.report_page import roofline
 from npu_dialect.runtime.run import Run
 
@@ -39,6 +40,7 @@ SECTIONS = (
     ("layers", "Layers"),
     ("roofline", "Roofline"),
     ("energy", "Energy"),
+    ("fidelity", "Quantization"),
     ("placement", "Placement"),
     ("details", "Details"),
 )
@@ -49,12 +51,19 @@ def of(
     baseline: Mapping[str, Any] | None = None,
     frames_per_second: float | None = None,
     name: str = "",
+    fidelity: Mapping[str, Any] | None = None,
 ) -> Row:
     """All that the template inserts, but the data of the timeline."""
     p = run.profile
     comparison = compare(baseline, run.summary()) if baseline else None
     plot, placement = roofline.svg(p), _placement(p.program.placement)
-    absent = {"baseline": comparison, "roofline": plot, "placement": placement}
+    noise = fidelity_section.of(fidelity) if fidelity else None
+    absent = {
+        "baseline": comparison,
+        "roofline": plot,
+        "placement": placement,
+        "fidelity": noise,
+    }
     return {
         "title": f"{_title(p, name)} on {p.target.name}",
         "description": p.target.description,
@@ -75,6 +84,7 @@ def of(
         "energy": _energy(p),
         "frames": _frames(p, frames_per_second),
         "covers": COVERS,
+        "fidelity": noise,
         "placement": placement,
         "details": list(_details(run)),
     }

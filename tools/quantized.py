@@ -1,0 +1,179 @@
+"""npu-run --compare of a quantized model: layer by layer against the floats that it was made of."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.tools import common, profile_options
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from npu_dialect.fidelity import Fidelity, Layer
+    from npu_dialect.pipeline import Options
+    from npu_dialect.ports import Inputs, Port
+    from npu_dialect.quantization import Quantization
+    from npu_dialect.runtime.program import Program
+
+MOST = 64
+"""Samples of a data set that are looked at, evenly over it."""
+
+
+def of_model(args: argparse.Namespace, module: ModuleOp, wanted: Quantization) -> int:
+    """Quantize a float module, compare it, print what was found; the exit code.
+
+    It is 1 where the levels graph and npu of the quantized model do not give the same bits.
+    """
+    from npu_dialect import api, fidelity, levels, quantization
+    from npu_dialect.pipeline import Options
+
+    ports = levels.inputs_of(module)
+    samples, floats = _samples(args, ports), module.clone()
+    with common.progress("npu-run --compare") as progress:
+        options = Options(progress=progress)
+        outcome = api.quantize(module, wanted, options=options)
+        if not outcome.scheme:
+            raise error(
+                Code.OPTION,
+                "a model must be quantized to be compared with its floats",
+                found=outcome.note,
+                remedy="--quantize int8",
+                source="npu-run",
+            )
+        quantization.prepare(floats, wanted, options)
+        api.lower(module, "graph", options=options)
+        found = fidelity.compare(floats, module, samples, progress)
+        program, same = _lowered(module, _stored(ports, module, samples[0]), options)
+    _finish(args, found, program, same)
+    return 0 if same else common.EXIT_ERROR
+
+
+def of_program(args: argparse.Namespace, module: ModuleOp, program: Program) -> int:
+    """Compare a program that was quantized with the float module; the exit code."""
+    from npu_dialect import fidelity, pipeline
+    from npu_dialect.quantization import PREPARE
+
+    samples = _samples(args, program.inputs)
+    pipeline.run(module, ",".join(PREPARE))
+    with common.progress("npu-run --compare"):
+        found = fidelity.compare_program(module, program, samples)
+    _finish(args, found, program, None)
+    return 0
+
+
+def is_quantized(program: Program, module: ModuleOp) -> bool:
+    """Whether a program has integers where its model has floats."""
+    from npu_dialect import quantization
+    from npu_dialect.passes.quantizing.types import of_metadata
+
+    known = of_metadata(program.metadata, program.entry_name())
+    return bool(known) and not quantization.is_quantized(module)
+
+
+def _lowered(module: ModuleOp, given: Inputs, options: Options) -> tuple[Program, bool]:
+    """The program of a module at level graph, and whether it gives the same bits for inputs."""
+    from npu_dialect import api
+    from npu_dialect.compare import same
+
+    expected = api.execute(module, given)
+    api.lower(module, options=options)
+    program = api.assemble(module)
+    found = api.simulate(program, given).outputs
+    return program, all(bool(np.all(same(expected[name], found[name]))) for name in expected)
+
+
+def _stored(floats: Sequence[Port], module: ModuleOp, sample: Inputs) -> Any:
+    """A sample of floats as the inputs of a quantized module, which may be integers."""
+    from npu_dialect import fidelity, levels
+    from npu_dialect.ports import bind
+
+    return fidelity.stored_inputs(levels.entry_of(module), bind(floats, sample))
+
+
+def _samples(args: argparse.Namespace, ports: Sequence[Port]) -> list[Inputs]:
+    """The inputs that the command line names: one, or some of a data set."""
+    from npu_dialect.tools.datasets import load_data_set
+    from npu_dialect.tools.inputs import load_inputs, random_inputs
+
+    if args.random is not None:
+        return [random_inputs(ports, args.random)]
+    if not args.input:
+        raise error(
+            Code.OPTION,
+            "must be given either --input or --random",
+            found="neither",
+            remedy="--input x.npy",
+            source="npu-run",
+        )
+    many = load_data_set(args.input, ports)
+    if many is None:
+        return [load_inputs(args.input)]
+    step = max(1, -(-len(many) // MOST))
+    return [sample for k, sample in enumerate(many) if k % step == 0]
+
+
+# --- what is printed ------------------------------------------------------------------------------
+
+
+def _finish(args: argparse.Namespace, found: Fidelity, program: Program, same: bool | None) -> None:
+    from npu_dialect.runtime.run import Run
+
+    if args.report:
+        run = profile_options.at_point(args, Run.without_data(program))
+        profile_options.save(args, run, found.to_json())
+    if args.json:
+        print(json.dumps(found.to_json() | {"levels_agree": same}, indent=2))
+        return
+    show(found)
+    if same is not None:
+        verdict = "agree bit for bit" if same else "DIFFER"
+        print(f"graph and npu of the quantized model {verdict}")
+
+
+def show(found: Fidelity) -> None:
+    """Print the table of layers, the outputs, and who is to blame."""
+    from npu_dialect.fidelity import reason
+    from npu_dialect.tools import tables
+
+    out = tables.console()
+    count = f"{found.inputs} input{'s' if found.inputs > 1 else ''}"
+    columns = (
+        "layer", "operator", "type", "SQNR dB", "own", "cosine", "worst", "at", "saturated",
+        "outputs",
+    )  # fmt: skip
+    rows = tables.table(f"quantized against float, {count}", columns, text=3)
+    for layer in found.layers:
+        rows.add_row(*_cells(layer))
+    out.print(rows)
+    out.print(
+        "(SQNR: signal to quantization noise; own: if the inputs of the layer were exact; worst "
+        "error\nin steps, and where; outputs: their SQNR if this layer alone were quantized)\n"
+    )
+    for name, value in found.outputs.items():
+        out.print(f"output {name}: SQNR {value:.1f} dB")
+    for layer in found.blame:
+        out.print(f"to blame: {layer.name}: {reason(layer)}")
+
+
+def _cells(layer: Layer) -> tuple[str, ...]:
+    def decibels(value: float | None) -> str:
+        return "" if value is None else f"{value:.1f}"
+
+    return (
+        layer.name,
+        layer.operator,
+        f"{layer.dtype} {layer.scale:.3g}",
+        decibels(layer.sqnr),
+        decibels(layer.own),
+        f"{layer.cosine:.5f}",
+        f"{layer.worst:.1f}",
+        str(list(layer.worst_index)).replace(" ", ""),
+        f"{layer.saturated:.2%}",
+        decibels(layer.alone),
+    )
