@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npu_dialect.compare import Comparison, Step, compare_arrays, same, within_tolerance
-from npu_dialect.compare import aligned as aligned  # pyright: ignore[reportPrivateUsage]
+from npu_dialect.compare import aligned
 from npu_dialect.ports import Array
 
 
