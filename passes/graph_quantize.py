@@ -34,6 +34,7 @@ from npu_dialect.passes.graph_calibrate import RANGES, functions, range_of
 from npu_dialect.passes.quantizing.borders import integer_ports
 from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
 from npu_dialect.passes.quantizing.schemes import SCHEMES
+from npu_dialect.passes.quantizing.types import mark
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class GraphQuantizePass(ModulePass):
             )
         for function in functions(op):
             self._quantize(function)
+        mark(op)
 
     def _quantize(self, function: FuncOp) -> None:
         tensors = real_tensors(function)

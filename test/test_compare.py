@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from npu_dialect.compare import Comparison, Step, compare_arrays, same, within_tolerance
-from npu_dialect.compare import aligned
+from npu_dialect.compare import Comparison, Step, aligned, compare_arrays, same, within_tolerance
 from npu_dialect.ports import Array
 
 
