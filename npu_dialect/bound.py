@@ -222,9 +222,7 @@ class _Count:
             e: sum(layer.port_bytes.get(e, 0) for layer in layers) / spm.ports[e]
             for e in ("mxu", "vpu")
         }
-        moved = {
-            e: sum(layer.dram_bytes.get(e, 0) for layer in layers) for e in ("dma", "host")
-        }
+        moved = {e: sum(layer.dram_bytes.get(e, 0) for layer in layers) for e in ("dma", "host")}
         buses = {e: moved[e] / dram.width(e, dram.read_only) for e in ("dma", "host")}
         if dram.writable_ports is not None:
             constants = sum(layer.constant_bytes for layer in layers)
@@ -312,8 +310,9 @@ class _Count:
 def mac_cycles(op: Operation, target: Target) -> float:
     """Cycles of a contraction at the array's peak for its type; 0 for a type it does not multiply.
 
-    Products with padding count, as the array makes them; but those with columns beside an image may
-    be left out where the columns next to them are computed with fewer taps.
+    Products with padding count, as the array makes them; but not those with columns beside an image
+    whose channels do not fill the array: there a run of taps may be one sum, and the taps in the
+    padding left out.
     """
     x, w = op.operands[:2]
     dtype, weights = dtype_of(x).name, shape_of(w)
@@ -323,9 +322,12 @@ def mac_cycles(op: Operation, target: Target) -> float:
     macs = prod(shape_of(op.results[0])) * length
     is_depthwise = op.name == "graph.conv2d" and weights[2] == 1 < weights[3] == shape_of(x)[3]
     if op.name == "graph.conv2d" and weights[2] == shape_of(x)[3] and not dtype_of(x).is_float:
-        macs -= _beside(op) * macs // (shape_of(op.results[0])[2] * weights[1])
+        fills = weights[2] % target.array.macs[dtype][2] == 0
+        beside = 0 if fills else _beside(op)
+        macs -= beside * macs // (shape_of(op.results[0])[2] * weights[1])
     peak = target.array.depthwise_macs[dtype] if is_depthwise else prod(target.array.macs[dtype])
-    return macs / peak
+    wide = dtype_of(w).is_int and dtype_of(w).itemsize == 2
+    return macs * (2 if wide else 1) / peak
 
 
 def _beside(op: Operation) -> int:

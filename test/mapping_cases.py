@@ -161,7 +161,7 @@ def random_mapping(group: Group, target: Target, rng: np.random.Generator) -> An
     p = problem(group, lambda _: False, False)
     if p is None:
         return None
-    for mapping in _draws(p, rng):
+    for mapping in _draws(target, p, rng):
         if _tiles(p, mapping) > MOST_TILES:
             continue
         found = buffers_of(p, mapping)
@@ -180,10 +180,10 @@ def _tiles(p: Any, m: Any) -> int:
     return pooling_tiles(p, m) if isinstance(p, Pooling) else tile_count(p, m)
 
 
-def _draws(p: Any, rng: np.random.Generator) -> Iterator[Any]:
+def _draws(target: Target, p: Any, rng: np.random.Generator) -> Iterator[Any]:
     for _ in range(DRAWS):
         if isinstance(p, Contraction):
-            yield _contraction(p, rng)
+            yield _contraction(target, p, rng)
         elif isinstance(p, Pooling):
             rows, cols, channels = (extent(rng, e) for e in (p.oh, p.ow, p.channels))
             yield PoolingMapping(rows, cols, channels, int(rng.integers(1, 4)))
@@ -193,7 +193,7 @@ def _draws(p: Any, rng: np.random.Generator) -> Iterator[Any]:
             yield ElementwiseMapping(axis, whole if axis in p.whole else extent(rng, whole))
 
 
-def _contraction(p: Contraction, rng: np.random.Generator) -> ContractionMapping:
+def _contraction(target: Target, p: Contraction, rng: np.random.Generator) -> ContractionMapping:
     """A grouped convolution keeps its groups whole."""
     splits = p.may_split_reduction and p.groups == 1
     levels = ("tile", "held", "slice") if splits else ("tile", "held")
@@ -207,7 +207,7 @@ def _contraction(p: Contraction, rng: np.random.Generator) -> ContractionMapping
         x=levels[int(rng.integers(len(levels)))],  # type: ignore[arg-type]
         weights=levels[int(rng.integers(len(levels)))],  # type: ignore[arg-type]
     )
-    if may_join(p) and rng.random() < 0.3:
+    if may_join(target, p) and rng.random() < 0.3:
         return replace(mapping, cols=p.ow, reduction=p.ic, taps="joined")
     return mapping
 

@@ -33,7 +33,7 @@ from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.problems import problem
 from npu_dialect.passes.mapping.tiles import spm_bytes
 from npu_dialect.pipeline import Options
-from npu_dialect.target import load_target
+from npu_dialect.target import Target, load_target
 
 TARGETS = ("edge256", "edge512", "headset2k", "mobile4k", "systolic32_ws", "systolic32_os")
 QUIET = Options(reproducer=None)
@@ -180,14 +180,14 @@ def problems(draw: st.DrawFn) -> Contraction:
     )  # fmt: skip
 
 
-def all_mappings(p: Contraction) -> Iterator[ContractionMapping]:
+def all_mappings(target: Target, p: Contraction) -> Iterator[ContractionMapping]:
     """Every mapping of the nests that the search knows."""
     reductions = range(1, p.ic + 1) if p.may_split_reduction else [p.ic]
     extents = product(range(1, p.oh + 1), range(1, p.ow + 1), range(1, p.oc + 1), reductions)
     for sizes, kind in product(list(extents), list(contraction.kinds(p))):
         mapping = ContractionMapping(*sizes, kind.order, kind.slots, kind.x, kind.weights)
         yield mapping
-        if may_join(p) and (mapping.cols, mapping.reduction) == (p.ow, p.ic):
+        if may_join(target, p) and (mapping.cols, mapping.reduction) == (p.ow, p.ic):
             yield replace(mapping, taps="joined")
 
 
@@ -198,7 +198,7 @@ def test_no_mapping_that_fits_costs_less_than_the_one_found(
 ):
     target = load_target(name)
     found = contraction.search(target, p, capacity)
-    every = list(all_mappings(p))
+    every = list(all_mappings(target, p))
     rng = np.random.default_rng(seed)
     for k in rng.permutation(len(every))[:60]:
         other = every[k]

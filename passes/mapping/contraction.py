@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from npu_dialect import cost
-from npu_dialect.cost import ArrayWork
+from npu_dialect.cost import ArrayWork, weight_passes
 from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.contraction_cost import Numbers, array_cycles, estimates
 from npu_dialect.passes.mapping.contraction_cost import estimate as estimate
@@ -136,7 +136,7 @@ def _better_joined(
 ) -> npt.NDArray[np.bool_]:
     """For which extents the array takes less where the taps of kernel rows are one sum."""
     _, cols, _, reduction = extents
-    joined = (cols == p.ow) & (reduction == p.ic) & may_join(p)
+    joined = (cols == p.ow) & (reduction == p.ic) & may_join(target, p)
     some = np.flatnonzero(joined)
     if some.size:
         part = tuple(e[some] for e in extents)
@@ -281,7 +281,7 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
 def least_compute(target: Target, p: Contraction) -> int:
     """Cycles of the array with whole extents."""
     whole = _whole(target, p)
-    if not may_join(p):
+    if not may_join(target, p):
         return whole
     return min(whole, sum(_whole(target, part.problem) for part in columns(p)))
 
@@ -292,7 +292,7 @@ def _whole(target: Target, p: Contraction) -> int:
     outputs = positions * p.oc
     repeats = p.batch * p.groups
     work = ArrayWork(
-        dtype=p.x_type, positions=positions, taps=p.kh * p.kw, in_channels=channels,
+        dtype=p.x_type, passes=weight_passes(p.w_type), positions=positions, taps=p.kh * p.kw, in_channels=channels,
         out_channels=p.oc, input_bytes=0, weight_bytes=weight_bytes(p) // repeats or 1,
         output_bytes=outputs * itemsize(p.out_type), depthwise=p.depthwise,
         kernel_costs=p.kernel_costs, rows=p.oh, kernel=(p.kh, p.kw), strides=p.strides,

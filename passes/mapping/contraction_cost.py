@@ -399,7 +399,7 @@ def _over_steps(
     found = measure(target, replace(first, **finish))
     if many.size:
         tile = _Tile(tile.rows[many], tile.cols[many], tile.channels[many], tile.pixels[many])
-        part, steps, sums = reduction[many], steps[many], outputs[many] * 4
+        part, steps, sums = reduction[many], steps[many], outputs[many] * itemsize(p.sum_type)
         finish |= {k: v[many] for k, v in finish.items() if isinstance(v, np.ndarray)}
         rest = p.ic - (steps - 1) * part
         opening = measure(target, replace(_work(p, tile, part), partial_writes=sums))
@@ -415,6 +415,7 @@ def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:
     weights = p.kh * p.kw * tile.channels * (1 if p.depthwise else reduction)
     return ArrayWork(
         dtype=p.x_type,
+        passes=cost.weight_passes(p.w_type),
         positions=tile.rows * tile.cols,  # type: ignore[arg-type]
         taps=p.kh * p.kw,
         in_channels=1 if p.depthwise else reduction,  # type: ignore[arg-type]
@@ -428,7 +429,7 @@ def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:
         kernel=(p.kh, p.kw),
         strides=p.strides,
         dilations=p.dilations,
-        input_pixel=(p.oc if p.depthwise else p.ic * p.groups) * itemsize(p.x_type),
+        input_pixel=(p.pixel or (p.oc if p.depthwise else p.ic * p.groups)) * itemsize(p.x_type),
         output_pixel=p.oc * p.groups * itemsize(p.out_type),
     )
 

@@ -75,6 +75,8 @@ class Contraction:
     dense_columns: bool = True
     """Whether columns of the input, with all channels, lie next to each other in the scratchpad:
     they are loaded, or lie there densely."""
+    pixel: int = 0
+    """Elements from column to column of the input in the scratchpad, where columns overlap."""
     constants_resident: bool = False
     """Whether parameters and table are in the scratchpad."""
     takes_over: int = 0

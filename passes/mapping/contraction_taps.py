@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from npu_dialect.passes.mapping.contraction_problem import Contraction
+from npu_dialect.target import Target
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class Columns:
     """The columns of the kernel [start, stop) that meet the image."""
 
 
-def may_join(p: Contraction) -> bool:
-    """Whether the taps of a kernel row can be multiplied as one."""
+def may_join(target: Target, p: Contraction) -> bool:
+    """Whether the taps of a kernel row can be multiplied as one, and the channels alone do not fill
+    the array.
+    """
     return (
         p.kw > 1
+        and p.ic % target.array.macs[p.x_type][2] != 0
         and p.dilations[1] == 1
         and p.groups == 1
         and not p.depthwise
@@ -67,6 +71,6 @@ def _taps(p: Contraction, column: int) -> tuple[int, int]:
 def _joined(p: Contraction, start: int, count: int, taps: tuple[int, int]) -> Columns:
     problem = replace(
         p, ow=count, iw=count, kw=1, ic=(taps[1] - taps[0]) * p.ic,
-        strides=(p.strides[0], 1), pads=(p.pads[0], 0),
+        strides=(p.strides[0], 1), pads=(p.pads[0], 0), pixel=p.strides[1] * p.ic,
     )  # fmt: skip
     return Columns(start, problem, start * p.strides[1] - p.pads[1] + taps[0], taps)

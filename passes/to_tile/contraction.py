@@ -78,13 +78,14 @@ class ContractionLowering:
     def _check_taps(self) -> None:
         """Raises CompileError (NPU0305) where taps shall be joined that cannot be."""
         p, m = self.p, self.m
-        if m.taps == "apart" or (may_join(p) and (m.cols, m.reduction) == (p.ow, p.ic)):
+        is_whole = (m.cols, m.reduction) == (p.ow, p.ic)
+        if m.taps == "apart" or (is_whole and may_join(self.low.target, p)):
             return
         raise error(
             Code.NOT_LOWERABLE,
-            "joined taps need a convolution of one group with constant weights and several columns "
-            "of taps side by side, some of which always meet the image, in tiles of all columns "
-            "and input channels",
+            "joined taps need a convolution of one group with constant weights, channels that do "
+            "not fill the array, and several columns of taps side by side, some of which always "
+            "meet the image, in tiles of all columns and input channels",
             found=f"cols = {m.cols} of {p.ow}, reduction = {m.reduction} of {p.ic}, kernel "
             f"{p.kh}x{p.kw}, dilations {p.dilations}, {p.groups} groups",
             source=self.group.op,
@@ -98,7 +99,7 @@ class ContractionLowering:
         group, site = self.group, self.site
         if self.is_matmul:
             b = self.matrices = matrices(group)
-            self.batch = b.batch
+            self.batch = site.batch(b.batch)
             x_shape, out_shape = (*b.x_batch, b.m, b.k), (*b.batch, b.m, b.n)
         else:
             self.batch = (self.p.batch,)
@@ -117,7 +118,8 @@ class ContractionLowering:
             self.packed = site.constant("weights", self._packed, codec)
         self.weights = self.packed
         if self.weights is None:
-            self.weights = self.low.buffer(self.w, self.location, self._dynamic_shape())
+            number = 1 + len(group.tensors)
+            self.weights = site.read(number, self.w, self._dynamic_shape())
 
     def _stepped(self, image: SSAValue) -> SSAValue:
         """The rows and columns of an image that a convolution of one tap reads."""
