@@ -15,6 +15,9 @@ model.
     rows = 2                      # rows of its result that are made at once
     input_held = 6                # rows of its input from dram that are kept
 
+    ["head.conv"]
+    precision = "int16x8"         # the scheme it is quantized to; "float": it is not
+
 The module carries them as `npu.overrides`, so that a pipeline that is replayed decides alike. They
 are found by provenance, and so hold for whatever an operation has become when a decision is due.
 """
@@ -39,6 +42,8 @@ CHOICES = {"engine": ("host",), "memory": ("spm", "dram"), "weights": ("held", "
 """The settings with a fixed set of values."""
 NUMBERS = ("held", "rows", "input_held")
 """The settings that are numbers, 1 at least."""
+NAMES = ("precision",)
+"""The settings that are names of what only a pass knows."""
 TABLES = ("mapping", "cascade")
 """The settings that are tables."""
 
@@ -89,13 +94,15 @@ def _check_pins(name: str, pins: object, path: str) -> None:
         if legal is None and not _is_legal(key, value):
             rule = (
                 f'["{name}"] must set only engine, memory, weights, mapping = {{...}}, '
-                "cascade = {number, rows}, or held, rows, input_held (1 at least)"
+                "cascade = {number, rows}, precision, or held, rows, input_held (1 at least)"
             )
             raise error(Code.OPTION, rule, found=f"{key} = {value}", source=path)
 
 
 def _is_legal(key: str, value: object) -> bool:
     """Whether a setting without a fixed set of values is well formed."""
+    if key in NAMES:
+        return isinstance(value, str)
     if key in NUMBERS:
         return isinstance(value, int) and value >= 1
     if key == "cascade" and isinstance(value, dict):

@@ -8,13 +8,14 @@ it. What only moves values keeps the type of its operand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.ir import BlockArgument, Operation, SSAValue, Use
 
 from npu_dialect import dtypes, graph, provenance
 from npu_dialect.graph.base import quant_of, shape_of, tensor_type
@@ -22,6 +23,7 @@ from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.unary import UnaryOp
 from npu_dialect.passes.quantizing.calibration import argument_names, is_real
+from npu_dialect.passes.quantizing.precision import PRECISION, scheme_named, units
 from npu_dialect.passes.quantizing.ranges import Range
 from npu_dialect.passes.quantizing.schemes import Array, Grid, Scheme
 from npu_dialect.passes.rewriting import constant, constant_like, erase_dead, splat
@@ -58,14 +60,33 @@ class Insertion:
     real: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     """The dequantized tensor that stands for a quantized one, and back."""
 
-    def run(self) -> int:
-        """Rewrites the function; the number of tensors that are quantized."""
+    schemes: dict[Operation, Scheme | None] = field(default_factory=dict[Operation, Scheme | None])
+    """Of operations for which another one than `scheme` was said; None for floats."""
+
+    def chosen(self) -> list[SSAValue]:
+        """The tensors that are stored between operations, in program order."""
         for value in list(self.ranges):
             self._note(value)
-        chosen = [value for value in self.ranges if self._is_chosen(value)]
+        return [value for value in self.ranges if self._is_chosen(value)]
+
+    def scheme_of(self, op: Operation) -> Scheme | None:
+        """The scheme of an operation; None where it stays with floats."""
+        return self.schemes.get(op, self.scheme)
+
+    def run(self) -> int:
+        """Rewrites the function; the number of tensors that are quantized, or could be."""
+        chosen = self.chosen()
+        for unit in units(chosen):
+            said = unit.said
+            if said is not None:
+                scheme = scheme_named(said, unit.name)
+                self.schemes.update(dict.fromkeys(unit.ops, scheme))
         for value in chosen:
-            self._quantize(value, self.scheme.activation(self.ranges[value]))
+            self._store(value)
         for op in list(self.function.body.block.ops):
+            op.attributes.pop(PRECISION, None)
+            if self.scheme_of(op) is None:
+                continue
             if isinstance(op, LINEAR):
                 self._weights(op)
             elif isinstance(op, BinaryOp):
@@ -151,9 +172,33 @@ class Insertion:
 
     # --- activations ---
 
-    def _quantize(self, value: SSAValue, quant: QuantType) -> None:
-        """Puts a quantize and a dequantize behind a tensor."""
+    def _store(self, value: SSAValue) -> None:
+        """Quantizes a tensor for its readers: all of them, or, if floats make it, those with
+        integers.
+        """
+        owner = value.owner
+        made = self.scheme_of(owner) if isinstance(owner, Operation) else None
         users = [use for use in value.uses if not isinstance(use.operation, graph.QuantizeOp)]
+        if made is not None:
+            self._quantize(value, made.activation(self.ranges[value]), users)
+            return
+        whole = [use for use in users if self._wanted(use.operation) is not None]
+        wanted = [s for use in whole if (s := self._wanted(use.operation)) is not None]
+        if wanted:
+            widest = max(wanted, key=lambda s: s.activations.itemsize)
+            self._quantize(value, widest.activation(self.ranges[value]), whole)
+
+    def _wanted(self, op: Operation) -> Scheme | None:
+        """The scheme in which an operation, or what it only moves values for, reads; None for
+        floats.
+        """
+        if not isinstance(op, MOVES):
+            return None if isinstance(op, ReturnOp) and self.schemes else self.scheme_of(op)
+        found = [self._wanted(use.operation) for result in op.results for use in result.uses]
+        return next((s for s in found if s is not None), None)
+
+    def _quantize(self, value: SSAValue, quant: QuantType, users: Sequence[Use]) -> None:
+        """Puts a quantize and a dequantize behind a tensor, for some of its users."""
         location = self._location(value)
         stored = graph.QuantizeOp(value, quant, location=location)
         back = graph.DequantizeOp(stored, location=location)
@@ -184,8 +229,10 @@ class Insertion:
         bias = constant(op.operands[2]) if len(op.operands) > 2 else None
         quant = op.attributes.pop(WEIGHTS_TYPE, None)
         if not isinstance(quant, QuantType):
-            grid = grid_of(op, self.scheme, inputs)
-            array, quant = grid.nearest(array) if self.scheme.group else array, grid.quant
+            scheme = self.scheme_of(op)
+            assert scheme is not None, "floats have no quantized weights"
+            grid = grid_of(op, scheme, inputs)
+            array, quant = grid.nearest(array) if scheme.group else array, grid.quant
         stored = self._stored(op, 1, array, quant)
         if bias is not None and inputs.axis is None and inputs.storage_dtype.itemsize == 1:
             scales = np.float32(inputs.scale) * stored.scales

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from xdsl.dialects.builtin import StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation
 
@@ -27,6 +28,7 @@ from npu_dialect.passes.quantizing.insertion import (
     real_tensors,
     stored_type,
 )
+from npu_dialect.passes.quantizing.precision import PRECISION, said
 from npu_dialect.passes.quantizing.replay import Arguments, Replay
 from npu_dialect.passes.quantizing.schemes import SCHEMES, Grid, Scheme
 from npu_dialect.passes.rewriting import Array, constant, constant_like
@@ -46,14 +48,18 @@ def scheme_of(name: str, source: str) -> Scheme:
     return SCHEMES[name]
 
 
-def quantized(function: FuncOp, scheme: Scheme) -> tuple[FuncOp, dict[Operation, Operation]]:
-    """A copy of a function with ranges, quantized, and for each operation the one in the copy.
+def quantized(function: FuncOp, scheme: Scheme) -> tuple[Insertion, dict[Operation, Operation]]:
+    """What quantized a copy of a function with ranges, and for each operation the one in the copy.
 
     Raises CompileError for a function without ranges.
     """
     twin = function.clone()
     originals = list(function.body.block.ops)
     pairs = dict(zip(originals, list(twin.body.block.ops), strict=True))
+    for op, other in pairs.items():
+        precision = said(op)
+        if precision is not None:
+            other.attributes[PRECISION] = StringAttr(precision)
     ranges = {v: found for v in real_tensors(twin) if (found := range_of(v)) is not None}
     if real_tensors(twin) and not ranges:
         raise error(
@@ -63,8 +69,9 @@ def quantized(function: FuncOp, scheme: Scheme) -> tuple[FuncOp, dict[Operation,
             remedy="graph-calibrate{samples=...} first",
             source=function.sym_name.data,
         )
-    Insertion(twin, ranges, scheme).run()
-    return twin, pairs
+    insertion = Insertion(twin, ranges, scheme)
+    insertion.run()
+    return insertion, pairs
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,8 @@ class Layer:
 
 def in_step(function: FuncOp, scheme: Scheme, arguments: Arguments) -> Iterator[Layer]:
     """The contractions with constant float weights in program order."""
-    twin, pairs = quantized(function, scheme)
-    real, stored = Replay(function, arguments), Replay(twin, arguments)
+    insertion, pairs = quantized(function, scheme)
+    real, stored = Replay(function, arguments), Replay(insertion.function, arguments)
     steps = iter(stored)
     for op in real:
         if isinstance(op, Linear) and is_layer(op):
@@ -91,7 +98,8 @@ def in_step(function: FuncOp, scheme: Scheme, arguments: Arguments) -> Iterator[
             while next(steps) is not other:
                 pass
             inputs = stored_type(other.operands[0])
-            grid = None if inputs is None else grid_of(op, scheme, inputs)
+            own = insertion.scheme_of(other)
+            grid = None if inputs is None or own is None else grid_of(op, own, inputs)
             yield Layer(op, real, other, stored, grid)
 
 
