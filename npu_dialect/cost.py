@@ -192,6 +192,8 @@ class ArrayWork:
     weight_bytes: int
     output_bytes: int
     depthwise: bool = False
+    passes: int = 1
+    """How often activations go through the array: `weight_passes`."""
     side_bytes: int = 0
     """Parameters, residual and table."""
     partial_reads: int = 0
@@ -216,6 +218,11 @@ class ArrayWork:
     @property
     def macs(self) -> int:
         return self.positions * self.taps * self.in_channels * self.out_channels
+
+
+def weight_passes(dtype: str) -> int:
+    """Passes for weights of a storage type: those of 16 bits are multiplied one half at a time."""
+    return 2 if dtype in ("i16", "u16") else 1
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,8 @@ def _output_stationary(target: Target, work: ArrayWork) -> int:
 
 def _in_blocks(target: Target, work: ArrayWork) -> int:
     """Arm Vela's count for Ethos-U55 and U65, see `npu_dialect/ethos_u/cycles.py`."""
-    return walk(target, work).array
+    found = walk(target, work)
+    return found.array + found.fill
 
 
 ARRAY_KINDS = {
@@ -276,10 +284,11 @@ def mac_cycles(target: Target, work: ArrayWork) -> tuple[int, int, int]:
     kind = ARRAY_KINDS[array.kind]
     if kind.walk is not None:
         found = kind.walk(target, work)
-        return found.fill + array.fill, found.array, array.drain
+        return array.fill, found.array + found.fill, array.drain
     if work.depthwise:
-        return array.fill, parts(work.macs, array.depthwise_macs[work.dtype]), array.drain
-    cycles = kind.cycles(target, work)
+        cycles = work.passes * parts(work.macs, array.depthwise_macs[work.dtype])
+        return array.fill, cycles, array.drain
+    cycles = work.passes * kind.cycles(target, work)
     return (0, cycles, 0) if kind.is_whole else (array.fill, cycles, array.drain)
 
 
@@ -305,13 +314,18 @@ def operand_traffic(target: Target, work: ArrayWork) -> int:
 
 
 def array_stages(target: Target, work: ArrayWork) -> dict[str, int]:
-    """Cycles of each of the stages that overlap. The numbers of `work` may be numpy arrays, and
+    """Cycles of each of the stages that overlap; in blocks, with what no other block hides, which
+    the scratchpad's port moves too. The numbers of `work` may be numpy arrays, and
     then so are the cycles.
     """
     in_blocks = ARRAY_KINDS[target.array.kind].walk
     if in_blocks is not None:
         found = in_blocks(target, work)
-        return {"array": found.array, "spm": found.port, "output": found.output}
+        return {
+            "array": found.array + found.fill,
+            "spm": found.port,
+            "output": found.output + found.fill,
+        }
     read = operand_traffic(target, work) + work.side_bytes
     port = target.memories["spm"].ports["mxu"]
     stages = {
@@ -342,7 +356,7 @@ def array(target: Target, work: ArrayWork) -> Cost:
         bound=bound,
         reads={"spm": read, "acc": work.partial_reads},
         writes={"spm": work.output_bytes, "acc": work.partial_writes},
-        macs=work.macs,
+        macs=work.macs * work.passes,
         mac_type=work.dtype,
         micro_ops=_count(work.kernel_costs, outputs),
     )

@@ -29,9 +29,10 @@ from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter
 
-from npu_dialect import graph, overrides
+from npu_dialect import dtypes, graph, overrides
 from npu_dialect.diagnostics import Code, remark
 from npu_dialect.graph.attributes import APPROXIMATE, EXACT
+from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.fixed_point.affine import affine
 from npu_dialect.passes.fixed_point.chain import chain
 from npu_dialect.passes.fixed_point.interpolation import interpolated
@@ -102,4 +103,7 @@ def _pinned(op: graph.GraphOp) -> bool:
 
 
 def _is_left_to_host(op: Operation, target: Target) -> bool:
+    if isinstance(op, graph.RequantizeOp) and dtype_of(op.x) is dtypes.i64:
+        op = op.x.owner  # rescales what the array computes on its way out
+        assert isinstance(op, Operation)
     return not isinstance(op, graph.ConstantOp) and place(op, target).data.engine == "host"

@@ -69,10 +69,14 @@ WRONG = {
     "a size below zero": ("size = 268435456", "size = -5", ".*size must be greater than zero"),
     "no frequency": ("frequency = 1.0e9 ", "frequency = 0.0", "frequency must be greater than"),
     "a negative latency": ("latency = 500", "latency = -1", ".*latency must not be negative"),
-    "an unknown type": ('["i8", "u8"]', '["i9"]', "array.weight_types must name only .* found i9"),
+    "an unknown type": (
+        '["i8", "u8", "i16"]',
+        '["i9"]',
+        "array.weight_types must name only .* found i9",
+    ),
     "energy less": ("i16 = 1.144", "u16 = 1.144", "array.mac_pj must name only .*, found u16"),
     "two extents": ("[4, 8, 8], u8", "[4, 8], u8", "array: macs.i8 must be 3 values, found 2"),
-    "text for a list": ('["i8", "u8"]', '"i8"', "array: weight_types must be of type list"),
+    "text for a list": ('["i8", "u8", "i16"]', '"i8"', "array: weight_types must be of type list"),
     "a truth for a number": ("fill_bytes = 16", "fill_bytes = true", ".*must be of type int"),
     "two channels": ("channels = 1", "channels = 2", "dma.channels must be 1 in this version"),
     "a stationary array of blocks": (

@@ -132,6 +132,7 @@ def array_work(
     finished = "kernel" in values
     return ArrayWork(
         dtype=values["input"].dtype.name,
+        passes=cost.weight_passes(values["weights"].dtype.name),
         input_bytes=values["input"].size,
         weight_bytes=values["weights"].size,
         output_bytes=values["output"].size if finished else 0,

@@ -19,7 +19,7 @@ from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import graph
 from npu_dialect.graph.base import dtype_of, shape_of
-from npu_dialect.passes.fixed_point.steps import COARSEST, Array, Steps, eight_bits, exponent
+from npu_dialect.passes.fixed_point.steps import COARSEST, Array, Steps, exponent, narrow
 from npu_dialect.passes.qdq.common import known, one_scale, reach, stored
 from npu_dialect.passes.rewriting import location_of
 
@@ -103,7 +103,7 @@ class Chain:
         return Value(make, greatest, 0.5)
 
     def _operand(self, source: SSAValue) -> Value | None:
-        quant = eight_bits(source)
+        quant = narrow(source)
         if quant is None:
             return None
         factor = quant.scale / self.scale
@@ -196,7 +196,7 @@ def _condition(parts: Chain, value: SSAValue) -> Callable[[Steps, int], SSAValue
         return lambda steps, bits: value
     zero = known(op.operands[1]) if isinstance(op, graph.LtOp) else None
     x = stored(op.operands[0])
-    if x is None or zero is None or zero.any() or eight_bits(x) is None:
+    if x is None or zero is None or zero.any() or narrow(x) is None:
         return None
     return lambda steps, bits: steps.less(steps.distance(x), steps.number(0))
 

@@ -134,6 +134,14 @@ def eight_bits(value: SSAValue) -> QuantType | None:
     return quant
 
 
+def narrow(value: SSAValue) -> QuantType | None:
+    """The type of a tensor quantized with one scale to 8 or 16 bits."""
+    quant = quant_of(value)
+    if quant is None or quant.axis is not None or quant.storage_dtype.itemsize > 2:
+        return None
+    return quant
+
+
 def stored_values(quant: QuantType) -> Array:
     """[256] int64: what a table's entries are for, in their order."""
     dtype = quant.storage_dtype

@@ -88,7 +88,7 @@ def _instruction_pj(target: Target, work: ArrayWork) -> Any:
         + work.output_bytes * spm.write_pj
         + work.partial_reads * acc.read_pj
         + work.partial_writes * acc.write_pj
-        + work.macs * target.array.mac_pj[work.dtype]
+        + work.macs * work.passes * target.array.mac_pj[work.dtype]
         + outputs * sum(target.vector.pj[c] for c in work.kernel_costs),
         np.float64,
     )
