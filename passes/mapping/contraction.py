@@ -293,7 +293,8 @@ def _whole(target: Target, p: Contraction) -> int:
     repeats = p.batch * p.groups
     work = ArrayWork(
         dtype=p.x_type, passes=weight_passes(p.w_type), positions=positions, taps=p.kh * p.kw,
-        in_channels=channels, out_channels=p.oc, input_bytes=0, weight_bytes=weight_bytes(p) // repeats or 1,
+        in_channels=channels, out_channels=p.oc, input_bytes=0,
+        weight_bytes=weight_bytes(p) // repeats or 1,
         output_bytes=outputs * itemsize(p.out_type), depthwise=p.depthwise,
         kernel_costs=p.kernel_costs, rows=p.oh, kernel=(p.kh, p.kw), strides=p.strides,
         dilations=p.dilations,
