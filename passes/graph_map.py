@@ -36,6 +36,7 @@ from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
 from npu_dialect.passes.mapping.explained import Explained, explained
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
+from npu_dialect.passes.mapping.hoist import hoist_views
 from npu_dialect.passes.mapping.least import least
 from npu_dialect.passes.mapping.plan import Planner
 from npu_dialect.passes.mapping.problems import AnyMapping
@@ -105,6 +106,7 @@ class GraphMapPass(ModulePass):
             if not isinstance(function, FuncOp) or function.is_declaration:
                 continue
             if not _has_cascades(function):
+                hoist_views(function.body.block)
                 planner, plan = _plan(target, function, objective)
                 _annotate(plan)
                 taken = max(taken, planner.height(plan)) if objective == "memory" else 0

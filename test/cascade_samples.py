@@ -20,7 +20,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from npu_dialect import api, dtypes, pipeline
+from npu_dialect import api, dtypes, graph, pipeline
 from npu_dialect.passes.graph_map import mapping_attribute, mapping_of
 from npu_dialect.passes.mapping import stripes
 from npu_dialect.passes.mapping.contraction import ContractionMapping
@@ -79,6 +79,30 @@ def network(seed: int) -> tuple[ModuleOp, list[Array], np.random.Generator]:
     s = Network(seed, target, bool(rng.random() < 0.7), kinds)
     for _ in range(int(rng.integers(2, 9))):
         s.grow()
+    return mapped(s, rng)
+
+
+def attention(seed: int) -> tuple[ModuleOp, list[Array], np.random.Generator]:
+    """The same of an attention of several heads, perhaps with transposed views of its inputs."""
+    rng = np.random.default_rng([seed, 3])
+    s = Network(seed, "mobile4k", False, (dtypes.f32,))
+    heads, m, n, d = (int(rng.integers(2, high)) for high in (5, 20, 20, 9))
+
+    def operand(rows: int, columns: int) -> SSAValue:
+        if rng.random() < 0.5:
+            return s.argument((1, heads, rows, columns), f32)
+        return s.add(graph.TransposeOp(s.argument((1, rows, heads, columns), f32), (0, 2, 1, 3)))
+
+    scores = s.add(graph.MatmulOp(operand(m, d), operand(d, n), None))
+    weighed = s.add(graph.MatmulOp(s.add(graph.SoftmaxOp(scores, 3)), operand(n, d), None))
+    s.pool = [s.add(graph.TransposeOp(weighed, (0, 2, 1, 3))) if rng.random() < 0.5 else weighed]
+    return mapped(s, rng)
+
+
+def mapped(
+    s: Network, rng: np.random.Generator
+) -> tuple[ModuleOp, list[Array], np.random.Generator]:
+    """The network at level graph, mapped, with cascades set by hand."""
     module = s.finished()
     api.lower(module, "graph", options=QUIET)
     pipeline.run(module, "graph-map", NpuContext(), QUIET)

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from cascade_samples import QUIET, network
-from graph_samples import same
+from cascade_samples import QUIET, attention, network
+from graph_samples import Array, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapped_groups import ModuleBuilder, f32, floats
@@ -18,6 +18,8 @@ from npu_dialect.diagnostics import CompileError
 from npu_dialect.graph.interpret import run as run_graph
 from npu_dialect.passes.graph_map import mapping_attribute
 from npu_dialect.passes.mapping.elementwise import PoolingMapping
+from npu_dialect.passes.mapping.groups import Group
+from npu_dialect.passes.mapping.stripes import fits
 from npu_dialect.universe import NpuContext
 
 some = settings(max_examples=40, deadline=None)
@@ -28,12 +30,25 @@ some = settings(max_examples=40, deadline=None)
 def test_random_cascades_give_the_same_bits_at_every_level(seed: int):
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        check(seed)
+        check(*network(seed))
 
 
-def check(seed: int) -> None:
+@some
+@given(st.integers(0, 1 << 32))
+def test_attention_in_stripes_of_heads_gives_the_same_bits(seed: int):
+    check(*attention(seed))
+
+
+def test_the_heads_of_attention_are_rows_of_one_cascade():
+    module, _, _ = attention(2)
+    groups = [Group(op) for op in module.walk() if op.name == "graph.group"]
+    products = [k for k, g in enumerate(groups) if g.kind == "array"]
+    assert len(products) == 2
+    assert fits(groups[products[0] : products[1] + 1]) is None
+
+
+def check(module: ModuleOp, inputs: list[Array], rng: np.random.Generator) -> None:
     """Raises where a level differs, or where npu-verify finds something."""
-    module, inputs, rng = network(seed)
     expected = run_graph(module, inputs)
     pipeline.run(module, "graph-to-tile,tile-allocate", NpuContext(), QUIET)
     module.attributes["npu.level"] = StringAttr("tile")

@@ -21,7 +21,7 @@ from npu_dialect.passes.mapping.elementwise import (
     Stream,
 )
 from npu_dialect.passes.mapping.groups import POOLS, Group
-from npu_dialect.passes.mapping.rows import reads, row_axis, rows_of_tensor
+from npu_dialect.passes.mapping.rows import is_batched, reads, row_axis, rows_of_tensor
 
 P = TypeVar("P", Contraction, Elementwise, Pooling)
 M = TypeVar("M", ContractionMapping, ElementwiseMapping, PoolingMapping)
@@ -39,6 +39,8 @@ def part(
         found = _elementwise(p, stop - start, rows_of_tensor(group.result))
     elif cut_in_images(group):
         found = replace(p, batch=stop - start)
+    elif is_batched(group):
+        found = replace(p, batch=p.batch // rows_of_tensor(group.result) * (stop - start))
     elif is_image(group):
         window = reads(group)[0].window
         assert window is not None

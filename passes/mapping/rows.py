@@ -120,7 +120,9 @@ def _apart(group: Group) -> str | None:
         return "a tensor within another must have a stride along each dimension"
     if group.anchor is not None and group.anchor.name == "graph.matmul":
         outer = matrices(group).batch
-        return f"rows must be one dimension, found {_dims((*outer, rows))}" if outer else None
+        if outer and not (is_batched(group) and first_extent(outer) == rows):
+            return f"rows must be one dimension, found {_dims((*outer, rows))}"
+        return None
     if group.anchor is None or group.anchor.name not in (*CONTRACTIONS, *POOLS):
         dims = streams(group).shape.dims
         if dims[0] % rows:
@@ -137,9 +139,7 @@ def _uncuttable_anchor(group: Group, axis: int) -> str | None:
     if anchor.name == SCATTER:
         return "a scatter may change any row, so it must see all of them"
     if anchor.name == "graph.matmul":
-        weights = shape_of(anchor.operands[1])
-        batched = prod(weights[:-2]) != 1
-        return f"weights must be one matrix, found {_dims(weights)}" if batched else None
+        return _uncuttable_product(group, axis)
     if anchor.name == "graph.conv2d" or anchor.name in POOLS:
         if axis > 1:
             return f"an image must have more than one row, found {_dims(shape)}"
@@ -148,6 +148,38 @@ def _uncuttable_anchor(group: Group, axis: int) -> str | None:
     if row_axis(source) != axis or source[axis] != shape[axis]:
         return f"rows must not be reduced, found {_dims(source)} to {_dims(shape)}"
     return None
+
+
+def _uncuttable_product(group: Group, axis: int) -> str | None:
+    """Of a matrix product: rows are those of the result where there is one matrix of weights, else
+    the products of a batch (heads), each with rows and weights of its own.
+    """
+    anchor = group.anchor
+    assert anchor is not None
+    if not is_batched(group):
+        return None
+    shape = shape_of(anchor.results[0])
+    weights = shape_of(anchor.operands[1])
+    if is_constant(group.outer(anchor.operands[1])):
+        return f"weights must be one matrix or computed, found {_dims(weights)}"
+    for operand in map(shape_of, anchor.operands[:2]):
+        own = align(operand, len(shape))
+        if axis >= len(shape) - 2 or own[axis] != shape[axis]:
+            return f"both operands must have the rows of the result, found {_dims(operand)}"
+    return None
+
+
+def is_batched(group: Group) -> bool:
+    """Whether a group is a product of several matrices with weights of their own."""
+    anchor = group.anchor
+    if anchor is None or anchor.name != "graph.matmul":
+        return False
+    return prod(shape_of(anchor.operands[1])[:-2]) != 1
+
+
+def first_extent(dims: Sequence[int]) -> int:
+    """The outermost extent that is longer than 1, or 1."""
+    return next((d for d in dims if d > 1), 1)
 
 
 def _padded(window: RowWindow, rows: int) -> str | None:
@@ -174,7 +206,8 @@ def reads(group: Group) -> list[Read]:
     x = group.outer(anchor.operands[0])
     found = [Read(x, _anchored(group, x)), *side]
     if anchor.name in CONTRACTIONS:
-        found.append(Read(group.outer(anchor.operands[1]), None))
+        w = group.outer(anchor.operands[1])
+        found.append(Read(w, _anchored(group, w) if is_batched(group) else None))
     return found
 
 

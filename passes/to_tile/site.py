@@ -18,7 +18,13 @@ from npu_dialect import tile
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.parts import clipped, cut_in_images, is_image, part
-from npu_dialect.passes.mapping.rows import Read, reshaped, row_axis, rows_of_tensor
+from npu_dialect.passes.mapping.rows import (
+    Read,
+    is_batched,
+    reshaped,
+    row_axis,
+    rows_of_tensor,
+)
 from npu_dialect.passes.mapping.stripes import Piece
 from npu_dialect.passes.to_tile.context import Lowering, Nest
 from npu_dialect.tile.attributes import Span
@@ -63,6 +69,10 @@ class Site:
     def top(self, pad: int) -> int:
         """Rows of padding above the operand that a window slides over."""
         return pad
+
+    def batch(self, extents: tuple[int, ...]) -> tuple[int, ...]:
+        """The extents of a batch of products, of the whole group's."""
+        return extents
 
     def nest(self, has_buffers: bool) -> Nest:
         """Where to write: in a loop of one trip, with which the buffers inside begin and end."""
@@ -227,6 +237,12 @@ class PieceSite(Site):
         buffer = self.low.builder.insert(alloc).result
         Nest(self.low.builder, location).copy(constant, buffer)
         return buffer
+
+    def batch(self, extents: tuple[int, ...]) -> tuple[int, ...]:
+        if not is_batched(self.group):
+            return extents
+        axis = rows_axis(extents)[0]
+        return (*extents[:axis], self.piece.rows, *extents[axis + 1 :])
 
     def top(self, pad: int) -> int:
         window = self.shared.reads[0].window
