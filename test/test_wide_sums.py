@@ -55,7 +55,7 @@ def expected(x: Array, w: Array, bias: Array, recipe: RequantAttr, groups: int, 
     return numerics.requantize_fixed(sums, found.multiplier, found.shift, found.rounding, *ends)
 
 
-def check_everywhere(module: ModuleOp, x: Array, y: Array, target: str) -> npu.Program:
+def check_everywhere(module: ModuleOp, x: Any, y: Array, target: str) -> npu.Program:
     """The result at every level and of the program in both tiers."""
     module = npu.load(module, target=target)
     for level in ("graph", "tile", "npu"):
