@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from npu_dialect.ethos_u.cycles import POOLING, Block, Extents, Operation, array_cycles
 from npu_dialect.ethos_u.walk import Walk, walk
 from npu_dialect.machine import Operand
 from npu_dialect.target import Target
@@ -392,6 +393,21 @@ def vector(
         writes={"spm": written},
         micro_ops=_count(kernel_costs, elements),
     )
+
+
+def pool_cycles(
+    target: Target, output: tuple[int, int, int], window: tuple[int, int], itemsize: int
+) -> int:
+    """What pooling takes at least on a target whose vector unit is the output stage of an array
+    that goes in blocks, as Arm Vela counts it: the array's micro-blocks, each tap by tap; elsewhere
+    0. `output` and `window` in elements, `itemsize` of the input in bytes.
+    """
+    blocks = target.array.blocks
+    if blocks is None or not target.vector.is_output_stage or not all(output):
+        return 0
+    whole = Extents(*output)
+    op = Operation(POOLING, whole, whole, window, 8 * itemsize)
+    return target.vector.startup + int(array_cycles(blocks, op, Block(whole, whole)))
 
 
 SCATTER_COSTS = {"set": (), "add": ("alu",), "mul": ("mul",), "max": ("alu",), "min": ("alu",)}

@@ -385,7 +385,7 @@ def test_many_instructions_are_counted_as_each(works: list[ArrayWork], target: A
     for k, work in enumerate(alike):
         one, all_of = cost.array_stages(target, work), cost.array_stages(target, many)
         assert one == {stage: int(np.asarray(cycles)[k]) for stage, cycles in all_of.items()}
-        assert cost.mac_cycles(target, work)[0] == np.asarray(cost.mac_cycles(target, many)[0])[k]
+        assert cost.mac_cycles(target, work)[1] == np.asarray(cost.mac_cycles(target, many)[1])[k]
 
 
 @pytest.mark.parametrize(
@@ -452,6 +452,12 @@ def test_elementwise_work_takes_the_cycles_of_the_output_stage(
 ):
     found = cost.vector(U55, 4096, kernel, 4096, 4096)
     assert found.cycles - U55.vector.startup == max(4096 * cycles, 2 * 4096 / 8)
+
+
+def test_a_pooling_takes_whole_micro_blocks():
+    # 1 x 1 x 64 of 25 x 5 taps: 8 micro-blocks x (64 + 40 + ... = 125 taps) x 4, not 64 x 125 / 8
+    assert cost.pool_cycles(U55, (1, 1, 64), (25, 5), 1) == 32 + 8 * 125 * 4
+    assert cost.pool_cycles(load_target("edge256"), (1, 1, 64), (25, 5), 1) == 0
 
 
 # --- flash ----------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Walk:
     what no other block hides.
     """
     port: Any
-    """Cycles of the scratchpad's port."""
+    """Cycles of the scratchpad's port, with the first load and the last store."""
     fetched: Any
     """Bytes of activations, weights and scales that are read from the scratchpad."""
     block: tuple[int, ...] = ()
@@ -89,7 +89,7 @@ def _walk(target: Target, work: ArrayWork) -> Walk:
     fetched, occupied = _fetched(memory, op, block, work, runs[0])
     stored = in_bursts(memory, _column(work.output_bytes), runs[1])
     port = np.ceil((occupied + stored) / memory.ports["mxu"])
-    total = np.maximum(np.maximum(array, output), port) + fill
+    total = np.maximum(np.maximum(array, output) + fill, port)
     best = where(fits, total + fetched * 1e-9, np.inf).argmin(axis=-1)
     return _of_best(best, block, (array, output, fill, port, fetched), work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -188,6 +189,8 @@ class Pool2DOp(VectorInstruction):
         steps = ("alu",) * taps + (("div",) if values["kind"] == "avg" else ())
         read = source.size + self.side_bytes(values)
         base = cost.vector(target, output.elements, steps, read, output.size, lane_type([source]))
+        least = cost.pool_cycles(target, output.dims, values["size"], source.dtype.itemsize)
+        base = replace(base, cycles=max(base.cycles, least))
         return add_kernel(
             target, base, output.elements, self.kernel_costs(kernels), lane_type([output])
         )

@@ -145,11 +145,13 @@ def reduced_cycles(
     bytes_moved: tuple[int, int],
     value_type: str,
     steps: tuple[str, ...] = ("alu",),
+    least: int = 0,
 ) -> int:
-    """Cycles of an instruction that takes `steps` for each of `elements` and goes on with a kernel
-    on each of `outputs`.
+    """Cycles of an instruction that takes `steps` for each of `elements`, `least` of them at least,
+    and goes on with a kernel on each of `outputs`.
     """
     base = cost.vector(target, elements, steps, *bytes_moved, value_type).cycles
+    base = max(base, least)
     if not kernel:
         return base
     more = cost.vector(target, outputs, kernel, 0, 0, value_type).cycles
@@ -273,8 +275,9 @@ def pooling_estimate(target: Target, p: Pooling, m: PoolingMapping) -> Estimate:
     for (rows, n), (cols, k), (channels, count) in tiles:
         elements = rows * cols * channels
         cycles = reduced_cycles(
-            target, elements, elements, p.kernel_costs, (x, out), p.value_type, ("alu",) * taps
-        )
+            target, elements, elements, p.kernel_costs, (x, out), p.value_type, ("alu",) * taps,
+            cost.pool_cycles(target, (rows, cols, channels), p.size, p.x_bytes),
+        )  # fmt: skip
         compute += cycles * n * k * count
     is_part = m.channels < p.channels or m.cols < p.ow
     moved = [] if p.x_resident else [(x, p.x_bytes)]
