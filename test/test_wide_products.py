@@ -29,7 +29,7 @@ def product(a_zero: int, b_zero: int, shape: tuple[int, int, int, int]) -> Modul
     ]
     main = FuncOp("main", (kinds, []))
     block = main.body.block
-    sums = graph.MatmulOp(*block.args, location=AT)
+    sums = graph.MatmulOp(block.args[0], block.args[1], location=AT)
     result = graph.RequantizeOp(sums, recipe_of("f32", 1, k * 2.0**29), Y, location=AT)
     block.add_ops([sums, result, ReturnOp(result)])
     main.update_function_type()
