@@ -274,6 +274,35 @@ def assemble(module: ModuleOp) -> Program:
     return Program.from_module(module)
 
 
+def build(module: ModuleOp, *, options: Options = DEFAULT_OPTIONS) -> Program:
+    """Lower and assemble in one step, or the program that is kept from when the same module was
+    compiled before (`npu_dialect.program_cache`). Always compiles where `options` print IR.
+
+    The module is used up. Raises CompileError.
+    """
+    from npu_dialect import program_cache
+    from npu_dialect.diagnostics import Diagnostic, collect
+
+    if "npu.target" not in module.attributes:
+        set_target(module, DEFAULT_TARGET)
+    prints = options.print_after_all or options.print_before or options.print_after
+    name = None if prints else program_cache.name(module)
+    kept = None if name is None else program_cache.read(name)
+    if kept is not None:
+        program_cache.report(kept[1])
+        return kept[0]
+    records: list[Diagnostic] = []
+    try:
+        with collect() as records:
+            lower(module, options=options)
+            program = assemble(module)
+    finally:
+        program_cache.report(records)
+    if name is not None:
+        program_cache.write(name, program, records)
+    return program
+
+
 @overload
 def compile(
     source: Any,
@@ -364,8 +393,7 @@ def compile(  # the name that users look for
         exact=exact,
     )
     _quantize(module, quantize, calibrate, options)
-    lower(module, options=options)
-    return assemble(module)
+    return build(module, options=options)
 
 
 def _quantize(

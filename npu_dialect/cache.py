@@ -3,7 +3,7 @@
 They lie in NPU_CACHE_DIR, or in `npu_dialect` in the user's cache folder (XDG_CACHE_HOME, or
 ~/.cache), a folder for each kind. A name must say everything that its content depends on, so
 nothing is ever stale, and removing a file costs time only. With NPU_NO_CACHE set nothing is read or
-written.
+written; where it lists kinds (NPU_NO_CACHE=programs,mappings), nothing of these.
 """
 
 from __future__ import annotations
@@ -31,14 +31,20 @@ def folder(kind: str) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "npu_dialect" / kind
 
 
-def is_on() -> bool:
-    """Whether anything is kept."""
-    return not os.environ.get(OFF_VARIABLE)
+KINDS = "mappings", "programs", "routines"
+"""What there is: layers' mappings, compiled programs, native code of the simulator."""
+
+
+def is_on(kind: str) -> bool:
+    """Whether anything of a kind is kept."""
+    off = os.environ.get(OFF_VARIABLE, "")
+    named = {each.strip() for each in off.split(",")}
+    return not off or (named <= set(KINDS) and kind not in named)
 
 
 def read(kind: str, name: str) -> bytes | None:
     """What is kept; None where there is nothing, or something that is not whole."""
-    if not is_on():
+    if not is_on(kind):
         return None
     try:
         data = (folder(kind) / name).read_bytes()
@@ -52,7 +58,7 @@ def write(kind: str, name: str, content: bytes, most: int | None = None) -> None
     """Keeps something, all of it or nothing, and at most about `most` pieces of the kind: the
     oldest go. A folder that cannot be written costs time only.
     """
-    if not is_on():
+    if not is_on(kind):
         return
     place = folder(kind)
     with suppress(OSError):

@@ -181,7 +181,7 @@ def warn(
     location: str = "",
 ) -> None:
     """Report something that the user should know and that does not end the compilation."""
-    _emit(_record(Severity.WARNING, code, rule, found, remedy, source, location))
+    report(_record(Severity.WARNING, code, rule, found, remedy, source, location))
 
 
 def remark(
@@ -194,7 +194,7 @@ def remark(
     location: str = "",
 ) -> None:
     """Report a decision (why this ran there, why that was not fused)."""
-    _emit(_record(Severity.REMARK, code, rule, found, remedy, source, location))
+    report(_record(Severity.REMARK, code, rule, found, remedy, source, location))
 
 
 @contextmanager
@@ -249,7 +249,8 @@ def describe(op: Operation) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def _emit(record: Diagnostic) -> None:
+def report(record: Diagnostic) -> None:
+    """Report a record that there is already."""
     records = _collector.get()
     if records is not None:
         records.append(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,10 +10,19 @@ import pytest
 from harness import ROOT, RunTool, ToolRun, run_in_process
 from hypothesis import settings
 
+from npu_dialect.pipeline import RARELY
+
+# What modules and parameters hold lives as long as the suite: looking through it takes a third.
+gc.set_threshold(*RARELY)
+
 # The suite's verdict depends on the commit alone; NPU_EXPLORE=1 draws other examples each time.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", print_blob=True, deadline=None)
 settings.load_profile("explore" if os.environ.get("NPU_EXPLORE") else "same")
+
+
+# Tests compile: that a program was compiled before proves nothing.
+os.environ.setdefault("NPU_NO_CACHE", "programs")
 
 
 @pytest.fixture

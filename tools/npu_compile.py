@@ -114,8 +114,13 @@ def _run(args: argparse.Namespace) -> int:
         outcome = quantize_options.quantize(args, module, common.driver_options(args, progress))
         imported = module.clone() if args.explain or args.strict else None
         mappings: list[str] = []
-        passes = [*(outcome.runs if outcome else ()), *_lower(args, module, progress, mappings)]
-        program = None if args.emit else api.assemble(module)
+        passes = list(outcome.runs if outcome else ())
+        _set_objective(args, module)
+        if _looks_inside(args):
+            passes += _lower(args, module, progress, mappings)
+            program = None if args.emit else api.assemble(module)
+        else:
+            program = api.build(module, options=common.driver_options(args, progress))
     if program is None:
         _emit(args, module)
     else:
@@ -152,12 +157,23 @@ def _models(args: argparse.Namespace) -> str | dict[str, str]:
     return entries or args.model
 
 
+def _set_objective(args: argparse.Namespace, module: ModuleOp) -> None:
+    from xdsl.dialects.builtin import StringAttr
+
+    if args.objective != "latency":
+        module.attributes["npu.objective"] = StringAttr(args.objective)
+
+
+def _looks_inside(args: argparse.Namespace) -> bool:
+    """Whether more is asked for than the program: then it is compiled, even if it was before."""
+    inner = (args.emit, args.save_ir, args.report, args.timing, args.explain, args.export_mappings)
+    return any(inner)
+
+
 def _lower(
     args: argparse.Namespace, module: ModuleOp, progress: Progress, mappings: list[str]
 ) -> list[PassRun]:
     """Lower the module as the options say; what is said of the mappings is added to `mappings`."""
-    from xdsl.dialects.builtin import StringAttr
-
     from npu_dialect import api, files, text
 
     folder = files.make_folder(args.save_ir) if args.save_ir else None
@@ -169,8 +185,6 @@ def _lower(
             mappings.extend(_mappings(args, module))
 
     options = common.driver_options(args, progress)
-    if args.objective != "latency":
-        module.attributes["npu.objective"] = StringAttr(args.objective)
     return api.lower(module, args.emit or "npu", options=options, on_level=save)
 
 
