@@ -158,11 +158,11 @@ def _mapped_otherwise(work: Work) -> str:
 def _placed_otherwise(planner: Planner, plan: Plan, segment: Single) -> str:
     """What the result in the other memory would cost the group."""
     number = segment.number
-    if segment.work.mapping is None or not planner.may_stay(number):
+    if segment.work.mapping is None or not planner.lives.may_stay(number):
         return ""
     resident = planner.works.reads[number] & plan.resident
     room = planner.room_beside(plan, number)
-    size = sum(t.aligned for t in planner.written(number))
+    size = sum(t.aligned for t in planner.lives.written(number))
     room += size if segment.stays else -size
     other = planner.works.of(number, frozenset(resident), not segment.stays, max(0, room))
     where = "dram" if segment.stays else "spm"
