@@ -7,6 +7,9 @@ For each layer (a group of the placed graph), and for the whole program, cycles 
     spm      bytes of each operand once / width of the scratchpad's port, by engine
     dram     bytes of weights, inputs, initial state and outputs, each once / width of dram's port
 
+On a target whose vector unit is the array's output stage, both take turns: array has the cycles of
+both, spm the bytes.
+
 The bound is the greatest of them. Resources work at the same time, and so do layers: of a program
 they are sums over its layers, and its bound is the greatest sum, not the sum of bounds.
 
@@ -228,10 +231,12 @@ class _Count:
             constants = sum(layer.constant_bytes for layer in layers)
             rest = (moved["dma"] - constants) / dram.writable_ports["dma"]
             buses["dma"] = constants / dram.ports["dma"] + rest
+        take_turns = self.target.vector.is_output_stage
+        vector = sum(layer.vector for layer in layers)
         return {
-            "array": sum(layer.array for layer in layers),
-            "vector": sum(layer.vector for layer in layers),
-            "spm": max(ports.values()),
+            "array": sum(layer.array for layer in layers) + (vector if take_turns else 0.0),
+            "vector": vector,
+            "spm": sum(ports.values()) if take_turns else max(ports.values()),
             "dram": max(buses.values()),
         }
 

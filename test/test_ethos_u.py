@@ -460,6 +460,16 @@ def test_a_pooling_takes_whole_micro_blocks():
     assert cost.pool_cycles(load_target("edge256"), (1, 1, 64), (25, 5), 1) == 0
 
 
+def test_the_bound_adds_up_what_takes_turns():
+    program = npu.compile(convolution(pooled=True), "ethos_u55_256")
+    found = program.profile.lower_bound
+    assert found is not None
+    products = 16 * 16 * 9 * 16 * 24 / 256
+    assert found.resources["vector"] > 0
+    assert found.resources["array"] == products + found.resources["vector"]
+    assert found.cycles <= program.profile.cycles
+
+
 # --- flash ----------------------------------------------------------------------------------------
 
 FLASH = U55.memories["dram"].read_only
@@ -504,8 +514,8 @@ def test_a_program_gives_the_bits_of_the_graph(name: str):
     assert {row.engine for row in npu.assemble(module).placement} <= {"mxu", "io", "folded", "dma"}
 
 
-def convolution() -> Any:
-    """A quantized convolution of 3 x 3 taps and 16 to 24 channels."""
+def convolution(pooled: bool = False) -> Any:
+    """A quantized convolution of 3 x 3 taps and 16 to 24 channels, and a pooling of 2 x 2."""
     rng = np.random.default_rng(0)
     w = rng.integers(-127, 128, (24, 16, 3, 3)).astype(np.int8)
     weights = {"w": w, "s": np.float32(0.02), "z": np.int8(0), "t": np.float32(0.1)}
@@ -516,13 +526,25 @@ def convolution() -> Any:
         helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], "dequantize2"),
         helper.make_node("Conv", ["d", "v"], ["c"], "conv1"),
         helper.make_node("QuantizeLinear", ["c", "t", "z"], ["r"], "quantize2"),
-        helper.make_node("DequantizeLinear", ["r", "t", "z"], ["y"], "dequantize3"),
+        helper.make_node(
+            "DequantizeLinear", ["r", "t", "z"], ["p" if pooled else "y"], "dequantize3"
+        ),
     ]
+    if pooled:
+        pool = helper.make_node(
+            "MaxPool", ["p"], ["o"], "pool1", kernel_shape=[2, 2], strides=[2, 2]
+        )
+        nodes += [
+            pool,
+            helper.make_node("QuantizeLinear", ["o", "t", "z"], ["n"], "quantize4"),
+            helper.make_node("DequantizeLinear", ["n", "t", "z"], ["y"], "dequantize4"),
+        ]
+    size = 8 if pooled else 16
     graph = helper.make_graph(
         nodes,
         "quantized",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 18, 18])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 24, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 24, size, size])],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
