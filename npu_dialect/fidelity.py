@@ -28,6 +28,7 @@ from npu_dialect.graph import interpret
 from npu_dialect.graph.base import GraphOp, quant_of
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.states import arguments_with, states_of
+from npu_dialect.passes.quantizing.clipping import bounds
 from npu_dialect.passes.quantizing.types import of_metadata
 from npu_dialect.ports import Array, Inputs, bind
 
@@ -308,16 +309,19 @@ class _Run:
     """Tensors of integers that are no others moved: the values and their type."""
 
     def record(self, op: Operation, results: Sequence[Array]) -> None:
-        """Notes what an operation made; what groups yield is what one inside has made."""
-        if isinstance(op, graph.GroupOp):
+        """Notes what an operation made, if it is no other tensor moved; what groups yield is what
+        one inside has made.
+        """
+        if isinstance(op, (graph.GroupOp, *MOVES)):
             return
         name = (op.name, *provenance.sources(op))[-1]
         for value, array in zip(op.results, results, strict=True):
             quant = quant_of(value)
-            if quant is not None and not isinstance(op, (graph.ConstantOp, *MOVES)):
+            if quant is not None and not isinstance(op, graph.ConstantOp):
                 self.stored[name] = array, quant
             elif array.dtype == np.float32:
-                self.tensors[name] = array
+                low, high = bounds(value)  # beyond them a stored tensor may saturate
+                self.tensors[name] = np.clip(array, low, high)
 
 
 class _Pair:
@@ -441,7 +445,7 @@ class _Injected(_Walk):
     def run(self, block: Block, operands: Sequence[Array]) -> list[Array]:
         function = block.parent_op()
         if self.last is None and isinstance(function, FuncOp):
-            self.last = _last_by_name(function, lambda op: True)
+            self.last = _last_by_name(function, lambda op: not isinstance(op, MOVES))
         return super().run(block, operands)
 
     def replaced(self, op: Operation, found: Array) -> Array:

@@ -26,6 +26,7 @@ from npu_dialect.target import Target
 AUTO, DEFAULT_SCHEME = "auto", "int8"
 DEFAULT_METHOD = "minmax"
 PREPARE = (
+    "graph-unroll",
     "graph-canonicalize",
     "graph-fold-constants",
     "graph-channels-last",

@@ -58,6 +58,7 @@ PASSES = (
     "graph-scatter-rows",
     "graph-smooth",
     "graph-to-tile",
+    "graph-unroll",
     "graph-views",
     "npu-pack",
     "npu-roll",

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 import npu_dialect as npu
 from npu_dialect import levels, pipeline
 from npu_dialect.diagnostics import CompileError
-from npu_dialect.passes.graph_calibrate import annotate, functions, range_of
+from npu_dialect.passes.graph_calibrate import range_of
 from npu_dialect.passes.quantizing import calibration
 from npu_dialect.passes.quantizing.ranges import ESTIMATORS, Range, mse, percentile
 from npu_dialect.passes.quantizing.schemes import SCHEMES
@@ -226,13 +226,13 @@ def test_statistics_are_kept_and_read_again(tmp_path: Path):
 # --- where tensors are quantized ------------------------------------------------------------------
 
 
-def engines(
+def in_integers(
     nodes: list[Any],
     shape: list[int],
     constants: dict[str, Array],
     samples: list[Array] | None = None,
-) -> set[str]:
-    """Where the operations of a model with the input x and the output y run, quantized."""
+) -> Any:
+    """A model with the input x and the output y, quantized."""
     samples = samples or [normal(int(np.prod(shape)), k).reshape(shape) for k in range(8)]
     kind = helper.np_dtype_to_tensor_dtype(samples[0].dtype)
     made = helper.make_graph(
@@ -244,10 +244,13 @@ def engines(
     )
     opsets = [helper.make_opsetid("", 13)]
     source = npu.load(helper.make_model(made, opset_imports=opsets, ir_version=8), "edge256")
-    pipeline.run(source, PREPARE)
-    function = functions(source)[0]
-    annotate(function, calibration.observe(function, [[s] for s in samples]), ESTIMATORS["minmax"])
-    pipeline.run(source, "graph-quantize")
+    npu.quantize(source, npu.Quantization(samples=samples))
+    return source
+
+
+def engines(*model: Any) -> set[str]:
+    """Where the operations of a model run that is quantized so."""
+    source = in_integers(*model)
     npu.lower(source)
     return {row.engine for row in npu.assemble(source).placement}
 
@@ -281,6 +284,26 @@ def test_a_table_of_embeddings_is_of_integers():
     ]
     numbers = [np.random.default_rng(k).integers(0, 40, (1, 6)) for k in range(8)]
     assert "host" not in engines(nodes, [1, 6], constants, numbers)
+
+
+def test_recurrent_layers_are_quantized_by_steps():
+    """A layer as a whole would be a function of floats, on the host."""
+    constants = {"w": normal(32 * 3).reshape(1, 24, 4), "r": normal(192, 1).reshape(1, 24, 8) / 4}
+    node = helper.make_node("GRU", ["x", "w", "r"], ["", "y"], hidden_size=8)
+    assert "host" not in engines([node], [5, 1, 4], constants)
+
+
+def test_what_an_activation_clips_takes_no_steps():
+    """Nothing reads the negative values of the maxima, so that they may saturate."""
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Relu", ["p"], ["r"], "relu"),
+        helper.make_node("Conv", ["r", "w"], ["y"], "conv"),
+    ]
+    source = in_integers(nodes, [1, 2, 8, 8], {"w": normal(4).reshape(2, 2, 1, 1)})
+    first = next(op for op in source.walk() if op.name == "graph.quantize")
+    kind = first.results[0].type.element_type
+    assert kind.zero_point == kind.low
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-12])

@@ -23,6 +23,7 @@ from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.unary import UnaryOp
 from npu_dialect.passes.quantizing.calibration import argument_names, is_real
+from npu_dialect.passes.quantizing.clipping import clipped
 from npu_dialect.passes.quantizing.precision import PRECISION, scheme_named, units
 from npu_dialect.passes.quantizing.ranges import Range
 from npu_dialect.passes.quantizing.schemes import Array, Grid, Scheme
@@ -67,7 +68,9 @@ class Insertion:
         """The tensors that are stored between operations, in program order."""
         for value in list(self.ranges):
             self._note(value)
-        return [value for value in self.ranges if self._is_chosen(value)]
+        chosen = [value for value in self.ranges if self._is_chosen(value)]
+        self.ranges.update({value: clipped(value, self.ranges[value]) for value in chosen})
+        return chosen
 
     def scheme_of(self, op: Operation) -> Scheme | None:
         """The scheme of an operation; None where it stays with floats."""
