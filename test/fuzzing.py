@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from graph_samples import Array, same
-from random_graphs import INTEGER_TYPES, MOVING, TYPES, random_graph
+from random_graphs import INTEGER_TYPES, MOVING, TYPES, WIDE, random_graph
 from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import api, dtypes, graph
@@ -25,7 +25,7 @@ SCRATCHPADS = (None, 4096, 8192, 16384, 65536)
 """Bytes; None leaves the target as it is."""
 
 
-KINDS = {"all": TYPES, "integers": INTEGER_TYPES, "floats": (dtypes.f32,)}
+KINDS = {"all": TYPES, "integers": INTEGER_TYPES, "floats": (dtypes.f32,), "wide": WIDE}
 SMOOTH = (
     graph.AddOp, graph.SubOp, graph.MulOp, graph.MaxOp, graph.MinOp, graph.ReluOp, graph.NegOp,
     graph.AbsOp, graph.TanhOp, graph.SigmoidOp, graph.ErfOp, graph.GeluOp, graph.SiluOp,

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 from graph_samples import Array, Sample, numbers, quant, recipe, same
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, f32, i32
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, f32, i32, i64
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation, SSAValue
 
@@ -24,6 +24,8 @@ LARGEST = 12000
 
 TYPES = (*[dtypes.f32] * 6, *[dtypes.i8] * 4, dtypes.u8, dtypes.u8, dtypes.i32, dtypes.i64,
          dtypes.bool_, dtypes.i16, dtypes.f16, dtypes.bf16)  # fmt: skip
+WIDE = (*[dtypes.i16] * 4, *[dtypes.i8] * 2, dtypes.i32, dtypes.i64)
+"""Quantized activations of 16 bits, and what they meet."""
 PLAIN = [c for c in EMITTERS if c.__module__.endswith((".elementwise", ".unary"))]
 REDUCTIONS = (graph.ReduceSumOp, graph.ReduceMeanOp, graph.ReduceMaxOp, graph.ReduceMinOp,
               graph.ReduceProdOp)  # fmt: skip
@@ -47,6 +49,7 @@ class Graph(Sample):
         super().__init__(seed, target)
         self.kinds = kinds
         self.tame = set(kinds) == {dtypes.f32}
+        self.wide = tuple(kinds) == WIDE
         made = MAKERS if makers is None else makers
         chosen = self.rng.choice(len(made), self.below(len(made)) + 3).tolist()
         self.makers = [made[k] for k in chosen]
@@ -87,7 +90,8 @@ class Graph(Sample):
 
     def element(self) -> Attribute:
         kind = self.kinds[self.below(len(self.kinds))]
-        quantized = kind in (dtypes.i8, dtypes.u8) and self.chance(0.6)
+        narrow = (dtypes.i8, dtypes.u8, dtypes.i16) if self.wide else (dtypes.i8, dtypes.u8)
+        quantized = kind in narrow and self.chance(0.9 if self.wide else 0.6)
         return quant(self.rng, kind) if quantized else dtypes.element_type(kind)
 
     def some(self, x: SSAValue) -> SSAValue:
@@ -165,6 +169,8 @@ def _cast(s: Graph, x: SSAValue) -> Operation:
 
 
 def _quantize(s: Graph, x: SSAValue) -> Operation | None:
+    if s.wide:
+        return _requantize_wide(s, x)
     if quant_of(x) is not None:
         if s.chance(0.5):
             return graph.DequantizeOp(x)
@@ -175,6 +181,25 @@ def _quantize(s: Graph, x: SSAValue) -> Operation | None:
     if dtype_of(x) is dtypes.i32:
         return graph.RequantizeOp(x, recipe(s.rng, shape_of(x)[-1]), quant(s.rng, dtypes.u8))
     return None
+
+
+def _requantize_wide(s: Graph, x: SSAValue) -> Operation:
+    """To 16 bits mostly; also of sums of 64 bits, and functions by lines."""
+    result = quant(s.rng, (dtypes.i16, dtypes.i16, dtypes.i8)[s.below(3)])
+    if dtype_of(x) is dtypes.i16 and s.chance(0.3):
+        table = s.constant(numbers(s.rng, ((1 << (s.below(9) + 4)) + 1,), i32))
+        return graph.RequantizeOp(s.add(graph.InterpolateOp(x, table, i32)), requant(s, x), result)
+    return graph.RequantizeOp(x, requant(s, x), result)
+
+
+def requant(s: Graph, x: SSAValue) -> graph.RequantAttr:
+    """A recipe that rounds once, for small and for large numbers."""
+    size = (shape_of(x) or (1,))[-1] if s.chance(0.5) else 1
+    if s.chance(0.5):
+        return graph.requant_f32(s.rng.uniform(-2, 2, size) * 2.0 ** -s.rng.integers(0, 32))
+    rounding = ("half_even", "half_up", "half_away")[s.below(3)]
+    shift = s.rng.integers(31, 63, size)
+    return graph.requant_fixed(s.rng.integers(-(2**31), 2**31, size), shift, rounding)
 
 
 def _rescale(s: Graph, x: SSAValue) -> Operation | None:
@@ -282,13 +307,18 @@ def _weights(s: Graph, x: SSAValue, shape: tuple[int, ...]) -> SSAValue:
         element = x.type.element_type  # type: ignore[attr-defined]
         return s.random(shape, element)
     channels = shape[-1] if s.chance(0.5) else 0
+    if s.wide and s.chance(0.4):
+        kind = quant(s.rng, dtypes.i8, channels, len(shape) - 1)
+        halves = s.rng.integers(-7, 8, shape) * int(s.rng.integers(1, 17))
+        return s.constant(halves.astype(np.int8), kind)
     return s.random(shape, quant(s.rng, dtypes.i8, channels, len(shape) - 1))
 
 
 def _bias(s: Graph, x: SSAValue, channels: int) -> SSAValue | None:
     if s.chance(0.4):
         return None
-    return s.random((channels,), f32 if dtype_of(x).is_float else i32)
+    sums = i64 if s.wide and dtype_of(x) is dtypes.i16 else i32
+    return s.random((channels,), f32 if dtype_of(x).is_float else sums)
 
 
 def _image(s: Graph, x: SSAValue) -> SSAValue:
@@ -389,4 +419,4 @@ def random_graph(
     return s.finished(), s.inputs
 
 
-__all__ = ["INTEGER_TYPES", "MOVING", "TYPES", "Graph", "random_graph", "same"]
+__all__ = ["INTEGER_TYPES", "MOVING", "TYPES", "WIDE", "Graph", "random_graph", "same"]

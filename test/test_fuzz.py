@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_random_graph_gives_the_same_bits_at_every_level(targets: Path, seed: int):
     check(Case.of(seed), targets)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_random_graph_of_16_bit_activations_gives_the_same_bits(targets: Path, seed: int):
+    check(replace(Case.of(seed), kinds="wide"), targets)
 
 
 @settings(max_examples=15, deadline=None)
