@@ -35,6 +35,7 @@ DIALECTS = {
 """Where the dialect object of each name is."""
 
 PASSES = (
+    "graph-assign-precision",
     "graph-bound",
     "graph-calibrate",
     "graph-canonicalize",
