@@ -132,18 +132,20 @@ def run(model: Path, machine: Machine, folder: Path, options: Sequence[str] = ()
 
 def operators(text: str) -> tuple[Operator, ...]:
     """Those of a debug database (`--enable-debug-db`)."""
-    tables = {
-        table.attrib["name"]: list(csv.DictReader(io.StringIO((table.text or "").strip())))
-        for table in ElementTree.fromstring(text)
-    }
+    tables: dict[str, list[Row]] = {}
+    for table in ElementTree.fromstring(text):  # one of a name for each part of the network
+        rows = csv.DictReader(io.StringIO((table.text or "").strip()))
+        tables.setdefault(table.attrib["name"], []).extend(rows)
     about = {row["id"]: row for row in tables["perf_debug"]}
     named = {row["id"]: row for row in tables["perf"]}
     fused: dict[str, list[str]] = {}
-    for row in tables["group"]:
-        fused.setdefault(row["group_id"], []).append(named[row["id"]]["operator"])
+    for row in tables.get("group", []):
+        if row["id"] in named:
+            fused.setdefault(row["group_id"], []).append(named[row["id"]]["operator"])
     return tuple(
         _operator(row, about[row["id"]], named[row["id"]], tuple(fused.get(row["id"], ())))
-        for row in tables["perf_debug_main"]
+        for row in tables.get("perf_debug_main", [])
+        if row["id"] in named
     )
 
 

@@ -191,7 +191,7 @@ needs_vela = pytest.mark.skipif(
     reason="needs the package ethos-u-vela and the folder of models",
 )
 INT8 = ("mlperf_ad_int8", "mlperf_ic_int8", "mlperf_kws_int8", "mlperf_vww_int8",
-        "coral_mobilenet_v1_025_128", "coral_tf2_mobilenet_v2_ptq", "tflm_hello_int8",
+        "coral_mobilenet_v1_025_128", "coral_tf2_mobilenet_v2_ptq", "mcunet_vww", "tflm_hello_int8",
         "tflm_micro_speech_int8", "tflm_mnist_lstm_int8")  # fmt: skip
 KINDS = {
     "Conv2D": CONVOLUTION,
