@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import cast
+from typing import NamedTuple, cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp
@@ -39,7 +39,7 @@ from npu_dialect.passes.prefetch import latest
 from npu_dialect.passes.rooms import Rooms
 from npu_dialect.passes.schedule import Tasks, in_order
 from npu_dialect.passes.tensor_taps import TENSORS
-from npu_dialect.passes.webs import Values, Web, move
+from npu_dialect.passes.webs import Values, Web, move, moved
 from npu_dialect.target import Target, load_target
 
 MOST = 3000
@@ -70,49 +70,104 @@ def _pack(program: ProgramOp, target: Target) -> None:
 def _move_all(
     instructions: Sequence[Instruction], kernels: Sequence[Kernel], target: Target
 ) -> None:
-    """Moves what should move."""
+    """Moves what should move.
+
+    An engine may overwrite what its instruction before read while the results of that one are still
+    being stored; another engine waits for them. So values first live until their readers' engines
+    are free, and where that delays something, until the readers' results are there. What takes
+    bytes of a value of which others are still read gets bytes of its own, or else moves with it.
+    """
     tasks = Tasks.of(instructions, target, kernels)
     size = target.memories["spm"].size
-    parts = _Packing(instructions, tasks, size, is_whole=False)
+    known = in_order(tasks).makespan
+    for until_stored in (False, True):
+        for joins_all in (False, True):
+            manner = _Manner(until_stored, joins_all)
+            found = _packed(instructions, tasks, size, manner)
+            if found is not None and found.makespan(tasks) <= known:
+                found.move()
+                return
+
+
+def _packed(
+    instructions: Sequence[Instruction], tasks: Tasks, size: int, manner: _Manner
+) -> _Packing | None:
+    """Offsets below those that values have now, where there are any."""
+    parts = _Packing(instructions, tasks, size, manner, is_whole=False)
     if not 0 < len(parts.webs) <= MOST or parts.bound >= _top(parts.webs):
-        return
-    whole = _Packing(instructions, tasks, size, is_whole=True)
+        return None
+    whole = _Packing(instructions, tasks, size, manner, is_whole=True)
     same = len(whole.webs) == len(parts.webs)
     best = whole if same or (whole.bound <= parts.top and whole.top <= parts.top) else parts
-    if best.top < _top(best.webs):
-        best.move()
+    return best if best.top < _top(best.webs) else None
 
 
 def _top(webs: Sequence[Web]) -> int:
     return max(web.high for web in webs)
 
 
+class _Manner(NamedTuple):
+    """How values are seen."""
+
+    until_stored: bool
+    """They live until the results of their readers are there."""
+    joins_all: bool
+    """Those that overlap in addresses and in the order of instructions move together."""
+
+
 class _Packing:
     """Offsets for the values of a program, in as little room as is found."""
 
     def __init__(
-        self, instructions: Sequence[Instruction], tasks: Tasks, size: int, is_whole: bool
+        self,
+        instructions: Sequence[Instruction],
+        tasks: Tasks,
+        size: int,
+        manner: _Manner,
+        is_whole: bool,
     ) -> None:
         self.values = Values(instructions, size, _tensors, is_whole)
-        self.values.webs.join_interleaved()
+        webs = self.values.webs
+        if manner.joins_all:
+            webs.join_interleaved()
+        else:
+            webs.join_close()
         self.roots = self.values.webs.roots()
         self.webs = [self.values.webs.members[root] for root in self.roots]
-        self.buffers = self._buffers(tasks) if len(self.webs) <= MOST else []
+        self.buffers = self._buffers(tasks, manner.until_stored) if len(self.webs) <= MOST else []
         self.bound, _ = live_bound(self.buffers)
 
-    def _buffers(self, tasks: Tasks) -> list[Buffer]:
+    def _buffers(self, tasks: Tasks, until_stored: bool) -> list[Buffer]:
         sizes = [web.high - web.start for web in self.webs]
         alignments = [web.alignment for web in self.webs]
         rooms = Rooms(sizes, alignments, [web.touched for web in self.webs], 0)
         late = latest(tasks, rooms, in_order(tasks))
+        ends = late.ends
+        if not until_stored:
+            ends = [s + max(c, 1) for s, c in zip(late.starts, tasks.cycles, strict=True)]
         # what begins later in the program than another value ends must not begin earlier in time
         ascending = list(accumulate(reversed(late.starts), min))[::-1]
+        rows = enumerate(zip(self.webs, sizes, strict=True))
         return [
-            Buffer(k, ascending[web.first], end, size, web.alignment)
-            for k, (web, (_, end), size) in enumerate(
-                zip(self.webs, rooms.lives(late), rooms.sizes, strict=True)
-            )
+            Buffer(k, ascending[web.first], max(ends[t] for t in web.touched), size, web.alignment)
+            for k, (web, size) in rows
         ]
+
+    def makespan(self, tasks: Tasks) -> int:
+        """Of the program with these offsets."""
+        pairs = zip(self.values.instructions, self.steps, strict=True)
+        return in_order(tasks.depending([moved(i, s) if any(s) else i for i, s in pairs])).makespan
+
+    @cached_property
+    def steps(self) -> list[list[int]]:
+        """By instruction, the bytes that each operand moves."""
+        return self.values.steps(self.by_web)
+
+    @cached_property
+    def by_web(self) -> dict[int, int]:
+        """By web, the bytes that it moves."""
+        pairs = zip(self.roots, self.webs, self.offsets, strict=True)
+        return {root: offset - web.start for root, web, offset in pairs}
 
     @cached_property
     def offsets(self) -> list[int]:
@@ -127,14 +182,11 @@ class _Packing:
 
     def move(self) -> None:
         """Moves operands, and the tensors that are still whole."""
-        pairs = zip(self.roots, self.webs, self.offsets, strict=True)
-        by_web = {root: offset - web.start for root, web, offset in pairs}
-        steps = self.values.steps(by_web)
         for number, instruction in enumerate(self.values.instructions):
-            if any(steps[number]):
-                move(instruction, steps[number])
+            if any(self.steps[number]):
+                move(instruction, self.steps[number])
             if TENSORS in instruction.attributes:
-                _move_tensors(instruction, self.values.watched_steps(number, by_web))
+                _move_tensors(instruction, self.values.watched_steps(number, self.by_web))
 
 
 def _tensors(instruction: Instruction) -> list[Operand]:

@@ -22,7 +22,7 @@ from npu_dialect.kernel import Kernel
 from npu_dialect.npu.base import Instruction
 from npu_dialect.passes.allocation import Buffer, pack
 from npu_dialect.passes.rooms import Basis, Rooms, Rule, schedule_backwards, schedule_in_room
-from npu_dialect.passes.schedule import Schedule, Tasks, best_schedule, longest_paths
+from npu_dialect.passes.schedule import Schedule, Tasks, best_schedule, in_order, longest_paths
 from npu_dialect.passes.webs import Span, Values, Web, move, moved, overlaps
 from npu_dialect.target import Target
 
@@ -56,17 +56,31 @@ def ordered(
     found = best_schedule(tasks)
     if len(instructions) > MOST:
         return Ordered([instructions[k] for k in found.order], {})
-    search = Search.of(instructions, tasks, target.memories["spm"].size)
+    capacity = target.memories["spm"].size
+    search = Search.of(instructions, tasks, capacity)
     better = search.shorter_than(found) if found.makespan > tasks.busiest else None
-    if better is None:
-        late = latest(tasks, search.rooms, found)
-        return Ordered([instructions[k] for k in late.order], {})
-    late = latest(search.tasks, search.rooms, better.schedule)
-    steps = search.values.steps(search.moves(better.offsets))
-    moving = {i: step for i, step in zip(instructions, steps, strict=True) if any(step)}
-    for instruction, step in moving.items():
-        move(instruction, step)
-    return Ordered([instructions[k] for k in late.order], moving)
+    moving: dict[Instruction, list[int]] = {}
+    if better is not None:
+        found = better.schedule
+        steps = search.values.steps(search.moves(better.offsets))
+        moving = {i: step for i, step in zip(instructions, steps, strict=True) if any(step)}
+        for instruction, step in moving.items():
+            move(instruction, step)
+    order = found.order
+    tasks = tasks.reordered(order)
+    return Ordered(_late([instructions[k] for k in order], tasks, capacity), moving)
+
+
+def _late(instructions: Sequence[Instruction], tasks: Tasks, capacity: int) -> list[Instruction]:
+    """Instructions in an order that is correct, in the order in which they start at the latest.
+
+    `tasks` are theirs, without dependencies: these follow from the places that values have now.
+    """
+    tasks = tasks.depending(instructions)
+    webs = Values(instructions, capacity).webs
+    webs.join_close()
+    found = latest(tasks, Rooms.of(webs.found, capacity), in_order(tasks))
+    return [instructions[k] for k in found.order]
 
 
 @dataclass(frozen=True)
@@ -100,13 +114,8 @@ class Search:
     def of(instructions: Sequence[Instruction], tasks: Tasks, capacity: int) -> Search:
         values = Values(instructions, capacity)
         values.webs.join_interleaved()
-        webs = {root: values.webs.members[root] for root in values.webs.roots()}
-        rooms = Rooms(
-            [web.high - web.start for web in webs.values()],
-            [web.alignment for web in webs.values()],
-            [sorted(set(web.touched)) for web in webs.values()],
-            capacity,
-        )
+        webs = values.webs.found
+        rooms = Rooms.of(webs, capacity)
         return Search(values, webs, tasks.depending(_apart(values, webs)), rooms)
 
     @property

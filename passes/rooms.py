@@ -15,7 +15,7 @@ once those that run are complete.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heapify, heappop, heappush
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from npu_dialect.passes.live_profile import LiveProfile
 from npu_dialect.passes.schedule import Edges, Schedule, Tasks
+from npu_dialect.passes.webs import Web
 
 Ints = NDArray[np.int64]
 
@@ -47,6 +48,16 @@ class Rooms:
     """By value, the tasks that touch it, ascending."""
     capacity: int
     """Bytes that there are for all of them."""
+
+    @staticmethod
+    def of(webs: Mapping[int, Web], capacity: int) -> Rooms:
+        """What webs take, in their order."""
+        return Rooms(
+            [web.high - web.start for web in webs.values()],
+            [web.alignment for web in webs.values()],
+            [sorted(set(web.touched)) for web in webs.values()],
+            capacity,
+        )
 
     @cached_property
     def of_task(self) -> dict[int, list[int]]:

@@ -54,6 +54,11 @@ class Web:
         """Its first address, rounded down to the alignment."""
         return self.low - self.low % self.alignment
 
+    @property
+    def area(self) -> int:
+        """Addresses times instructions from the first to the last."""
+        return (self.last - self.first + 1) * (self.high - self.low)
+
     def join(self, other: Web) -> None:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         few, many = sorted((self.touched, other.touched), key=len)
@@ -120,6 +125,11 @@ class Webs:
         """The numbers that stand for a web, ascending."""
         return [n for n, parent in enumerate(self.parent) if parent == n]
 
+    @property
+    def found(self) -> dict[int, Web]:
+        """The webs, by the number that stands for each."""
+        return {root: self.members[root] for root in self.roots()}
+
     def _join(self, a: int, b: int) -> None:
         if a != b:
             self.parent[b] = a
@@ -137,6 +147,26 @@ class Webs:
             for a, b in pairs:
                 a, b = sorted((self.root(a), self.root(b)))
                 self._join(a, b)
+
+    def join_close(self) -> None:
+        """Joins only those that take no more together than apart, in addresses times instructions:
+        strided values between each other's bytes. What takes bytes of a value of which others are
+        still read stays apart, and overlaps it.
+        """
+        apart: set[tuple[int, int]] = set()
+        while pairs := [pair for pair in _all_overlaps(self._spans()) if pair not in apart]:
+            for pair in pairs:
+                a, b = sorted((self.root(pair[0]), self.root(pair[1])))
+                if self._are_close(a, b):
+                    self._join(a, b)
+                else:
+                    apart.add((a, b))
+
+    def _are_close(self, a: int, b: int) -> bool:
+        one, other = self.members[a], self.members[b]
+        first, last = min(one.first, other.first), max(one.last, other.last)
+        low, high = min(one.low, other.low), max(one.high, other.high)
+        return (last - first + 1) * (high - low) <= one.area + other.area
 
 
 def _values(rows: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -172,6 +202,17 @@ def overlaps(spans: Iterable[Span]) -> list[tuple[int, int]]:
             insort(live, (low, high, number))
             heappush(ends, (last, (low, high, number)))
     return found
+
+
+def _all_overlaps(spans: Iterable[Span]) -> Iterator[tuple[int, int]]:
+    """Pairs of numbers of all spans that overlap in both, the lower number first."""
+    live: list[Span] = []
+    for span in sorted(spans):
+        live = [other for other in live if other.last >= span.first]
+        for other in live:
+            if other.low < span.high and span.low < other.high:
+                yield min(other.number, span.number), max(other.number, span.number)
+        live.append(span)
 
 
 # --- the webs of the operands of instructions -----------------------------------------------------

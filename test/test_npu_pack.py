@@ -17,7 +17,7 @@ from npu_dialect.dtypes import i8
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
 from npu_dialect.passes.schedule import Tasks, in_order
-from npu_dialect.passes.webs import Values, Web
+from npu_dialect.passes.webs import Values, Web, Webs
 from npu_dialect.target import load_target
 
 EDGE = load_target("edge256")
@@ -84,6 +84,29 @@ def test_interleaved_columns_move_as_one() -> None:
 
 
 # --- the pass -------------------------------------------------------------------------------------
+
+
+def dying() -> Webs:
+    """A value of 128 bytes, one half of which is overwritten while the other is still read."""
+    later = [load(512 + 64 * k, 1024, 64) for k in range(6)]
+    halves = [load(0, 0, 128), store(64, 0, 64), load(256, 64, 64), store(0, 128, 64)]
+    return Values([*halves, *later, store(64, 256, 64)], 1 << 16).webs
+
+
+def test_what_takes_half_of_a_dying_value_may_move_apart_from_it() -> None:
+    webs = dying()
+    webs.join_close()
+    assert [(w.low, w.high, w.first, w.last) for w in list(webs.found.values())[:2]] == [
+        (0, 128, 0, 3),
+        (64, 128, 2, 10),
+    ]
+
+
+def test_what_takes_half_of_a_dying_value_may_move_with_it() -> None:
+    webs = dying()
+    webs.join_interleaved()
+    first = next(iter(webs.found.values()))
+    assert (first.low, first.high, first.last) == (0, 128, 10)
 
 
 @st.composite
