@@ -18,7 +18,6 @@ from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.mapping.energy import loaded
 from npu_dialect.passes.mapping.geometry import Geometry, geometries
 from npu_dialect.passes.mapping.groups import Group, size_in_bytes
-from npu_dialect.passes.mapping.rows import reads, reshaped
 from npu_dialect.passes.mapping.stripes import (
     Flow,
     Source,
@@ -99,6 +98,8 @@ class Run:
         numbers = range(first, first + len(flow.groups))
         self.reads = [works.reads[k] for k in numbers]
         self.row_bytes = [works.row_bytes[k] for k in numbers]
+        self.operands = [works.operand(k) for k in numbers]
+        """The first operand of each group, reshapes undone."""
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -128,7 +129,7 @@ class Run:
         found: dict[int, Source] = {}
         for source in self.flow.inputs:
             first, window = source.readers[0]
-            is_first = reshaped(reads(self.groups[first])[0].value) is source.value
+            is_first = self.operands[first] is source.value
             overlaps = window.extent > window.stride or len(source.readers) > 1
             if is_first and overlaps and storage(source.value) not in resident:
                 found[first] = source
@@ -137,14 +138,14 @@ class Run:
 
     def is_buffered(self, number: int, inputs: Mapping[int, Source]) -> bool:
         """Whether a group's first operand is an input with a row buffer."""
-        value = reshaped(reads(self.groups[number])[0].value)
+        value = self.operands[number]
         return any(source.value is value for source in inputs.values())
 
     def held_sources(self, members: Sequence[Member]) -> dict[int, Source]:
         """The inputs that have row buffers, by the first group that reads each."""
         sources = {s.value: s for s in self.flow.inputs}
         holds = (k for k, m in enumerate(members) if m.input_held is not None)
-        return {k: sources[reshaped(reads(self.groups[k])[0].value)] for k in holds}
+        return {k: sources[self.operands[k]] for k in holds}
 
     def options(self, resident: frozenset[SSAValue], stays: Sequence[bool]) -> list[Option]:
         """The options, given which inputs from outside lie in the scratchpad and which of the
@@ -255,7 +256,7 @@ class Run:
         """Bytes that are loaded for the row buffer of an input."""
         if member.input_held is None:
             return 0
-        value = reads(self.groups[number])[0].value
+        value = self.operands[number]
         count, run = runs(place_of(value), dtype_of(value).itemsize)
         least = self.works.target.memories["dram"].burst
         return count * max(run, least)

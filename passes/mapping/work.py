@@ -32,6 +32,7 @@ from npu_dialect.passes.mapping.problems import (
     problem,
     search,
 )
+from npu_dialect.passes.mapping.rows import reads, reshaped
 from npu_dialect.passes.mapping.scatter import Scatter
 from npu_dialect.passes.mapping.stripes import rows_of_tensor
 from npu_dialect.passes.mapping.tiles import Buffer, spm_bytes
@@ -133,8 +134,15 @@ class Works:
         self._by_problem: dict[Problem, _Found] = {}
         self.reads = [frozenset(map(storage, g.inputs)) for g in groups]
         self.row_bytes = [_row_bytes(g) for g in groups]
+        self._operands: dict[int, SSAValue] = {}
         self._parts: dict[tuple[Any, ...], tuple[Work, int] | None] = {}
         self._by_group: dict[tuple[int, frozenset[SSAValue], bool], Problem | None] = {}
+
+    def operand(self, number: int) -> SSAValue:
+        """The first operand of a group that has rows, reshapes undone."""
+        if number not in self._operands:
+            self._operands[number] = reshaped(reads(self.groups[number])[0].value)
+        return self._operands[number]
 
     def of(
         self, number: int, resident: frozenset[SSAValue], out_resident: bool, room: int
