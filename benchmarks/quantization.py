@@ -209,8 +209,8 @@ def noise(args: argparse.Namespace, title: str, cases: Sequence[Any]) -> list[co
         for way in args.ways:
             outputs, hosted, cycles = simulated(case, way, args.target)
             own = sqnr(*together(exact, outputs))
-            rows.append({"model": case.name, "way": way, "sqnr": own, "ort": ort, "host": hosted,
-                         "cycles": cycles, "missed": not own >= ort - 0.5 and ort == ort})  # fmt: skip
+            row: common.Row = {"model": case.name, "way": way, "sqnr": own, "ort": ort}
+            rows.append(row | {"host": hosted, "cycles": cycles, "missed": own < ort - 0.5})
     shown = (
         (r["model"], r["way"], *(f"{r[k]:.1f}" for k in ("sqnr", "ort")),
          f"{r['sqnr'] - r['ort']:+.1f}", r["host"], f"{r['cycles']:,}",

@@ -306,6 +306,17 @@ def test_what_an_activation_clips_takes_no_steps():
     assert kind.zero_point == kind.low
 
 
+def test_a_result_of_floats_that_leaves_the_model_has_no_steps():
+    """Nothing computes log_softmax in integers: rounding its results would be for nothing."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], "product"),
+        helper.make_node("LogSoftmax", ["h"], ["y"], "end"),
+    ]
+    source = in_integers(nodes, [1, 16], {"w": normal(160).reshape(16, 10)})
+    returned = next(op for op in source.walk() if op.name == "func.return")
+    assert returned.operands[0].owner.name == "graph.log_softmax"
+
+
 @pytest.mark.parametrize("weight", [0.0, 1e-12])
 def test_channels_without_weights_keep_their_bias(weight: float):
     """The bias is in steps of the sums; those of a tiny scale would not fit 32 bits."""

@@ -39,6 +39,8 @@ FACTORS = (graph.AddOp, graph.SubOp, graph.MulOp, graph.DivOp)
 ACTIVATIONS = (graph.ReluOp, graph.ClampOp)
 WEIGHTS_TYPE = "npu.weights_type"
 """The attribute of a contraction: the quantized type that its weights were rounded for."""
+FLOATS = (graph.LogSoftmaxOp, graph.OpaqueOp)
+"""What has no form in integers: its results that leave the model need no steps either."""
 GREATEST_BIAS = 2.0**30
 """Of a bias in steps of the sums, so that products have room beside it in 32 bits."""
 
@@ -148,6 +150,8 @@ class Insertion:
         if not users or all(isinstance(u, graph.CastOp | graph.QuantizeOp) for u in users):
             return False
         if isinstance(owner, (graph.DequantizeOp, *MOVES)):
+            return False
+        if isinstance(owner, FLOATS) and all(isinstance(u, ReturnOp) for u in users):
             return False
         return not self._is_inside(value, owner, users)
 
