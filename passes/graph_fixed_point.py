@@ -41,6 +41,7 @@ from npu_dialect.passes.fixed_point.scaled_sums import scaled_sums
 from npu_dialect.passes.fixed_point.softmax import softmax
 from npu_dialect.passes.fixed_point.squares import mean_of_products
 from npu_dialect.passes.fixed_point.steps import Steps
+from npu_dialect.passes.fixed_point.wide_softmax import wide_softmax
 from npu_dialect.passes.placement.rules import has_float_lanes, place
 from npu_dialect.passes.rewriting import replace, rewrite
 from npu_dialect.passes.targets import module_target
@@ -51,6 +52,7 @@ Function = Callable[[graph.QuantizeOp], Steps | None]
 FUNCTIONS: dict[str, Function] = {
     "function of one 16-bit tensor": interpolated,
     "softmax": softmax,
+    "softmax of 16 bits": wide_softmax,
     "layer norm": layer_norm,
     "mean of products": mean_of_products,
     "scaling of sums": scaled_sums,

@@ -19,7 +19,13 @@ from npu_dialect.diagnostics import Code, collect
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.graph.interpret import run
 from npu_dialect.graph.quant import QuantType, uniform
-from npu_dialect.passes.fixed_point import inverse_root, layer_norm, reciprocal, softmax
+from npu_dialect.passes.fixed_point import (
+    inverse_root,
+    layer_norm,
+    reciprocal,
+    softmax,
+    wide_softmax,
+)
 from npu_dialect.passes.fixed_point.steps import COARSEST, Steps
 from npu_dialect.provenance import name_location
 
@@ -111,6 +117,40 @@ def test_softmax_is_off_by_no_more_than_its_bound(
     quant = uniform(x, scale, int(rng.integers(x.low, x.high + 1)))
     result = uniform(y, out, int(rng.integers(y.low, y.high + 1)))
     check_softmax(rows(rng, count, quant), quant, result)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 200),
+    st.floats(1e-6, 1e-3),
+    st.sampled_from([(dtypes.i16, 2.0**-15), (dtypes.i8, 2.0**-7), (dtypes.u8, 2.0**-8)]),
+    st.sampled_from((dtypes.i16, dtypes.u16)),
+    st.integers(0, 2**32 - 1),
+)
+def test_softmax_of_16_bits_is_off_by_no_more_than_its_bound(
+    count: int, scale: float, y: tuple[dtypes.DType, float], x: dtypes.DType, seed: int
+):
+    rng = np.random.default_rng(seed)
+    quant = uniform(x, scale, int(rng.integers(x.low, x.high + 1)))
+    result = uniform(y[0], y[1], y[0].low if y[0].itemsize == 1 else 0)
+    values = rows(rng, count, quant)
+    spread = np.rint(rng.normal(0, rng.uniform(1, 9e3, (30, 1)), (30, count)) + quant.low)
+    values[:30] = np.clip(spread + 30000, quant.low, quant.high).astype(values.dtype)
+    plan = wide_softmax.Plan(count, quant.scale, result)
+    module = softmax_of(values.shape, quant, result)
+    pipeline.run(module, PASS)
+    assert in_integers(module) == (plan.error <= wide_softmax.FARTHEST)
+    if in_integers(module):
+        off = steps_off(run(module, [values])[0], exact_softmax(values, quant), result)
+        assert off <= 0.5 + plan.error
+
+
+def test_softmax_of_16_bits_is_for_rows_of_attention():
+    """64 scores of a range of 16, probabilities of 16 bits."""
+    result = uniform(dtypes.i16, 2.0**-15, 0)
+    assert wide_softmax.Plan(64, 16 / 2**16, result).error <= 1 / 4
+    assert wide_softmax.Plan(197, 16 / 2**16, result).error < 1
+    assert wide_softmax.Plan(1000, 16 / 2**16, uniform(dtypes.u8, 2.0**-8, 0)).error <= 1 / 4
 
 
 @pytest.mark.parametrize("scale", [0.004, 0.03, 0.3])

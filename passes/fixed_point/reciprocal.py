@@ -40,6 +40,8 @@ class Range:
 
     least: float
     greatest: float
+    enough: float = ENOUGH
+    """The relative error that is worth no further step."""
 
     @property
     def exponent(self) -> int:
@@ -62,7 +64,7 @@ class Range:
     def steps(self) -> int:
         """How many of Newton's steps it takes, each of which squares the error."""
         count = 0
-        while count < MOST_STEPS and self.first_error ** (2**count) > ENOUGH:
+        while count < MOST_STEPS and self.first_error ** (2**count) > self.enough:
             count += 1
         return count
 
@@ -76,7 +78,12 @@ class Range:
 
 
 def reciprocal(
-    steps: Steps, x: SSAValue, least: float, greatest: float, factor: float
+    steps: Steps,
+    x: SSAValue,
+    least: float,
+    greatest: float,
+    factor: float,
+    enough: float = ENOUGH,
 ) -> Reciprocal | None:
     """factor / x for x from `least` to `greatest` (less than 2**31); None out of reach.
 
@@ -84,7 +91,7 @@ def reciprocal(
     """
     if least < 1 or greatest >= 2**31 or greatest / least > 2**WIDEST:
         return None
-    found = Range(least, greatest)
+    found = Range(least, greatest, enough)
     b, bits = found.exponent, found.start
     shift = 30 + b - exponent(factor) - 1
     if not 0 <= shift <= 62:
@@ -99,6 +106,6 @@ def reciprocal(
     return Reciprocal(value, shift)
 
 
-def error(least: float, greatest: float) -> float:
+def error(least: float, greatest: float, enough: float = ENOUGH) -> float:
     """The relative error of the reciprocal of numbers from `least` to `greatest`."""
-    return Range(least, greatest).error
+    return Range(least, greatest, enough).error
