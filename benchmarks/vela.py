@@ -4,6 +4,7 @@
   python benchmarks/vela.py mlperf_ic kws        models whose names hold one of these
   python benchmarks/vela.py --machine ethos_u65_512
   python benchmarks/vela.py --size               Vela's --optimise Size, our --objective memory
+  python benchmarks/vela.py --same-memory        ours in as much SRAM as Vela's result needs
 
 Needs the package ethos-u-vela. For each machine two lines a model, Vela's and ours, then ours over
 Vela's. Columns:
@@ -29,10 +30,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import exp, log, prod
 from pathlib import Path
 from time import perf_counter
@@ -50,6 +53,8 @@ COLUMNS = (
     "model", "by", "compile s", "CPU s", "on-chip KiB", "off-chip KiB", "weights KiB",
     "stored KiB", "array", "total", "/ bound", "energy uJ", "host",
 )  # fmt: skip
+ALIGNMENT = 64
+"""Bytes that sizes of scratchpads are multiples of."""
 RATIOS = ("cpu_seconds", "on_chip", "off_chip", "array", "cycles")
 """What ours is compared with Vela's in."""
 
@@ -79,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="this one only (may be repeated)",
     )
     add("--size", action="store_true", help="for the least memory rather than cycles")
+    add("--same-memory", action="store_true", help="give ours the SRAM that Vela's result needs")
     return parser
 
 
@@ -90,12 +96,14 @@ def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
             continue
         print(f"{path.stem} on {machine.target} ...", file=sys.stderr, flush=True)
         row: common.Row = {"model": path.stem, "target": machine.target}
-        for key, measure in (("vela", of_vela), ("ours", of_ours)):
-            try:
-                row[key] = measure(path, machine, args.size)
-            except Exception as problem:  # one model that fails must not hide the others
-                row["error"] = f"{key}: {str(problem).splitlines()[0]}"
-                break
+        try:
+            row["vela"] = of_vela(path, machine, args.size)
+            row["ours"] = of_ours(path, machine, args.size)
+            if args.same_memory:
+                row["ours"] = within(path, machine, args.size, row)
+        except Exception as problem:  # one model that fails must not hide the others
+            by = "ours" if "vela" in row else "vela"
+            row["error"] = f"{by}: {str(problem).splitlines()[0]}"
         rows.append(row)
     good = [row for row in rows if "error" not in row]
     common.show(
@@ -134,6 +142,24 @@ def of_vela(path: Path, machine: Machine, size: bool) -> common.Row:
     }
 
 
+def within(path: Path, machine: Machine, size: bool, row: common.Row) -> common.Row:
+    """Our figures with a scratchpad that makes up Vela's SRAM with what lies beside it."""
+    from npu_dialect.target import target_text
+
+    room = row["vela"]["on_chip"] - row["ours"]["beside"]
+    room -= room % ALIGNMENT
+    if room <= 0:
+        raise ValueError(f"{row['vela']['on_chip']} bytes do not hold the inputs and outputs")
+    text, count = re.subn(
+        r"(\[memories\.spm\]\nsize = )\d+", rf"\g<1>{room}", target_text(machine.target)
+    )
+    assert count == 1, "the scratchpad's size follows its heading"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{machine.target}.toml"
+        file.write_text(text)
+        return of_ours(path, replace(machine, target=str(file)), size)
+
+
 def of_ours(path: Path, machine: Machine, size: bool) -> common.Row:
     """Our figures of a model, read off the program that npu-compile wrote."""
     with tempfile.TemporaryDirectory() as folder:
@@ -169,6 +195,7 @@ def figures(file: Path) -> common.Row:
     stored = sum(c.array.nbytes for c in program.constants)
     return {
         "on_chip": profile.peak_spm + behind_flash(program),
+        "beside": behind_flash(program),
         "off_chip": off_chip(program),
         "weights": None,
         "stored": stored,
