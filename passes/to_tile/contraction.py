@@ -7,6 +7,13 @@ says: whole before the nest ("held"), with all input channels where a tile begin
 the loop over input channels ("slice").
 
 Weights lie in dram as [OC, KH, KW, IC], so that a tile of output channels is one contiguous piece.
+
+A tile is one operation, or with `taps = "joined"` one for the columns whose windows lie within the
+image and one for each column that meets fewer taps:
+
+    %part = tile.view %x[0 : 1, 0 : 17, 1 : 223, 0 : 3]
+    %runs = tile.unfold %part {size = 7, step = 2} : ... to memref<1x17x109x21xi8, "spm">
+    tile.conv2d ins(%runs, %weights as [7, 1, 21, 64]) out(columns 2 .. 111 of the tile) ...
 """
 
 from __future__ import annotations
