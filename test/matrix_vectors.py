@@ -11,7 +11,7 @@ import numpy as np
 from instruction_matrix import LAYOUTS, SHAPES, WRITABLE, Build, Rows, Sheet, generates
 
 from npu_dialect import dtypes
-from npu_dialect.dtypes import DType, f32, i8, i16, i32, i64, u8
+from npu_dialect.dtypes import DType, f16, f32, i8, i16, i32, i64, u8
 from npu_dialect.kernel import MICRO_OPS, MicroOp, widened
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
@@ -404,6 +404,10 @@ def reductions() -> Rows:
                 "dense",
             )
             yield f"{dtype} kernels", f"{kind}, {name}", reduced(*args, text, output)
+    for dtype, kind in product((i8, i16, f16), ("max", "min")):
+        for name, text, output in finishes(dtypes.BY_NAME[widened(dtype)]):
+            args = (kind, dtype, (6, 21), 0b10, 0, "dense", "dense", text, output)
+            yield "widened extremes", f"{kind} of {dtype}, {name}", reduced(*args)
     for zero in (65535, -65536):
         yield "zero points", f"{zero}", reduced("sum", u8, (9, 31), 0b01, zero)
     yield "zero points", "of floats", reduced("sum", f32, (9, 31), 0b01, 5)
@@ -542,7 +546,9 @@ def pools() -> Rows:
     for dtype, kind in product((i8, u8, f32), ("max", "sum", "avg")):
         if dtype.is_float and kind == "sum":
             continue
-        for name, text, output in finishes(result_of(kind, dtype)):
+        found = finishes(result_of(kind, dtype))
+        wide = finishes(dtypes.BY_NAME[widened(dtype)]) if dtype is i8 and kind == "max" else ()
+        for name, text, output in (*found, *((f"widened {n}", t, o) for n, t, o in wide)):
             for number, shape in enumerate((POOLS["3 x 3, stride 2"], POOLS["2 x 2"])):
                 yield (
                     f"{dtype} kernels",

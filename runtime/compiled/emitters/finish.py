@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from npu_dialect.dtypes import BY_NAME
-from npu_dialect.kernel import TABLE_SIZE, Kernel
+from npu_dialect.dtypes import BY_NAME, DType
+from npu_dialect.kernel import TABLE_SIZE, Kernel, widened
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Values
 from npu_dialect.runtime.compiled import kernels, tables
@@ -82,6 +82,7 @@ def lower_finish(
     if kernel is None:
         shape, words = Shape.store(BY_NAME[source_dtype], output.dtype), list[int]()
     else:
+        kernel = _taking(kernel, BY_NAME[source_dtype])
         check_operands(values, kernel)
         _check_types(values, kernel, source_dtype, output)
         shape, words = kernels.split(kernel)
@@ -114,6 +115,15 @@ def lower_finish(
         residual_strides=places.residual,
     )
     return ("finish", shape, modes), record
+
+
+def _taking(kernel: Kernel, source: DType) -> Kernel:
+    """A kernel of widened results, as one of the results themselves, which its loads widen: of
+    maxima and minima, which keep the type of the elements.
+    """
+    if not kernel.tensors or kernel.tensors[0].name != widened(source):
+        return kernel
+    return replace(kernel, tensors=(source, *kernel.tensors[1:]))
 
 
 def _check_types(values: Values, kernel: Kernel, source_dtype: str, output: Operand) -> None:
