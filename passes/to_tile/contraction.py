@@ -13,7 +13,7 @@ image and one for each column that meets fewer taps:
 
     %part = tile.view %x[0 : 1, 0 : 17, 1 : 223, 0 : 3]
     %runs = tile.unfold %part {size = 7, step = 2} : ... to memref<1x17x109x21xi8, "spm">
-    tile.conv2d ins(%runs, %weights as [7, 1, 21, 64]) out(columns 2 .. 111 of the tile) ...
+    tile.conv2d ins(%runs, %weights as [7, 1, 21, 64]) out(columns 2 to 110 of the tile) ...
 """
 
 from __future__ import annotations
