@@ -84,6 +84,14 @@ class Quantization:
     """How the images in a folder of samples become inputs."""
     improve: tuple[str, ...] = ()
     """Names of `IMPROVEMENTS`."""
+    budget: float | None = None
+    """Signal to noise in dB that the outputs shall keep: each layer gets the cheapest precision
+    with which they do (graph-assign-precision).
+    """
+    objective: str = "cycles"
+    """What is cheap: `cycles` or `energy`."""
+    save_precisions: str | Path | None = None
+    """An overrides file to write, of what `budget` chose."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ def quantize(
     found = _samples(module, wanted)
     count = f"{len(found)} sample{'s' if len(found) > 1 else ''}"
     better = f", {' and '.join(wanted.improve)}" if wanted.improve else ""
+    better += f", mixed for {wanted.budget:g} dB" if wanted.budget is not None else ""
     note = f"{scheme}, ranges by {wanted.method} of {count if found else wanted.statistics}{better}"
     spec, runs = _run(module, wanted, found, options, whole=True)
     return Outcome(scheme, note, spec, tuple(runs))
@@ -168,8 +177,20 @@ def _late(wanted: Quantization, name: str) -> list[str]:
     border = " integer_io=true" if wanted.integer_io else ""
     return [
         f"graph-calibrate{{{given}{percent}}}",
+        *_assignment(wanted, name),
         *_improvements(wanted, name, early=False),
         f'graph-quantize{{scheme="{scheme_of(wanted)}"{border}}}',
+    ]
+
+
+def _assignment(wanted: Quantization, name: str) -> list[str]:
+    """The pass that chooses the precision of each layer, where there is a budget."""
+    if wanted.budget is None:
+        return []
+    save = f' save="{wanted.save_precisions}"' if wanted.save_precisions else ""
+    return [
+        f'graph-assign-precision{{samples="{name}" budget={float(wanted.budget)!r} '
+        f'objective="{wanted.objective}" scheme="{scheme_of(wanted)}"{save}}}'
     ]
 
 
@@ -226,6 +247,9 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
         if wanted.samples is None and "SAMPLES" in IMPROVEMENTS[name].spec:
             rule = f"the improvement {name} must have samples beside statistics"
             raise _refusal(rule, "none", samples.NO_SAMPLES)
+    if wanted.budget is not None and wanted.samples is None:
+        rule = "a budget must come with samples that the noise is measured on"
+        raise _refusal(rule, "none", samples.NO_SAMPLES)
     if levels.level(module) is not None:
         rule = "a module must be quantized before it is lowered"
         raise error(Code.LEVEL, rule, found=f"level {levels.level(module)}", source="quantize")

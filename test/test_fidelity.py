@@ -148,6 +148,12 @@ def test_the_tool_shows_layers_and_blame(folder: Path, run_tool: RunTool):
     assert "graph and npu of the quantized model agree bit for bit" in run.out
 
 
+def test_samples_may_lack_the_batch_of_one(folder: Path, run_tool: RunTool):
+    np.savez(folder / "flat.npz", x=SAMPLES[:, 0])
+    run = run_tool("npu-run", "m.onnx", *OPTIONS, "--input", "flat.npz")
+    assert run.code == 0 and "quantized against float, 10 inputs" in run.out, run.err
+
+
 def test_integer_ports_take_floats_to_compare(folder: Path, run_tool: RunTool):
     run = run_tool("npu-run", "m.onnx", *OPTIONS, "--integer-io", "--input", "x.npy")
     assert run.code == 0 and "agree bit for bit" in run.out, run.err

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper, save
 import npu_dialect as npu
 from npu_dialect.diagnostics import Code, CompileError, collect
 from npu_dialect.pipeline import Options
+from npu_dialect.quantization import IMPROVEMENTS
 
 Array = np.ndarray[Any, Any]
 SHAPE = (1, 3, 6, 6)
@@ -232,6 +233,31 @@ def test_a_state_has_one_type_before_and_after_a_step():
     assert [state.dtype.name for state in program.states] == ["i8"]
 
 
+def test_a_budget_chooses_precisions_that_overrides_repeat(folder: Path, run_tool: RunTool):
+    options = ("--calibrate", "s.npz", "--budget", "30", "--save-precisions", "p.toml")
+    run = run_tool("npu-compile", "m.onnx", *COMMON, *options, "-o", "m.npu")
+    assert run.code == 0 and "mixed for 30 dB" in run.out, run.err
+    again = ("--calibrate", "s.npz", "--overrides", "p.toml", "-o", "n.npu")
+    assert run_tool("npu-compile", "m.onnx", *COMMON, *again).code == 0
+    a, b = (npu.Program.load(folder / name) for name in ("m.npu", "n.npu"))
+    x = {"x": SAMPLES[:1]}
+    found, repeated = (npu.simulate(p, x).outputs["y"] for p in (a, b))
+    np.testing.assert_array_equal(found, repeated)
+    wanted = expected(SAMPLES[:1])
+    assert np.sum(wanted**2) / np.sum((wanted - found) ** 2) > 10**2.8  # 30 dB on all samples
+
+
+def test_a_budget_that_no_choice_keeps_is_refused(folder: Path, run_tool: RunTool):
+    run = run_tool("npu-compile", "m.onnx", *COMMON, "--calibrate", "s.npz", "--budget", "300")
+    assert run.code == 1 and "must be able to keep 300 dB" in run.err
+
+
+@pytest.mark.parametrize("name", IMPROVEMENTS)
+def test_improvements_keep_the_function(name: str):
+    wanted = npu.Quantization(samples=SAMPLES, improve=(name,))
+    assert is_near(npu.compile(model(), "edge256", quantize=wanted))
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -313,6 +339,15 @@ def test_statistics_of_another_model_are_refused(tmp_path: Path):
 
 def test_a_scheme_that_there_is_not_is_refused():
     refused(r"a scheme must be one of auto, int8, .*; found int9", scheme="int9")
+
+
+def test_an_improvement_that_there_is_not_is_refused():
+    refused(r"an improvement must be one of equalize, .*; found luck", improve=("luck",))
+
+
+def test_improvements_on_samples_need_them_beside_statistics(tmp_path: Path):
+    rule = r"the improvement bias must have samples beside statistics"
+    refused(rule, None, statistics=tmp_path / "st.npz", improve=("bias",))
 
 
 def test_a_scheme_that_the_target_lacks_is_refused(tmp_path: Path):

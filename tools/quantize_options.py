@@ -22,6 +22,8 @@ OPTIONS = {
     "method": None,
     "percent": None,
     "improve": None,
+    "budget": None,
+    "save_precisions": None,
     "statistics": None,
     "save_statistics": None,
     "image_scale": None,
@@ -60,6 +62,14 @@ def add(parser: common.Parser) -> None:
         metavar="NAME,...",
         help="passes that take time and lose less: equalize, smooth, bias, round",
     )
+    add(
+        "--budget",
+        type=float,
+        metavar="DB",
+        help="mixed precision: the outputs keep this signal-to-noise ratio, and each layer gets "
+        "the precision with the fewest cycles (--objective energy: least energy); prints the table",
+    )
+    add("--save-precisions", metavar="FILE", help="what --budget chose, as a file for --overrides")
     add("--statistics", metavar="FILE", help="what --save-statistics wrote, instead of samples")
     add("--save-statistics", metavar="FILE", help="write the statistics of all tensors (.npz)")
     add("--integer-io", action="store_true", help="inputs and outputs are integers, too")
@@ -118,6 +128,9 @@ def wanted_of(args: argparse.Namespace) -> Quantization | None:
         "statistics": args.statistics,
         "save_statistics": args.save_statistics,
         "images": _images(args),
+        "budget": args.budget,
+        "save_precisions": args.save_precisions,
+        "objective": "energy" if getattr(args, "objective", "") == "energy" else None,
         "improve": tuple(args.improve.split(",")) if args.improve else None,
     }
     given = {name: value for name, value in fields.items() if value is not None}

@@ -98,8 +98,7 @@ def _stored(floats: Sequence[Port], module: ModuleOp, sample: Inputs) -> Any:
 
 def _samples(args: argparse.Namespace, ports: Sequence[Port]) -> list[Inputs]:
     """The inputs that the command line names: one, or some of a data set."""
-    from npu_dialect.tools.datasets import load_data_set
-    from npu_dialect.tools.inputs import load_inputs, random_inputs
+    from npu_dialect.tools.inputs import random_inputs
 
     if args.random is not None:
         return [random_inputs(ports, args.random)]
@@ -111,11 +110,22 @@ def _samples(args: argparse.Namespace, ports: Sequence[Port]) -> list[Inputs]:
             remedy="--input x.npy",
             source="npu-run",
         )
-    many = load_data_set(args.input, ports)
-    if many is None:
-        return [load_inputs(args.input)]
+    many = _many(args.input, ports)
     step = max(1, -(-len(many) // MOST))
-    return [sample for k, sample in enumerate(many) if k % step == 0]
+    return list(many)[::step]
+
+
+def _many(options: Sequence[str], ports: Sequence[Port]) -> Sequence[Inputs]:
+    """One file or folder is read as samples to calibrate with are; several as data sets are."""
+    from npu_dialect.passes.quantizing import samples
+    from npu_dialect.tools.datasets import load_data_set
+    from npu_dialect.tools.inputs import load_inputs, split_option
+
+    name, path = split_option(options[0])
+    if len(options) == 1 and not name:
+        return samples.gather(path, ports, where="--input")
+    many = load_data_set(options, ports)
+    return [load_inputs(options)] if many is None else list(many)
 
 
 # --- what is printed ------------------------------------------------------------------------------
