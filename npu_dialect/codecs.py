@@ -3,6 +3,8 @@
     i4      two elements in a byte, the first in the low half, in two's complement: -8..7
     i4x32   the same after a byte m without a sign, for every 32 elements: each is its half byte
             times m (so with 16, 64 and 128)
+    s2x4    of every four elements at most two are not zero: for eight elements, four bytes, and one
+            with their places in two bits each
 
 All blocks of a codec have the same number of elements and of bytes, so that any of them can be
 found, and a strided block of elements is a strided block of bytes. What is stored reads back
@@ -22,6 +24,9 @@ Array = npt.NDArray[Any]
 
 LOW, HIGH = -8, 7
 """The values of half a byte."""
+
+QUAD, KEPT = 4, 2
+"""Of so many elements, so many may be other than zero."""
 
 SAMPLE = 1 << 12
 """Elements by which most arrays are seen not to fit."""
@@ -94,6 +99,51 @@ class Codec:
         return values.view(np.int8).reshape(*outer, count * self.elements)
 
 
+@dataclass(frozen=True)
+class Sparse(Codec):
+    """Two of every four elements: the pairs of two fours, then a byte with the place of each, two
+    bits, the first ones lowest. The second of a pair is placed last.
+    """
+
+    @property
+    def elements(self) -> int:
+        return 2 * QUAD
+
+    @property
+    def bytes(self) -> int:
+        return QUAD + 1
+
+    def fits(self, array: Array) -> bool:
+        if array.dtype != np.int8 or not array.size or array.shape[-1] % self.elements:
+            return False
+        flat = array.reshape(-1, QUAD)
+        return _has_pairs(flat[:SAMPLE]) and (len(flat) <= SAMPLE or _has_pairs(flat))
+
+    def pack(self, array: Array) -> npt.NDArray[np.uint8]:
+        quads = array.reshape(-1, QUAD)
+        # those that are not zero first, in their order, then the others; the first two in order
+        places = np.sort(np.argsort(quads == 0, axis=1, kind="stable")[:, :KEPT], axis=1)
+        kept = np.take_along_axis(quads, places, axis=1).view(np.uint8).reshape(-1, QUAD)
+        bits = (places.reshape(-1, QUAD) << (2 * np.arange(QUAD))).sum(axis=1, keepdims=True)
+        packed = np.concatenate([kept, bits.astype(np.uint8)], axis=1)
+        return np.ascontiguousarray(packed.reshape(-1), np.uint8)
+
+    def expand(self, data: Array) -> npt.NDArray[np.int8]:
+        *outer, size = data.shape
+        count = size // self.bytes
+        blocks = data.reshape(-1, self.bytes)
+        kept = blocks[:, :QUAD].reshape(-1, KEPT)
+        places = (blocks[:, QUAD:] >> (2 * np.arange(QUAD)) & 3).reshape(-1, KEPT)
+        quads = np.zeros((len(kept), QUAD), np.uint8)
+        for k in range(KEPT):
+            np.put_along_axis(quads, places[:, k : k + 1], kept[:, k : k + 1], axis=1)
+        return quads.view(np.int8).reshape(*outer, count * self.elements)
+
+
+def _has_pairs(quads: Array) -> bool:
+    return bool((np.count_nonzero(quads, axis=1) <= KEPT).all())
+
+
 def _in_range(values: Array) -> bool:
     return bool(values.min() >= LOW and values.max() <= HIGH)
 
@@ -101,12 +151,14 @@ def _in_range(values: Array) -> bool:
 CODECS = {
     name: Codec(name, group)
     for name, group in (("i4", 0), ("i4x16", 16), ("i4x32", 32), ("i4x64", 64), ("i4x128", 128))
-}
+} | {"s2x4": Sparse("s2x4", 4)}
 """By name."""
 
 
 def by_group(group: int) -> Codec | None:
-    """The codec whose multipliers are for so many elements; with 0, the one without."""
+    """The codec whose multipliers are for so many elements; with 0, the one without, with 4, that
+    of two in four.
+    """
     return next((c for c in CODECS.values() if c.group == group), None)
 
 

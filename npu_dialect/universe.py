@@ -54,6 +54,7 @@ PASSES = (
     "graph-order",
     "graph-pack-weights",
     "graph-place",
+    "graph-prune",
     "graph-quantize",
     "graph-round-weights",
     "graph-scatter-rows",

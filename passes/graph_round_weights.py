@@ -17,6 +17,7 @@ each: what few samples do not show is decided by the weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -98,21 +99,24 @@ class GraphRoundWeightsPass(ModulePass):
         """The rounded weights of a layer, of the same shape."""
         array = constant(layer.op.operands[1])
         assert array is not None
-        x = self._inputs(layer)
-        x = x - x.mean(axis=1, keepdims=True)
-        gram = rounding.damped(x.transpose(0, 2, 1) @ x / x.shape[1], self.damping)
+        inputs = layer.stored.values[layer.twin.operands[0]]
+        gram = rounding.damped(centred_gram(layer.op, inputs, self.places), self.damping)
         weights = by_group(layer.op, array.astype(np.float64))
         steps = by_group(layer.op, np.broadcast_to(grid.steps, array.shape))
         stored = rounding.round_to_grid(weights, gram, steps, grid.low, grid.high, self.sweeps)
         return from_groups(stored * steps, array.shape)
 
-    def _inputs(self, layer: Layer) -> Floats:
-        """Inputs [groups, places, K] of the quantized layer at some places of every sample."""
-        inputs = layer.stored.values[layer.twin.operands[0]]
-        count = int(np.prod(shape_of(layer.op.result)[:-1]))
-        chance, share = np.random.default_rng(0), max(1, self.places // len(inputs))
-        found = [patches(layer.op, x, np.sort(chance.permutation(count)[:share])) for x in inputs]
-        return np.concatenate(found, axis=1).astype(np.float64)
+
+def centred_gram(op: Linear, inputs: Sequence[Array], places: int) -> Floats:
+    """The mean products of a layer's inputs [groups, K, K], less those of their means, at some
+    places of every sample.
+    """
+    count = int(np.prod(shape_of(op.result)[:-1]))
+    chance, share = np.random.default_rng(0), max(1, places // len(inputs))
+    found = [patches(op, x, np.sort(chance.permutation(count)[:share])) for x in inputs]
+    x = np.concatenate(found, axis=1).astype(np.float64)
+    x -= x.mean(axis=1, keepdims=True)
+    return x.transpose(0, 2, 1) @ x / x.shape[1]
 
 
 def is_plain(op: Linear) -> bool:

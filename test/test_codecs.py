@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npu_dialect.codecs import CODECS, Codec, smallest
+from npu_dialect.codecs import CODECS, Codec, Sparse, smallest
 from npu_dialect.dtypes import i8, u8
 from npu_dialect.machine import Machine, Operand
 from npu_dialect.npu.copies import DmaExpandOp
 from npu_dialect.target import load_target
 
-EVERY = list(CODECS.values())
+EVERY = [c for c in CODECS.values() if not isinstance(c, Sparse)]
+"""Of 4 bits."""
 NAMES = [c.name for c in EVERY]
 
 
@@ -104,3 +107,52 @@ def test_the_cost_of_an_expansion_is_that_of_its_bytes() -> None:
     cost = DmaExpandOp(source=source, destination=destination, group=32).cost(target, ())
     assert cost.reads == {"dram": 64 * 272} and cost.writes == {"spm": 64 * 512}
     assert cost.cycles == target.dma.startup + -(-64 * 272 * 4 // 15)
+
+
+# --- two of four ----------------------------------------------------------------------------------
+
+PAIRS = CODECS["s2x4"]
+
+
+def sparse(rows: int, blocks: int, rng: np.random.Generator) -> np.ndarray[tuple[int, ...], Any]:
+    """Bytes [rows, 8 * blocks] of which two of every four are zero, at least."""
+    values = rng.integers(-128, 128, (rows, 2 * blocks, 4))
+    keys = rng.random(values.shape)
+    values[keys < np.sort(keys)[..., 1:2]] = 0
+    values[keys == np.sort(keys)[..., 1:2]] = 0
+    return values.astype(np.int8).reshape(rows, -1)
+
+
+def test_pairs_lie_before_their_places() -> None:
+    packed = PAIRS.pack(np.array([0, -1, 0, 5, 7, 0, 0, 0], np.int8))
+    assert packed.tolist() == [255, 5, 7, 0, 0b01_00_11_01]
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 1 << 30))
+def test_pairs_expand_to_what_was_packed(rows: int, blocks: int, seed: int) -> None:
+    array = sparse(rows, blocks, np.random.default_rng(seed))
+    assert PAIRS.fits(array)
+    packed = PAIRS.pack(array)
+    assert packed.size == PAIRS.size(array.size) == array.size * 5 // 8
+    assert np.array_equal(PAIRS.expand(packed.reshape(rows, -1)), array)
+
+
+def test_every_byte_of_places_expands_as_the_instruction_states() -> None:
+    """Against plain Python: two bytes at their places in zeros, the second last."""
+    data = np.random.default_rng(4).integers(1, 256, (256, 5)).astype(np.uint8)
+    data[:, 4] = np.arange(256)
+    expected: list[list[int]] = []
+    for *kept, places in data.tolist():
+        row = [0] * 8
+        for k, value in enumerate(kept):
+            row[4 * (k // 2) + (places >> 2 * k & 3)] = value - 256 if value > 127 else value
+        expected.append(row)
+    assert PAIRS.expand(data).tolist() == expected
+
+
+def test_three_of_four_do_not_fit() -> None:
+    array = sparse(4, 900, np.random.default_rng(5))
+    assert PAIRS.fits(array)
+    array[3, 7000:7004] = (1, 2, 3, 0)
+    assert not PAIRS.fits(array)
+    assert not PAIRS.fits(np.zeros((4, 12), np.int8))

@@ -44,6 +44,11 @@ def product(weights: Array, x: QuantType, rows: int) -> ModuleOp:
 def weights_of(codec: str, depth: int, channels: int, rng: np.random.Generator) -> Array:
     """Weights [K, N] that fit the codec and none of fewer bytes."""
     group = CODECS[codec].group
+    if codec == "s2x4":
+        values = rng.integers(-128, 128, (depth // 4, 4, channels))
+        order = np.argsort(rng.random(values.shape), axis=1)
+        np.put_along_axis(values, order[:, :2], 0, axis=1)
+        return values.reshape(depth, channels).astype(np.int8)
     values = rng.integers(-7, 8, (depth, channels))
     if group:
         values *= rng.integers(1, 17, (depth // group, channels)).repeat(group, axis=0)
@@ -90,6 +95,14 @@ def test_packed_weights_take_half_a_byte_and_their_multipliers(codec: str, size:
     program = npu.compile(product(w, graph.uniform(dtypes.i8, 0.1), 1), "edge256")
     assert constant_bytes(program) == size
     assert any(i.op == DmaExpandOp.name for i in program.instructions)
+
+
+def test_two_of_four_weights_take_five_bytes_for_eight() -> None:
+    w = weights_of("s2x4", 512, 512, np.random.default_rng(1))
+    program = npu.compile(product(w, graph.uniform(dtypes.i8, 0.1), 1), "headset2k")
+    assert constant_bytes(program) == w.size * 5 // 8
+    bound = of_metadata(program.metadata)
+    assert bound is not None and bound.dram_bytes == w.size * 5 // 8 + 512 + 2 * 512
 
 
 def test_a_layer_bound_by_its_weights_takes_about_half_the_time() -> None:

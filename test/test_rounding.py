@@ -88,6 +88,14 @@ def test_rounding_is_mostly_the_best_of_all_choices():
     assert np.sum(got) < 1.1 * np.sum(least)
 
 
+def test_weights_that_were_pruned_stay_zero():
+    weights, gram, scales = problem(3, 70, 4)
+    weights[:, ::2] = 0
+    found = rounding.round_to_grid(weights, gram, scales, -8, 7, sweeps=20)
+    assert not found[:, ::2].any()
+    assert found[:, 1::2].any()
+
+
 def test_groups_are_rounded_each_for_itself():
     parts = [problem(seed, 9, 1) for seed in range(3)]
     weights, gram, scales = (np.concatenate(p) for p in zip(*parts, strict=True))

@@ -57,9 +57,12 @@ class DmaCopyOp(Instruction):
 class DmaExpandOp(Instruction):
     """Copies weights of 4 bits, two in a byte (the low half first), as i8.
 
-    With a `group`, a byte m comes before the bytes of so many elements, each of which becomes its
-    value times m, modulo 256. The source's last dimension is the bytes of the destination's, which
-    is dense and of whole bytes or groups; the others are the same.
+    With a `group` of 16 to 128, a byte m comes before the bytes of so many elements, each of which
+    becomes its value times m, modulo 256. With a `group` of 4, elements have 8 bits, and of every
+    four at most two are not zero: eight elements are four bytes, two for each four, and a byte with
+    their places, two bits each from the lowest on; of one place the later byte counts. The source's
+    last dimension is the bytes of the destination's, which is dense and of whole blocks; the others
+    are the same.
 
     ```
     npu.dma_expand source = <dram, 0x1000, u8, [8, 17], [17, 1]>,
@@ -74,7 +77,7 @@ class DmaExpandOp(Instruction):
     source = prop_def(OperandField("read", ("dram",)))
     destination = prop_def(OperandField("write", ("spm",)))
     group = prop_def(Int(8))
-    """Elements that share a multiplier: 16, 32, 64 or 128; 0 without."""
+    """Elements that share a multiplier: 16, 32, 64 or 128; 0 without; 4: two of four."""
 
     def verify_(self) -> None:
         values = self.values()

@@ -16,10 +16,15 @@ it; all output channels at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+Settle = Callable[..., Floats]
 
 BLOCK = 64
 """Inputs whose errors are spread among each other at once, and then over all others."""
@@ -41,13 +46,20 @@ def round_to_grid(
 
     `scales` [groups, 1 or K, N] are the steps of the grid; at most `sweeps` of coordinate descent,
     which starts from what is better by output channel, spread errors or the nearest integers.
+    Weights that are zero stay so: they were pruned.
     """
     scales = np.broadcast_to(scales, target.shape)
-    nearest = np.clip(np.rint(target / scales), low, high)
-    spread = _spread(target, gram, scales, low, high)
-    better = error(spread * scales, target, gram) < error(nearest * scales, target, gram)
-    stored = np.where(better[:, None, :], spread, nearest)
-    return _descend(stored, target, gram, scales, low, high, sweeps).astype(np.int64)
+    kept = target != 0
+
+    def settle(left: Floats, steps: Floats, kept: Floats) -> Floats:
+        return np.where(kept, np.clip(np.rint(left / steps), low, high) * steps, 0.0)
+
+    nearest = settle(target, scales, kept)
+    spread = spread_errors(target, gram, settle, scales, kept)
+    better = error(spread, target, gram) < error(nearest, target, gram)
+    stored = np.rint(np.where(better[:, None, :], spread, nearest) / scales)
+    limits = np.where(kept, float(low), 0.0), np.where(kept, float(high), 0.0)
+    return _descend(stored, target, gram, scales, limits, sweeps).astype(np.int64)
 
 
 def error(weights: Floats, target: Floats, gram: Floats) -> Floats:
@@ -56,26 +68,29 @@ def error(weights: Floats, target: Floats, gram: Floats) -> Floats:
     return np.sum(off * (gram @ off), axis=1)
 
 
-def _spread(target: Floats, gram: Floats, scales: Floats, low: int, high: int) -> Floats:
-    """Inputs in the order of their power: rounds one and spreads its error over the rest."""
+def spread_errors(target: Floats, gram: Floats, settle: Settle, *beside: Array) -> Floats:
+    """Weights [groups, K, N] that are settled one input after the other, in the order of their
+    power; the error of each is spread over those that follow. `settle` gives the weights of one
+    input [groups, N] from what they are by then, and its rows of `beside` [groups, K, N].
+    """
     order = np.argsort(-np.diagonal(gram, axis1=-2, axis2=-1), axis=-1)
     undo = np.argsort(order, axis=-1)[..., None]
     rows = np.take_along_axis(gram, order[..., None], 1)
     upper = _inverse_factor(np.take_along_axis(rows, order[:, None], 2))
     left = np.take_along_axis(target, order[..., None], 1)
-    steps = np.take_along_axis(scales, order[..., None], 1)
-    stored = np.empty_like(left)
+    others = [np.take_along_axis(each, order[..., None], 1) for each in beside]
+    settled = np.empty_like(left)
     size = left.shape[1]
     for first in range(0, size, BLOCK):
         last = min(first + BLOCK, size)
         errors = np.empty((len(left), last - first, left.shape[2]))
         for k in range(first, last):
-            stored[:, k] = np.clip(np.rint(left[:, k] / steps[:, k]), low, high)
-            off = (left[:, k] - stored[:, k] * steps[:, k]) / upper[:, k, k, None]
+            settled[:, k] = settle(left[:, k], *(each[:, k] for each in others))
+            off = (left[:, k] - settled[:, k]) / upper[:, k, k, None]
             left[:, k + 1 : last] -= upper[:, k, k + 1 : last, None] * off[:, None]
             errors[:, k - first] = off
         left[:, last:] -= upper[:, first:last, last:].transpose(0, 2, 1) @ errors
-    return np.take_along_axis(stored, undo, 1)
+    return np.take_along_axis(settled, undo, 1)
 
 
 def _inverse_factor(gram: Floats) -> Floats:
@@ -90,15 +105,14 @@ def _descend(
     target: Floats,
     gram: Floats,
     scales: Floats,
-    low: int,
-    high: int,
+    limits: tuple[Floats, Floats],
     sweeps: int,
 ) -> Floats:
     """Each integer in turn becomes the best for the others, until none changes."""
     off = stored * scales - target
     slope = gram @ off
     diagonal = np.diagonal(gram, axis1=-2, axis2=-1)
-    size = stored.shape[1]
+    size, (low, high) = stored.shape[1], limits
     for _ in range(sweeps):
         changed = 0
         for first in range(0, size, BLOCK):
@@ -109,7 +123,7 @@ def _descend(
             for k in range(first, last):
                 j = k - first
                 wanted = stored[:, k] - local[:, j] / (diagonal[:, k, None] * scales[:, k])
-                best = np.clip(np.rint(wanted), low, high)
+                best = np.clip(np.rint(wanted), low[:, k], high[:, k])
                 move = (best - stored[:, k]) * scales[:, k]
                 stored[:, k] = best
                 moves[:, j] = move

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from npu_dialect.codecs import by_group
+from npu_dialect.codecs import KEPT, QUAD, Sparse, by_group
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Values
 from npu_dialect.npu.copies import DmaExpandOp
-from npu_dialect.runtime.compiled.builder import I8, Function, Value, vector
+from npu_dialect.runtime.compiled.builder import I8, I32, Function, Value, vector
 from npu_dialect.runtime.compiled.emitters.copies import COPY, rows
 from npu_dialect.runtime.compiled.emitters.strides import padded
 from npu_dialect.runtime.compiled.host import Host
@@ -42,6 +42,8 @@ def lower_expand(values: Values, context: Context) -> Call:
         to=padded([*destination.strides[:-1], elements], 0),
         of=padded([*source.strides[:-1], bytes_of_block], 0),
     )
+    if isinstance(codec, Sparse):
+        return Call(("expand_sparse",), words)
     return Call(("expand", elements // 2, bool(codec.group)), words)
 
 
@@ -63,3 +65,25 @@ def _block(f: Function, size: int, grouped: bool, to: Value, of: Value) -> None:
     if grouped:
         values = b.mul(values, f.splat(f.load(I8, of), 2 * size))
     f.store(values, to)
+
+
+@emitter("expand_sparse")
+def emit_expand_sparse(module: Any, symbol: str, host: Host) -> None:
+    """Expands blocks of two fours, of each two bytes and their places."""
+    f = Function(module, symbol, ROUTINE)
+    rows(f, 1, partial(_sparse_block, f))
+    f.done()
+
+
+def _sparse_block(f: Function, to: Value, of: Value) -> None:
+    b = f.b
+    places = b.zext(f.load(I8, of, QUAD), I32)
+    for four in range(2):
+        word: Value = I32(0)
+        for k in range(KEPT):
+            number = KEPT * four + k
+            place = b.and_(b.lshr(places, I32(2 * number)), I32(3))
+            shift = b.shl(place, I32(3))
+            value = b.shl(b.zext(f.load(I8, of, number), I32), shift)
+            word = b.or_(b.and_(word, b.not_(b.shl(I32(0xFF), shift))), value)
+        f.store(word, to, QUAD * four)
