@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 
 from npu_dialect.passes.mapping.stripes import Flow, held_inputs, held_results, stripes_of
 
-PARTS = (2, 4, 7, 14, 28, 56)
+PARTS = (2, 4, 7, 14)
 """Stripes that a cascade may be cut into."""
 SHARES = (16, 32, 64, 128)
 """Pieces may take such a part of the scratchpad each."""
