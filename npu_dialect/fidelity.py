@@ -119,9 +119,10 @@ def reason(layer: Layer) -> str:
             f"{layer.saturated:.1%} of its values saturate: --method minmax, or more samples in "
             "--calibrate"
         )
-    if layer.worst > 2 and layer.own is not None and layer.own > layer.sqnr + 6:
-        return "it magnifies the noise of the layers before it"
-    return "its steps are coarse: --method mse, a scheme of 16 bits, or floats for this layer"
+    return (
+        f"its steps of {layer.scale:.3g} are coarse: --budget DB for more bits where they matter, "
+        "--method mse, or --improve round"
+    )
 
 
 # --- measuring ------------------------------------------------------------------------------------
