@@ -5,6 +5,7 @@
   python benchmarks/vela.py --machine ethos_u65_512
   python benchmarks/vela.py --size               Vela's --optimise Size, our --objective memory
   python benchmarks/vela.py --same-memory        ours in as much SRAM as Vela's result needs
+  python benchmarks/vela.py --operators          our count of Vela's operators, with Vela's blocks
 
 Needs the package ethos-u-vela. For each machine two lines a model, Vela's and ours, then ours over
 Vela's. Columns:
@@ -63,11 +64,12 @@ def main() -> int:
     args = _parser().parse_args()
     if not vela_runs.is_installed():
         sys.exit("needs the package ethos-u-vela: pip install -c constraints.txt -e .[dev]")
+    compare = operators if args.operators else _compare
     rows = [
         row
         for machine in MACHINES
         if not args.machine or machine.target in args.machine
-        for row in _compare(args, machine)
+        for row in compare(args, machine)
     ]
     return common.finish(args, rows)
 
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help="this one only (may be repeated)",
     )
     add("--size", action="store_true", help="for the least memory rather than cycles")
+    add("--operators", action="store_true", help="compare the counts of cycles, compile nothing")
     add("--same-memory", action="store_true", help="give ours the SRAM that Vela's result needs")
     return parser
 
@@ -91,9 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
     """The figures of all models on a machine, printed."""
     rows: list[common.Row] = []
-    for path in sorted(args.models.glob("*.tflite")):
-        if args.names and not any(name in path.stem for name in args.names):
-            continue
+    for path in _models(args):
         print(f"{path.stem} on {machine.target} ...", file=sys.stderr, flush=True)
         row: common.Row = {"model": path.stem, "target": machine.target}
         try:
@@ -115,6 +116,52 @@ def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
         print(line)
     common.show_errors(rows)
     return rows
+
+
+def _models(args: argparse.Namespace) -> list[Path]:
+    """The files that the options ask for."""
+    found = sorted(args.models.glob("*.tflite"))
+    return [p for p in found if not args.names or any(name in p.stem for name in args.names)]
+
+
+def operators(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
+    """How many operators our count is equal for, with the blocks that Vela chose, and the sum.
+
+    Operators of Vela's on Ethos-U65 may read and write dram, and then wait for it; ours do not.
+    """
+    import vela_count
+
+    rows: list[common.Row] = []
+    for path in _models(args):
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                found = vela_runs.run(path, machine, Path(folder), ["--enable-debug-db"])
+        except RuntimeError as problem:
+            print(f"{path.stem}: {problem}")
+            continue
+        if not found.operators:
+            continue
+        many = [o for o in found.operators if o.mac_cycles is not None]
+        counts = [vela_count.of_operator(machine.target, o) for o in many]
+        pairs = list(zip(counts, many, strict=True))
+        rows.append({
+            "model": path.stem,
+            "target": machine.target,
+            "operators": len(many),
+            "mac_cycles": sum(c.mac_cycles == o.mac_cycles for c, o in pairs),
+            "whole": sum(c.total in (o.cycles, o.npu_cycles) for c, o in pairs),
+            "ours": vela_count.of_network(machine.target, found.operators),
+            "vela": int(found.number("cycles_npu")),
+        })  # fmt: skip
+    columns = ("model", "operators", "mac_cycles equal", "whole equal", "ours", "Vela", "ratio")
+    common.show(f"{machine.target}: array and output stage", columns, map(_operator_line, rows))
+    return rows
+
+
+def _operator_line(row: common.Row) -> Sequence[object]:
+    share = f"{row['ours'] / row['vela']:.3f}"
+    counts = (row["operators"], row["mac_cycles"], row["whole"])
+    return (row["model"], *counts, f"{row['ours']:,}", f"{row['vela']:,}", share)
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -146,7 +193,8 @@ def within(path: Path, machine: Machine, size: bool, row: common.Row) -> common.
     """Our figures with a scratchpad that makes up Vela's SRAM with what lies beside it."""
     from npu_dialect.target import target_text
 
-    room = row["vela"]["on_chip"] - row["ours"]["beside"]
+    most = _target(machine).memories["spm"].size
+    room = min(row["vela"]["on_chip"] - row["ours"]["beside"], most)
     room -= room % ALIGNMENT
     if room <= 0:
         raise ValueError(f"{row['vela']['on_chip']} bytes do not hold the inputs and outputs")

@@ -5,7 +5,7 @@ the blocks that instructions take; machines whose dram begins with flash.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +43,7 @@ from npu_dialect.target import Blocks, load_target, target_text
 
 FOLDER = str(Path(__file__).parents[1] / "benchmarks")
 with mock.patch.object(sys, "path", [FOLDER, *sys.path]):
+    import vela_count  # pyright: ignore[reportMissingImports]
     import vela_runs  # pyright: ignore[reportMissingImports]
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
@@ -193,15 +194,6 @@ needs_vela = pytest.mark.skipif(
 INT8 = ("mlperf_ad_int8", "mlperf_ic_int8", "mlperf_kws_int8", "mlperf_vww_int8",
         "coral_mobilenet_v1_025_128", "coral_tf2_mobilenet_v2_ptq", "mcunet_vww", "tflm_hello_int8",
         "tflm_micro_speech_int8", "tflm_mnist_lstm_int8")  # fmt: skip
-KINDS = {
-    "Conv2D": CONVOLUTION,
-    "FullyConnected": CONVOLUTION,
-    "DepthwiseConv2D": DEPTHWISE,
-    "ReduceSum": SUM,
-}
-"""What is not here, but multiplies, is a pooling: a copy is an average of one."""
-TABLES = {"LUT", "Sigmoid", "Tanh"}
-BITS = {"Int8": 8, "UInt8": 8, "Int16": 16, "Int32": 32}
 
 
 @cache
@@ -210,61 +202,6 @@ def runs(machine: str, model: str) -> vela_runs.Run:
     with TemporaryDirectory() as folder:
         path = MODELS / f"{model}.tflite"
         return vela_runs.run(path, found, Path(folder), ["--enable-debug-db"])
-
-
-@dataclass(frozen=True)
-class Count:
-    """What our count gives for an operator of Vela's with the block that Vela chose."""
-
-    mac_cycles: int
-    commands: int
-    total: int
-
-
-def count(machine: str, o: vela_runs.Operator) -> Count:
-    """The count of an operator that multiplies or pools."""
-    target = load_target(machine)
-    (system,) = (m for m in vela_runs.MACHINES if m.target == machine)
-    blocks = blocks_of(target)
-    bits, output_bits = BITS[o.input_type], BITS[o.output_type]
-    kind = KINDS.get(o.kind, POOLING)
-    op = Operation(kind, Extents(*o.input), Extents(*o.output), o.kernel, bits, output_bits)
-    block = Block(Extents(*o.output_block), Extents(*o.input_block), o.traversal == "PartKernel")
-    latency = system.sram_latency if o.is_buffered else system.off_chip_latency
-    found = block_cycles(
-        blocks, op, block, target.memories["spm"], output_cycles(blocks, o),
-        scale_latency=latency if o.has_scales else None,
-        runs=(read_run(o), written_run(o, blocks.cores)),
-    )  # fmt: skip
-    mac_cycles = int(found.array * found.count + found.output)
-    return Count(mac_cycles, int(found.commands), int(found.total))
-
-
-def output_cycles(blocks: Blocks, o: vela_runs.Operator) -> float:
-    """Of an element: half of it where the greatest is taken, more where a table is looked up."""
-    if TABLES & set(o.fused):
-        return blocks.lookup_cycles
-    return blocks.output_cycles["i8"] / (2 if o.kind == "MaxPool" else 1)
-
-
-def read_run(o: vela_runs.Operator) -> int:
-    """Bytes in a row of a block of the input, by Vela's formats."""
-    each, (_, cols, channels) = BITS[o.input_type] // 8, o.input_block
-    if o.formats[0] == "NHCWB16":
-        whole = o.input[1] * each * 16 == channels
-        return each * cols * (channels if whole else 16)
-    return each * channels * (cols if o.input[2] * each == channels else 1)
-
-
-def written_run(o: vela_runs.Operator, cores: int) -> int:
-    """The same of a block of the result."""
-    each, (_, cols, channels) = BITS[o.output_type] // 8, o.output_block
-    if o.formats[1] == "NHCWB16":
-        whole = o.output[1] * each * 16 == channels
-        return each * cols * (channels if whole else 16 * cores)
-    if channels <= 16 and o.output[2] * each == channels:
-        return each * cols * channels
-    return min(64, 16 * each * cores, each * channels)
 
 
 def multiplying(machine: str, model: str) -> list[vela_runs.Operator]:
@@ -279,7 +216,7 @@ def test_array_cycles_of_every_operator_are_those_of_vela(machine: str, model: s
     operators = multiplying(machine, model)
     assert operators
     for o in operators:
-        assert count(machine, o).mac_cycles == o.mac_cycles, o
+        assert vela_count.of_operator(machine, o).mac_cycles == o.mac_cycles, o
 
 
 @needs_vela
@@ -290,28 +227,11 @@ def test_commands_and_whole_operators_are_those_of_vela(model: str):
     operators = multiplying("ethos_u55_256", model)
     equal = 0
     for o in operators:
-        found = count("ethos_u55_256", o)
+        found = vela_count.of_operator("ethos_u55_256", o)
         assert found.commands == o.command_cycles, o
         assert found.total >= 0.95 * o.cycles or o.is_buffered, o
         equal += found.total == o.cycles
     assert equal >= 0.8 * len(operators)
-
-
-VECTORS = {"Add": 3, "Sub": 3, "Mul": 0}
-"""The scalings of elementwise operators: both operands and the result of a sum."""
-
-
-def elementwise(o: vela_runs.Operator) -> int:
-    """Cycles of the vector unit for an elementwise operator."""
-    elements = int(np.prod(o.output))
-    if o.fused and TABLES & set(o.fused):
-        kernel: tuple[str, ...] = ("lookup",)
-    elif o.kind == "Mul":
-        kernel = ("mul", "requantize")
-    else:
-        kernel = ("requantize",) * VECTORS.get(o.kind, 1)
-    each = BITS[o.input_type] // 8
-    return cost.vector(U55, elements, kernel, 2 * elements * each, elements).cycles
 
 
 @needs_vela
@@ -319,8 +239,7 @@ def elementwise(o: vela_runs.Operator) -> int:
 @pytest.mark.parametrize("model", INT8)
 def test_array_and_output_stage_of_a_network_take_what_vela_says(model: str):
     found = runs("ethos_u55_256", model)
-    ours = sum(count("ethos_u55_256", o).total for o in multiplying("ethos_u55_256", model))
-    ours += sum(elementwise(o) for o in found.operators if o.mac_cycles is None)
+    ours = vela_count.of_network("ethos_u55_256", found.operators)
     assert ours >= 0.95 * found.number("cycles_npu")
 
 
