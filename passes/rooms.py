@@ -175,14 +175,19 @@ class _Run:
                     self.idle[number] = True
                 else:
                     self.room.complete(number)
-            while any(self.serve(engine, now) for engine in range(len(self.idle))):
+            while self.serve_one(now):
                 pass
         assert self.room.first_left is None, "the basis must be a solution"
 
+    def serve_one(self, now: int) -> bool:
+        """Starts a task of the first engine that is idle and has one ready that has room."""
+        for engine, ready in enumerate(self.ready):
+            if ready and self.idle[engine] and self.serve(engine, now):
+                return True
+        return False
+
     def serve(self, engine: int, now: int) -> bool:
-        """Starts a task of an engine where it is idle and one is ready that has room."""
-        if not self.idle[engine] or not self.ready[engine]:
-            return False
+        """Starts a task of an engine that is idle where one is ready that has room."""
         task = self.choose(engine)
         if task is None:
             return False

@@ -179,8 +179,16 @@ class Instruction(IRDLOperation):
 
     # --- what it touches ----------------------------------------
 
-    def operand_fields(self) -> Iterator[tuple[str, str, Operand]]:
+    def operand_fields(self) -> Sequence[tuple[str, str, Operand]]:
         """(field, role, operand) of every operand that is present, in field order."""
+        known = [*self.properties, *self.properties.values()]
+        found = vars(self).get("known_operands")
+        if found is None or found[0] != known:
+            found = known, tuple(self._operand_fields())
+            vars(self)["known_operands"] = found
+        return found[1]
+
+    def _operand_fields(self) -> Iterator[tuple[str, str, Operand]]:
         for name, role, many in _operand_table(type(self)):
             attribute = self.properties.get(name)
             if attribute is None:

@@ -197,8 +197,15 @@ def _dims(shape: Sequence[int]) -> str:
 def reads(group: Group) -> list[Read]:
     """The tensors that a group (that can be cut in rows) reads, constants among them, weights last.
 
-    Parameters and tables of kernels are none.
+    Parameters and tables of kernels are none. Looked up once for a group.
     """
+    known: dict[str, list[Read]] = vars(group)
+    if "rows.reads" not in known:
+        known["rows.reads"] = _reads(group)
+    return known["rows.reads"]
+
+
+def _reads(group: Group) -> list[Read]:
     anchor = group.anchor
     side = [Read(v, _alike(group, v)) for v in group.tensors]
     if anchor is None:
