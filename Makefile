@@ -1,5 +1,5 @@
 # make demo   the main job on a small network: train, quantize, compile, simulate, report
-# make test   every test: lit, then pytest
+# make test   every test: lit, then pytest, a process for each of JOBS=2 cores
 # make check  ruff, pyright, import-linter
 # make lit    the .mlir tests alone
 #
@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -29,7 +30,7 @@ demo: $(STAMP)
 	@$(BIN)/python -m npu_dialect.tools.demo
 
 test: lit
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lit: $(STAMP)
 	$(BIN)/lit --quiet test
