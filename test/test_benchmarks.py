@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "compile", "external", "fuzz_import", "integer_functions", "onnx_backend",
-    "simulation", "startup", "torch_models", "torch_opinfo", "zoo",
+    "simulation", "startup", "torch_models", "torch_opinfo", "vela", "zoo",
 )  # fmt: skip
 
 
