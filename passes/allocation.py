@@ -108,10 +108,22 @@ def pack(buffers: Sequence[Buffer], effort: float = 1) -> dict[int, int]:
     bound, _ = live_bound(buffers)
     placement = _Placement(buffers)
     best = _greedy(placement, bound)
-    if placement.height(best) > bound and effort > 0:
-        found, _ = _improve(placement, best, bound, effort)
-        best = min(best, found, key=placement.height)
+    if effort > 0:
+        best = _lower(placement, best, bound, effort)
     return {b.id: int(offset) for b, offset in zip(buffers, best, strict=True)}
+
+
+def _lower(placement: _Placement, best: Ints, bound: int, effort: float) -> Ints:
+    """Offsets as low as the bound where the search finds them, else on the way there."""
+    for share, some in AIMS:
+        height = placement.height(best)
+        if height <= bound:
+            break
+        aim = bound + int((height - bound) * share)
+        found, _ = _improve(placement, best, aim, effort * some)
+        if placement.height(found) < height:
+            return found
+    return best
 
 
 def live_bound(buffers: Iterable[Buffer]) -> tuple[int, int]:
@@ -272,6 +284,10 @@ FIRST = 2
 FEW = 24
 """Buffers up to which a search for all placements is tried, which may prove that there is none."""
 EXACT_STEPS = 1000
+AIMS = ((0.0, 1.0), (0.125, 0.2), (0.5, 0.2))
+"""What is aimed at where memory is to be least: the part of the way back from the greatest live sum
+to what is known, and the part of the effort.
+"""
 BEAM_CELLS = 300_000_000
 """The work of a search for each unit of effort: about 1 s."""
 

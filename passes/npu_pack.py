@@ -44,8 +44,12 @@ from npu_dialect.target import Target, load_target
 
 MOST = 3000
 """Values up to which a program is packed; beyond, pairs of them are too many."""
-EFFORT = 0.3
-"""Of the search for offsets, in units of `allocation.allocate`."""
+EFFORT = 1.25
+"""Of the search for offsets of up to `FEW` values, in units of `allocation.allocate`."""
+HIDDEN = (1 << 62, 64, -1)
+"""Latencies that are taken to be nothing, one after the other: all, those within the chip, none."""
+FEW = 400
+"""Values beyond which the search gets less to do: it finds seldom what it looks for then."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,16 @@ def _move_all(
 
     An engine may overwrite what its instruction before read while the results of that one are still
     being stored; another engine waits for them. So values first live until their readers' engines
-    are free, and where that delays something, until the readers' results are there. What takes
+    are free, and where that delays something, until the readers' results are there, those of copies
+    first. What takes
     bytes of a value of which others are still read gets bytes of its own, or else moves with it.
     """
     tasks = Tasks.of(instructions, target, kernels)
     size = target.memories["spm"].size
     known = in_order(tasks).makespan
-    for until_stored in (False, True):
+    for hidden in HIDDEN:
         for joins_all in (False, True):
-            manner = _Manner(until_stored, joins_all)
+            manner = _Manner(hidden, joins_all)
             found = _packed(instructions, tasks, size, manner)
             if found is not None and found.makespan(tasks) <= known:
                 found.move()
@@ -109,8 +114,10 @@ def _top(webs: Sequence[Web]) -> int:
 class _Manner(NamedTuple):
     """How values are seen."""
 
-    until_stored: bool
-    """They live until the results of their readers are there."""
+    hidden: int
+    """Latencies of readers up to which values live until the reader's engine is free; with greater
+    ones until its results are there.
+    """
     joins_all: bool
     """Those that overlap in addresses and in the order of instructions move together."""
 
@@ -134,23 +141,21 @@ class _Packing:
             webs.join_close()
         self.roots = self.values.webs.roots()
         self.webs = [self.values.webs.members[root] for root in self.roots]
-        self.buffers = self._buffers(tasks, manner.until_stored) if len(self.webs) <= MOST else []
+        self.buffers = self._buffers(tasks, manner.hidden) if len(self.webs) <= MOST else []
         self.bound, _ = live_bound(self.buffers)
 
-    def _buffers(self, tasks: Tasks, until_stored: bool) -> list[Buffer]:
+    def _buffers(self, tasks: Tasks, hidden: int) -> list[Buffer]:
         sizes = [web.high - web.start for web in self.webs]
         alignments = [web.alignment for web in self.webs]
         rooms = Rooms(sizes, alignments, [web.touched for web in self.webs], 0)
         late = latest(tasks, rooms, in_order(tasks))
-        ends = late.ends
-        if not until_stored:
-            ends = [s + max(c, 1) for s, c in zip(late.starts, tasks.cycles, strict=True)]
+        rows = zip(late.starts, late.ends, tasks.cycles, tasks.latencies, strict=True)
+        ends = [s + max(c, 1) if lag <= hidden else end for s, end, c, lag in rows]
         # what begins later in the program than another value ends must not begin earlier in time
         ascending = list(accumulate(reversed(late.starts), min))[::-1]
-        rows = enumerate(zip(self.webs, sizes, strict=True))
         return [
             Buffer(k, ascending[web.first], max(ends[t] for t in web.touched), size, web.alignment)
-            for k, (web, size) in rows
+            for k, (web, size) in enumerate(zip(self.webs, sizes, strict=True))
         ]
 
     def makespan(self, tasks: Tasks) -> int:
@@ -172,7 +177,8 @@ class _Packing:
     @cached_property
     def offsets(self) -> list[int]:
         """By web."""
-        found = pack(self.buffers, EFFORT)
+        effort = EFFORT * min(1.0, (FEW / max(1, len(self.buffers))) ** 2)
+        found = pack(self.buffers, effort)
         return [found[k] for k in range(len(self.buffers))]
 
     @property
