@@ -42,7 +42,7 @@ from npu_dialect.passes.tensor_taps import TENSORS
 from npu_dialect.passes.webs import Values, Web, move, moved
 from npu_dialect.target import Target, load_target
 
-MOST = 3000
+MOST = 6000
 """Values up to which a program is packed; beyond, pairs of them are too many."""
 EFFORT = 1.25
 """Of the search for offsets of up to `FEW` values, in units of `allocation.allocate`."""
