@@ -47,6 +47,8 @@ class Finish:
     side_layout: str = "dense"
     in_place: bool = False
     """Whether the residual lies where the output goes."""
+    wide: bool = False
+    """Whether sums of integers have 64 bits."""
 
 
 PARTIAL, ACCUMULATE = Finish(), Finish(accumulate=True)
@@ -111,6 +113,42 @@ REAL = {
 }
 
 
+HALF = "zero_in=0, zero_out=3, low=-32768, high=32767"
+WIDE = {
+    "partial": Finish(wide=True),
+    "accumulate": Finish(accumulate=True, wide=True),
+    "sums": Finish("(t0: i64) -> i64:", wide=True),
+    "rescaled": Finish(
+        "(t0: i64; p0: i32, p1: f32) -> i16: v0 = cast.i32.i64 p0; v1 = add.i64 t0, v0; "
+        f"v2 = requantize.f32.i64 v1, p1 {{{HALF}}}",
+        "bm",
+        accumulate=True,
+        wide=True,
+    ),
+    "fixed": Finish(
+        "(t0: i64; p0: i32, p1: i32, p2: i32, p3: i32) -> i16: v0 = pair.i64 p0, p1; v1 = add.i64 "
+        f"t0, v0; v2 = requantize.fixed.i64 v1, p2, p3 {{rounding='half_up', {HALF}}}",
+        "bbqs",
+        wide=True,
+    ),
+    "residual": Finish(
+        f"(t0: i64, t1: i16; p0: f32) -> i16: v0 = requantize.f32.i64 t0, p0 {{{HALF}}}; "
+        "v1 = add.i32 v0, t1; v2 = clamp.i32 v1 {low=-32768, high=32767}",
+        "p",
+        residual=i16,
+        accumulate=True,
+        wide=True,
+    ),
+}
+WIDE_PAIRS = ((i16, i8), (i16, i16), (u8, i16))
+
+
+def wide_stages() -> Iterator[tuple[DType, DType, int, Finish]]:
+    """Types of operands, a number, and an output stage of 64-bit sums."""
+    for (x, w), (number, finish) in product(WIDE_PAIRS, enumerate(WIDE.values())):
+        yield x, w, number, finish
+
+
 def stages(is_float: bool) -> dict[str, Finish]:
     """The output stages of a type of sums, without and with a kernel."""
     return {"partial": PARTIAL, "accumulate": ACCUMULATE, **(REAL if is_float else WHOLE)}
@@ -118,7 +156,7 @@ def stages(is_float: bool) -> dict[str, Finish]:
 
 def finished(sheet: Sheet, finish: Finish, dims: Sequence[int], is_float: bool) -> dict[str, Any]:
     """The fields of an array instruction from its sums on."""
-    sums = f32 if is_float else i32
+    sums = f32 if is_float else i64 if finish.wide else i32
     fields: dict[str, Any] = {"accumulate": int(finish.accumulate)}
     if finish.accumulate:
         fields["partial"] = sheet.given(sums, dims, finish.side_layout, "acc")
@@ -229,6 +267,12 @@ def products() -> Rows:
     for x, w in ((i8, i8), (u8, i8), (i16, i8), (f32, f32), (f16, f16)):
         for name, shape, finish in _stage_cases(x.is_float, Product(7, 20, 37), Product(3, 5, 8)):
             yield f"{x} {w} stages", name, product_of(x, w, shape, finish)
+    for x, w, number, finish in wide_stages():
+        for name in [*PRODUCTS][number :: len(WIDE)]:
+            yield f"{x} {w} wide", name, product_of(x, w, PRODUCTS[name], finish)
+        for side in ("padded", "flipped"):
+            form = replace(finish, side_layout=side, layout=side)
+            yield f"{x} {w} wide", f"{side} {number}", product_of(x, w, Product(7, 20, 37), form)
     yield "zero points of floats", "both", _float_zeros(3, -2)
     yield "overlaps", "output on input", _overlapping("input", 0)
     yield "overlaps", "output behind the start of the input", _overlapping("input", 16)
@@ -403,6 +447,10 @@ def _windowed(make: Any) -> Rows:
             if usual or name in FEW_WINDOWS:
                 stage, finish = some[number % (len(some) if usual else 3)]
                 yield f"{x} {w}", f"{name}, {stage}", make(x, w, shape, finish)
+    for x, w, number, finish in wide_stages():
+        for name, shape in [*WINDOWS.items()][number :: len(WIDE)]:
+            if shape.out[0] * shape.out[1] * shape.oc < 2000:  # more does not fit the accumulators
+                yield f"{x} {w} wide", name, make(x, w, shape, finish)
     large, small = Window((5, 6), 18, 21, pads=(1, 1, 1, 1), x_zero=3), Window((3, 3), 3, 8)
     for x, w in ((i8, i8), (u8, i8), (f32, f32)):
         for name, shape, finish in _stage_cases(x.is_float, large, small):

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from npu_dialect.dtypes import i64
 from npu_dialect.machine import Array, Operand
-from npu_dialect.npu.arrays import Conv2DOp, MatmulOp, sum_type
+from npu_dialect.npu.arrays import Conv2DOp, MatmulOp
 from npu_dialect.npu.base import Values, kernel_of
 from npu_dialect.runtime.compiled import packing, products
 from npu_dialect.runtime.compiled.emitters import winograd
 from npu_dialect.runtime.compiled.emitters.finish import lower_finish
+from npu_dialect.runtime.compiled.emitters.wide import is_wide, lower_wide
 from npu_dialect.runtime.compiled.emitters.windows import (
     Window,
     check_overlap,
@@ -42,6 +42,8 @@ BLOCK = 48
 @lowers(Conv2DOp)
 def lower_conv2d(values: Values, context: Context) -> list[Call]:
     """A convolution of one tile."""
+    if is_wide(values, context):
+        return lower_wide(values, context, lower_conv2d)
     rows, columns, _ = output_of(values).dims
     window = Window(
         values["input"],
@@ -57,6 +59,8 @@ def lower_conv2d(values: Values, context: Context) -> list[Call]:
 @lowers(MatmulOp)
 def lower_matmul(values: Values, context: Context) -> list[Call]:
     """A matrix product as a convolution of a column of pixels with a 1 x 1 window."""
+    if is_wide(values, context):
+        return lower_wide(values, context, lower_matmul)
     a, b = values["input"], values["weights"]
     pixels = replace(a, dims=(a.dims[0], 1, a.dims[1]), strides=(a.strides[0], 0, a.strides[1]))
     filters = replace(b, dims=(1, 1, *b.dims), strides=(0, 0, *b.strides))
@@ -173,8 +177,6 @@ def begin(window: Window, values: Values, context: Context) -> Array | None:
         raise NotEmittedError("its float operands have zero points")
     if "f64" in (x.name, w.name):
         raise NotEmittedError("it computes in f64")
-    if sum_type(values, context.kernels) is i64:
-        raise NotEmittedError("its sums are of 64 bits")
     return context.known(values["weights"])
 
 

@@ -20,6 +20,7 @@ from npu_dialect.runtime.compiled.emitters.contraction import (
     image_of,
     reads_in_place,
 )
+from npu_dialect.runtime.compiled.emitters.wide import is_wide, lower_wide
 from npu_dialect.runtime.compiled.emitters.windows import (
     Window,
     image_record_of,
@@ -35,6 +36,8 @@ from npu_dialect.runtime.compiled.weights import lower_packing_depthwise
 @lowers(DepthwiseConv2DOp)
 def lower_depthwise(values: Values, context: Context) -> list[Call]:
     """A depthwise convolution: like others, but for the weights."""
+    if is_wide(values, context):
+        return lower_wide(values, context, lower_depthwise)
     rows, columns, _ = output_of(values).dims
     filters: Operand = values["weights"]
     (kh, kw, channels), strides = filters.dims, filters.strides

@@ -74,7 +74,11 @@ class _Walk:
 @lowers(VectorOp)
 def lower_vector(values: Values, context: Context) -> Call:
     """A vector instruction."""
-    kernel = kernel_of(context.kernels, values)
+    return vector_call(values, kernel_of(context.kernels, values))
+
+
+def vector_call(values: Values, kernel: Kernel) -> Call:
+    """A kernel of operands a, b and c, with what else it takes."""
     inputs = [values[n] for n in "abc" if n in values]
     output: Operand = values["output"]
     _check(values, kernel, inputs, output)
