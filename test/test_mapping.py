@@ -31,7 +31,7 @@ from npu_dialect.passes.to_tile.move import merge_permutation
 from npu_dialect.target import load_target
 from npu_dialect.universe import NpuContext
 
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=20, deadline=None)
 
 CONV = Contraction(oh=28, ow=28, oc=64, ic=32, ih=28, iw=28, kh=3, kw=3, kernel_costs=("alu",) * 3)
 
@@ -133,7 +133,7 @@ def test_any_mapping_of_an_integer_convolution_gives_the_same_bits(
 ):
     window, filters, mapping = case
     rng = np.random.default_rng(seed)
-    build = ModuleBuilder("edge256", ((2, 9, 11, filters[2]), I8))
+    build = ModuleBuilder("edge256", ((2, 6, 7, filters[2]), I8))
     w = build.constant(integers(rng, *filters), I8)
     b = build.constant(rng.integers(-1000, 1000, filters[3], np.int32), i32)
     y = build.group("conv", "array", [build.args[0], w, b], lambda *v: convolution(*v, **window))
@@ -141,7 +141,7 @@ def test_any_mapping_of_an_integer_convolution_gives_the_same_bits(
     assert isinstance(op, graph.GroupOp)
     mapping = cut_to(mapping, y.type.get_shape())  # type: ignore[attr-defined]
     op.attributes["npu.mapping"] = mapping_attribute(mapping)
-    x = integers(rng, 2, 9, 11, filters[2])
+    x = integers(rng, 2, 6, 7, filters[2])
     assert_levels_agree(build.module(y), [x], seed)
 
 
@@ -295,11 +295,11 @@ def test_convolutions_by_computed_weights_agree_at_every_level(depthwise: bool, 
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 5), st.integers(0, 1 << 16))
 def test_any_tiling_of_a_pool_gives_the_same_bits(rows: int, cols: int, channels: int, seed: int):
     rng = np.random.default_rng(seed)
-    build = ModuleBuilder("mobile4k", ((2, 9, 11, 5), f32))
+    build = ModuleBuilder("mobile4k", ((2, 7, 6, 5), f32))
     pool = lambda x: [graph.MaxPool2DOp(x, (3, 2), (2, 1), (1, 1, 0, 1), (2, 1))]  # noqa: E731
     y = build.group("pool", "vector", build.args, pool)
     _, oh, ow, _ = y.type.get_shape()  # type: ignore[attr-defined]
     slots = int(rng.integers(1, 3))
     mapping = PoolingMapping(min(rows, oh), min(cols, ow), channels, slots)
     y.owner.attributes["npu.mapping"] = mapping_attribute(mapping)  # type: ignore[union-attr]
-    assert_levels_agree(build.module(y), [floats(rng, 2, 9, 11, 5)], seed)
+    assert_levels_agree(build.module(y), [floats(rng, 2, 7, 6, 5)], seed)

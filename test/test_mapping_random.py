@@ -15,7 +15,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("targets")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_random_legal_mapping_gives_the_same_bits_at_every_level(targets: Path, seed: int):
     check(Case.of(seed), targets)

@@ -110,7 +110,7 @@ def check(case: Case, folder: Path) -> None:
             assert all(same(np.asarray(a), kept[n]) for n, a in states.items()), level
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_random_graph_keeps_the_same_states_at_every_level(targets: Path, seed: int):
     check(Case.of(seed), targets)
@@ -153,7 +153,7 @@ def check_entries(case: Case, folder: Path) -> None:
             assert all(same(np.asarray(a), session.state[n]) for n, a in states.items())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_entries_share_their_states(targets: Path, seed: int):
     check_entries(Case.of(seed), targets)

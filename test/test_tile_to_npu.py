@@ -130,13 +130,13 @@ def convs(draw: st.DrawFn, dtype: DType, depthwise: bool = False) -> Conv:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(convs(dtypes.i8), seeds)
 def test_a_convolution_computes_the_same(conv: Conv, seed: int) -> None:
     check(conv_nest(conv), 2, seed)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(convs(dtypes.u8, depthwise=True), seeds)
 def test_a_depthwise_convolution_computes_the_same(conv: Conv, seed: int) -> None:
     check(conv_nest(conv), 2, seed)
@@ -150,7 +150,7 @@ def test_a_matrix_product_computes_the_same(
     check(matmul_nest(*size, tile, dtypes.f32), 2, seed)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(convs(dtypes.i8), st.sampled_from(["max", "sum"]), seeds)
 def test_a_pool_computes_the_same(conv: Conv, kind: str, seed: int) -> None:
     check(pool_nest(conv, kind, dtypes.i8 if kind == "max" else dtypes.i32), 1, seed)
@@ -174,7 +174,7 @@ def move(build: Builder, source: Any, destination: Any) -> None:
     build.insert(WaitOp(build.insert(CopyOp(source, destination))))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.permutations(range(7)), st.lists(st.integers(1, 3), min_size=7, max_size=7), seeds)
 def test_copies_of_many_dimensions_are_cut_into_some_of_five(
     order: list[int], dims: list[int], seed: int
@@ -189,7 +189,7 @@ def test_copies_of_many_dimensions_are_cut_into_some_of_five(
     assert all(len(o.dims) <= 5 for i in program.expanded() for _, _, o in i.operand_fields())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=7),
     st.sampled_from(["sum", "max"]),

@@ -246,7 +246,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("targets")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_graphs_that_move_much_give_the_same_bits_at_every_level(targets: Path, seed: int):
     check(replace(Case.of(seed, 16), moves=True), targets)
