@@ -368,6 +368,14 @@ def test_a_quantized_model_is_refused():
         npu.quantize(module, npu.Quantization(samples=SAMPLES))
 
 
+def test_one_model_is_quantized_at_a_time():
+    module = npu.load({"first": model(), "second": model()}, "edge256")
+    with pytest.raises(
+        CompileError, match="must have one entry to be quantized; found first, second"
+    ):
+        npu.quantize(module, npu.Quantization(samples=SAMPLES))
+
+
 def test_options_without_a_scheme_are_refused(folder: Path, run_tool: RunTool):
     run = run_tool("npu-compile", "m.onnx", "--calibrate", "s.npz")
     assert run.code == 1 and "--calibrate must go with --quantize" in run.err
