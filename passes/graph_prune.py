@@ -13,7 +13,8 @@ convolutions are left alone, and for 2:4 layers whose input channels are no mult
 
 With `samples`, a weight counts with the power of its input (|w| |x|; Sun et al., "A Simple and
 Effective Pruning Approach for Large Language Models", 2024), the weights that stay make up for
-those that go (Frantar and Alistarh, "SparseGPT", 2023), and biases for what is left of the means.
+those that go (least squares of the layer's sums, begun as in Frantar and Alistarh, "SparseGPT",
+2023), and biases for what is left of the means.
 It goes before graph-calibrate. graph-round-weights leaves zeros zero.
 """
 
@@ -51,6 +52,8 @@ Changes = dict[Linear, tuple[Array | None, Array | None]]
 
 PAIRS = f"{KEPT}:{QUAD}"
 """The structure."""
+SWEEPS = 30
+"""At the least squares of the weights that stay."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,7 @@ class GraphPrunePass(ModulePass):
         gram = centred_gram(op, inputs, self.places)
         power = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))[..., None]
         kept = self._kept(np.abs(weights) * power)
-        settled = rounding.spread_errors(
-            weights, rounding.damped(gram, self.damping), lambda left, kept: left * kept, kept
-        )
+        settled = rounding.refit(weights, rounding.damped(gram, self.damping), kept, SWEEPS)
         return from_groups(settled, array.shape)
 
     def _takes(self, op: Linear) -> bool:

@@ -96,6 +96,18 @@ def test_weights_that_were_pruned_stay_zero():
     assert found[:, 1::2].any()
 
 
+def test_weights_that_stay_are_refitted_by_least_squares():
+    weights, gram, _ = problem(3, 40, 3)
+    kept = np.random.default_rng(0).random(weights.shape) < 0.5
+    found = rounding.refit(weights, gram, kept, sweeps=3000)
+    for n in range(3):
+        some = kept[0, :, n]
+        sums = gram[0][some] @ weights[0, :, n]
+        wanted = np.linalg.solve(gram[0][np.ix_(some, some)], sums)
+        np.testing.assert_allclose(found[0, some, n], wanted, atol=1e-6)
+        assert not found[0, ~some, n].any()
+
+
 def test_groups_are_rounded_each_for_itself():
     parts = [problem(seed, 9, 1) for seed in range(3)]
     weights, gram, scales = (np.concatenate(p) for p in zip(*parts, strict=True))

@@ -59,7 +59,16 @@ def round_to_grid(
     better = error(spread, target, gram) < error(nearest, target, gram)
     stored = np.rint(np.where(better[:, None, :], spread, nearest) / scales)
     limits = np.where(kept, float(low), 0.0), np.where(kept, float(high), 0.0)
-    return _descend(stored, target, gram, scales, limits, sweeps).astype(np.int64)
+    return _descend(stored, target, gram, scales, limits, np.rint, sweeps).astype(np.int64)
+
+
+def refit(target: Floats, gram: Floats, kept: Array, sweeps: int) -> Floats:
+    """Real weights [groups, K, N] near `target` in the norm of `gram`, zero where they are not
+    `kept`; at most `sweeps` of coordinate descent, which goes on to the least squares.
+    """
+    start = spread_errors(target, gram, lambda left, kept: left * kept, kept)
+    limits = np.where(kept, -np.inf, 0.0), np.where(kept, np.inf, 0.0)
+    return _descend(start, target, gram, np.ones_like(target), limits, np.asarray, sweeps)
 
 
 def error(weights: Floats, target: Floats, gram: Floats) -> Floats:
@@ -106,9 +115,10 @@ def _descend(
     gram: Floats,
     scales: Floats,
     limits: tuple[Floats, Floats],
+    whole: Callable[[Floats], Floats],
     sweeps: int,
 ) -> Floats:
-    """Each integer in turn becomes the best for the others, until none changes."""
+    """Each number in turn becomes the best for the others, until none changes."""
     off = stored * scales - target
     slope = gram @ off
     diagonal = np.diagonal(gram, axis1=-2, axis2=-1)
@@ -123,7 +133,7 @@ def _descend(
             for k in range(first, last):
                 j = k - first
                 wanted = stored[:, k] - local[:, j] / (diagonal[:, k, None] * scales[:, k])
-                best = np.clip(np.rint(wanted), low[:, k], high[:, k])
+                best = np.clip(whole(wanted), low[:, k], high[:, k])
                 move = (best - stored[:, k]) * scales[:, k]
                 stored[:, k] = best
                 moves[:, j] = move
