@@ -11,7 +11,7 @@ the memory's burst pay for a whole one, as `cycles.in_bursts` counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,45 @@ def walk(target: Target, work: ArrayWork) -> Walk:
     return found
 
 
+NUMBERS = (
+    "rows", "out_channels", "positions", "in_channels", "input_pixel", "output_pixel",
+    "weight_bytes", "output_bytes", "side_bytes",
+)  # fmt: skip
+"""The fields of an instruction that may be arrays, and that its walk depends on."""
+AT_ONCE = 128
+"""Instructions that are tried with all blocks at once: what fits a processor's cache."""
+
+
 def _walk(target: Target, work: ArrayWork) -> Walk:
+    columns = [np.asarray(getattr(work, name), np.int64) for name in NUMBERS]
+    shape = np.broadcast_shapes(*(c.shape for c in columns))
+    if not shape:
+        numbers, block = _best(target, work)
+        return Walk(*(int(n.item()) for n in numbers), block=block)
+    table, places = _distinct(np.stack([np.broadcast_to(c, shape).ravel() for c in columns], -1))
+    parts = [
+        _best(target, replace(work, **dict(zip(NUMBERS, table[k : k + AT_ONCE].T, strict=True))))[0]
+        for k in range(0, len(table), AT_ONCE)
+    ]
+    numbers = [np.concatenate(n)[places].reshape(shape) for n in zip(*parts, strict=True)]
+    return Walk(*numbers, block=())
+
+
+def _distinct(table: Numbers) -> tuple[Numbers, Numbers]:
+    """The rows of a table, each once and in order, and which one each was."""
+    order = np.lexsort(table.T[::-1])
+    lines = table[order]
+    is_new = np.ones(len(lines), np.bool_)
+    is_new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
+    places = np.empty(len(lines), np.int64)
+    places[order] = np.cumsum(is_new) - 1
+    return lines[is_new], places
+
+
+def _best(target: Target, work: ArrayWork) -> tuple[list[Numbers], tuple[int, ...]]:
+    """The numbers of a `Walk` with the best of the blocks, for each instruction; the block of the
+    first one.
+    """
     unit, memory = target.array.blocks, target.memories["spm"]
     assert unit is not None, "checked where targets are read"
     op = operation(work)
@@ -90,27 +128,15 @@ def _walk(target: Target, work: ArrayWork) -> Walk:
     stored = in_bursts(memory, _column(work.output_bytes), runs[1])
     port = np.ceil((occupied + stored) / memory.ports["mxu"])
     total = np.maximum(np.maximum(array, output) + fill, port)
-    best = where(fits, total + fetched * 1e-9, np.inf).argmin(axis=-1)
-    return _of_best(best, block, (array, output, fill, port, fetched), work)
+    best = where(fits, total + fetched * 1e-9, np.inf).argmin(axis=-1)[..., None]
 
+    def pick(number: Any) -> Numbers:
+        every = np.broadcast_to(number, total.shape)
+        return np.take_along_axis(every, best, axis=-1)[..., 0].astype(np.int64)
 
-def _of_best(best: Numbers, block: Block, numbers: tuple[Any, ...], work: ArrayWork) -> Walk:
-    """The numbers of the best block of each instruction."""
-    shape = np.broadcast_shapes(*(np.shape(n) for n in numbers))
-
-    def pick(number: Any) -> Any:
-        rows = np.broadcast_to(number, shape).astype(np.int64)
-        return np.take_along_axis(rows, best[..., None], axis=-1)[..., 0]
-
-    found = [pick(n) for n in numbers]
-    if any(
-        isinstance(n, np.ndarray) for n in (work.positions, work.in_channels, work.out_channels)
-    ):
-        return Walk(*found)
-    output = block.output.within(operation(work).output)
-    extents = (output.rows, output.cols, output.channels)
-    chosen = tuple(int(pick(e).item()) for e in extents)
-    return Walk(*(int(n.item()) for n in found), block=chosen)
+    inside = block.output.within(op.output)
+    extents = (pick(e).flat[0] for e in (inside.rows, inside.cols, inside.channels))
+    return [pick(n) for n in (array, output, fill, port, fetched)], tuple(map(int, extents))
 
 
 # --- what is computed -----------------------------------------------------------------------------
@@ -157,6 +183,8 @@ def output_cycles(unit: Blocks, work: ArrayWork) -> float:
 
 ROWS = (2, 4, 8, 16, 32)
 CHANNELS = (8, 16, 32, 64, 128)
+LEAST = np.array([[ROWS[0] + 1], [CHANNELS[0] + 1]])
+"""Above the smallest. Of those that cover the result the smallest one is tried."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +224,14 @@ def _candidates(target: Target, dtype: str) -> Numbers:
 
 def _blocks(target: Target, op: Operation, work: ArrayWork) -> tuple[Block, Numbers]:
     """The blocks that are tried for each instruction, and whether they fit the banks."""
-    rows, channels, input_bytes, sums = _candidates(target, work.dtype)
+    tried = _candidates(target, work.dtype)
     assert target.array.blocks is not None, "checked where targets are read"
     widest_allowed = target.array.blocks.largest[1]
+    large = np.array([[np.max(op.output.rows)], [np.max(op.output.channels)]])
+    rows, channels, input_bytes, sums = tried[:, (tried[:2] < np.maximum(2 * large, LEAST)).all(0)]
+    covers = (rows < np.maximum(2 * op.output.rows, LEAST[0])) & (
+        channels < np.maximum(2 * op.output.channels, LEAST[1])
+    )
     is_flat = (op.output.rows == 1) & (op.kernel[0] == 1)
     rows = where(is_flat, 1, rows)
     in_parts, depth = _traversal(op, channels)
@@ -208,7 +241,7 @@ def _blocks(target: Target, op: Operation, work: ArrayWork) -> tuple[Block, Numb
     in_rows = _even((rows - 1) * work.strides[0] + reach[0])
     widest = (input_bytes // (in_rows * each) // 2 * 2 - reach[1]) // work.strides[1] + 1
     cols = np.minimum(np.minimum(widest, sums // (rows * channels)), widest_allowed) // 2 * 2
-    fits = (cols >= 2) & (depth > 0)
+    fits = (cols >= 2) & covers
     cols = np.maximum(cols, 2)
     parts = -(-op.output.cols // cols)
     cols = np.minimum(cols, _even(-(-op.output.cols // parts)))
