@@ -149,8 +149,8 @@ class Equalization:
     def _made(self, op: Operation) -> Array:
         """The greatest weight by channel of the result."""
         array = self.weights[op]
-        return np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+        return np.abs(array).max(axis=tuple(range(array.ndim - 1)), initial=0)
 
     def _read(self, op: Operation) -> Array:
         """The greatest weight by channel of the input."""
-        return np.abs(input_axis(op, self.weights[op])).max(axis=1)
+        return np.abs(input_axis(op, self.weights[op])).max(axis=1, initial=0)

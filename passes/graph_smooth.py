@@ -91,7 +91,7 @@ def greatest(
         for value in wanted.intersection(op.results):
             arrays = run.values[value]
             axes = tuple(range(arrays[0].ndim - 1))
-            seen[value] = np.max([np.abs(a).max(axis=axes) for a in arrays], axis=0)
+            seen[value] = np.max([np.abs(a).max(axis=axes, initial=0) for a in arrays], axis=0)
     return seen
 
 
@@ -99,10 +99,11 @@ def scales(family: Family, seen: dict[SSAValue, Array], alpha: float) -> Array:
     """The scales of a family, [channels]."""
     values = np.max([seen[op.operands[0]] for op in family.readers], axis=0).astype(np.float64)
     weights = np.max(
-        [np.abs(input_axis(op, _weights(op))).max(axis=1) for op in family.readers], axis=0
+        [np.abs(input_axis(op, _weights(op))).max(axis=1, initial=0) for op in family.readers],
+        axis=0,
     )
-    values = np.maximum(values, LEAST * values.max())
-    weights = np.maximum(weights, LEAST * weights.max())
+    values = np.maximum(values, LEAST * values.max(initial=0))
+    weights = np.maximum(weights, LEAST * weights.max(initial=0))
     if not values.all() or not weights.all():
         return np.ones(family.channels)
     return values**alpha / weights ** (1 - alpha)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from quantizing_models import (
     computed,
     convolutions,
@@ -17,12 +19,23 @@ from quantizing_models import (
     prepared,
     saved,
 )
+from random_graphs import MAKERS, Graph
 
-from npu_dialect import graph
+import npu_dialect as npu
+from npu_dialect import dtypes, graph
 from npu_dialect.diagnostics import CompileError
+from npu_dialect.graph import interpret
+from npu_dialect.passes.graph_equalize import GraphEqualizePass
 from npu_dialect.passes.quantizing.channels import families
 from npu_dialect.passes.rewriting import constant
 
+LINEAR = [m for m in MAKERS if m.__name__ in ("_conv", "_matmul")] * 3 + [
+    m
+    for m in MAKERS
+    if m.__name__
+    in ("_plain", "_pool", "_reshape", "_transpose", "_slice", "_pad", "_reduce", "_norm")
+]
+"""What grows random graphs with contractions one behind the other."""
 IMAGES = normal(16, 1, 3, 12, 12, seed=9)
 TOKENS = normal(16, 1, 8, 32, seed=9)
 
@@ -46,6 +59,22 @@ def test_with_powers_of_two_no_bit_of_the_float_function_changes(
     options = f'clamps="{clamps}" powers=true'
     found = computed(prepared(source, f"graph-equalize{{{options}}}"), IMAGES[:3])
     assert found.tobytes() == plain.tobytes()
+
+
+@given(st.integers(0, 2**31))
+def test_random_graphs_keep_their_bits(seed: int):
+    grown = Graph(seed, "mobile4k", (dtypes.f32,), LINEAR)
+    grown.makers = list(LINEAR)
+    for _ in range(14):
+        grown.grow()
+    module = grown.finished()
+    other = module.clone()
+    GraphEqualizePass(clamps="minimum", powers=True).apply(npu.NpuContext(), other)
+    other.verify()
+    with np.errstate(all="ignore"):
+        found, wanted = (interpret.run(m, grown.inputs) for m in (other, module))
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_float_function_is_that_of_onnxruntime():

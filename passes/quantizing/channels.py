@@ -97,6 +97,8 @@ class _Search:
     def _take(self, op: Operation) -> bool:
         if not all(_is_float(v) for v in (*op.operands, *op.results)):
             return False
+        if not all(map(shape_of, op.results)):
+            return False
         if isinstance(op, Linear):
             return self._linear(op)
         if isinstance(op, graph.LayerNormOp):
@@ -199,7 +201,8 @@ def _keeps_channels(op: Operation) -> bool:
     if isinstance(op, graph.TransposeOp):
         return values(op.permutation)[-1] == len(shape_of(op.x)) - 1
     if isinstance(op, graph.SliceOp):
-        return _channels(op.x) == _channels(op.result) > 0
+        is_whole = _channels(op.x) == _channels(op.result) > 0
+        return is_whole and values(op.strides)[-1] > 0
     if isinstance(op, graph.PadOp):
         is_zero = op.value.value.data == 0
         return is_zero and _channels(op.x) == _channels(op.result) > 0
