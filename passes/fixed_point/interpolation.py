@@ -2,6 +2,9 @@
 
     quantize(sigmoid(dequantize(x)))  ==>  requantize(interpolate(x, table))
 
+Where the function is bent in a small part of the range only, as tanh of a wide tensor, x is
+multiplied by a power of two first, and saturates to 16 bits where the function is flat.
+
 The table has results at 513 values of x, or up to 4097, in i32 with fractional bits of a step. All
 65,536 values are tried: a table is taken if none of its results is more than one step from that of
 the model's own operations, and the smallest such.
@@ -9,12 +12,13 @@ the model's own operations, and the smallest such.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 from xdsl.dialects.builtin import i32
 
-from npu_dialect import graph, numerics
+from npu_dialect import dtypes, graph, numerics
 from npu_dialect.graph.attributes import requant_fixed
 from npu_dialect.graph.quant import QuantType
 from npu_dialect.passes.fixed_point.steps import Array, Steps, exponent
@@ -24,6 +28,9 @@ from npu_dialect.passes.rewriting import location_of
 
 INTERVALS = (9, 10, 11, 12)
 """Powers of two: how many intervals a table may have."""
+
+ZOOMS = (1, 2, 4, 8, 16)
+"""By how much x may be multiplied."""
 
 FARTHEST = 1 << 17
 """Entries beyond so many steps saturate, whatever they are."""
@@ -38,6 +45,9 @@ class Lines:
 
     table: Array
     fraction: int
+    zoom: int = 1
+    """What the distance of x from `zero` is multiplied by, if not 1."""
+    zero: int = 0
 
     @property
     def shift(self) -> int:
@@ -47,6 +57,11 @@ class Lines:
     def evaluate(self, x: Array, result: QuantType) -> Array:
         """What the steps give."""
         ends = (0, result.zero_point, result.low, result.high)
+        if self.zoom > 1:
+            half = dtypes.i16
+            x = numerics.requantize_fixed(
+                x, self.zoom, 0, "half_even", self.zero, 0, half.low, half.high
+            )
         along = numerics.interpolate(x, self.table, self.shift)
         return numerics.requantize_fixed(along, 1, self.fraction, "half_even", *ends)
 
@@ -59,13 +74,17 @@ def interpolated(op: graph.QuantizeOp) -> Steps | None:
     source, ops = found
     quant = one_scale(source)
     known = None if quant is None or not quant.storage_dtype.low else results(source, [*ops, op])
-    if known is None:
+    if quant is None or known is None:
         return None
     real, exact = known
-    lines = fitting(real.astype(np.float64) / result.scale, exact, result)
+    lines = fitting(real.astype(np.float64) / result.scale, exact, result, quant.zero_point)
     if lines is None:
         return None
     steps = Steps(location_of(op.x))
+    if lines.zoom > 1:
+        finer = graph.uniform(dtypes.i16, quant.scale / lines.zoom)
+        recipe = requant_fixed(lines.zoom, 0)
+        source = steps.add(graph.RequantizeOp(source, recipe, finer, location=steps.location))
     table = steps.constant(lines.table)
     along = steps.add(graph.InterpolateOp(source, table, i32, location=steps.location))
     recipe = requant_fixed(1, lines.fraction)
@@ -73,19 +92,28 @@ def interpolated(op: graph.QuantizeOp) -> Steps | None:
     return steps
 
 
-def fitting(real: Array, exact: Array, result: QuantType) -> Lines | None:
-    """The smallest table for a function whose values are `real` [65536], in steps; its results must
-    be at most one step from `exact`.
+def fitting(real: Array, exact: Array, result: QuantType, zero: int = 0) -> Lines | None:
+    """The smallest table of the least zoom for a function whose values are `real` [65536], in
+    steps; its results must be at most one step from `exact`.
     """
     if not np.isfinite(real).all():
         return None
     x = np.arange(-(1 << 15), 1 << 15, dtype=np.int32)
     real = real.clip(-FARTHEST, FARTHEST)
-    for count in INTERVALS:
-        lines = _through(real, 1 << (16 - count))
+    for zoom, count in itertools.product(ZOOMS, INTERVALS):
+        lines = _zoomed(real, 1 << (16 - count), zoom, zero)
         if np.abs(lines.evaluate(x, result) - exact.astype(np.int64)).max() <= 1:
             return lines
     return None
+
+
+def _zoomed(real: Array, apart: int, zoom: int, zero: int) -> Lines:
+    """Lines between every so many values of x, or of zoom * (x - zero)."""
+    if zoom == 1:
+        return _through(real, apart)
+    half = (1 << 15) // zoom
+    seen = real[np.clip(np.arange(-half, half) + zero + (1 << 15), 0, len(real) - 1)]
+    return replace(_through(seen, apart // zoom), zoom=zoom, zero=zero)
 
 
 def _through(real: Array, apart: int) -> Lines:
@@ -93,7 +121,7 @@ def _through(real: Array, apart: int) -> Lines:
     behind it follows.
     """
     nodes = real[::apart]
-    last = nodes[-1] + (real[-1] - nodes[-1]) * apart / (apart - 1)
+    last = nodes[-1] + (real[-1] - nodes[-1]) * apart / max(apart - 1, 1)
     nodes = np.append(_centred(real, nodes, apart), last)
     fraction = min(MOST_FRACTION, 29 - exponent(max(float(np.abs(nodes).max()), 1.0)))
     return Lines(np.rint(nodes * 2.0**fraction).astype(np.int32), fraction)
@@ -104,6 +132,8 @@ def _centred(real: Array, nodes: Array, apart: int) -> Array:
     which halves the greatest error where it is bent evenly.
     """
     ends = np.append(nodes[1:], real[-1])
+    if apart == 1:
+        return nodes
     off = real[apart // 2 :: apart] - (nodes + ends) / 2
     off[-1] = 0
     return nodes + (off + np.concatenate([[0.0], off[:-1]])) / 4
