@@ -10,7 +10,8 @@
 Needs the package ethos-u-vela. For each machine two lines a model, Vela's and ours, then ours over
 Vela's. Columns:
 
-  compile s   the whole process, by the clock and of the processor, with nothing kept from before
+  s, CPU s    compile time: the whole process, by the clock and of the processor, with nothing kept
+              from before
   on-chip     bytes of SRAM at once: our scratchpad and, where dram begins with flash, what lies in
               SRAM behind it (inputs, outputs, what found no room)
   off-chip    bytes moved from and to flash or DRAM; ours of constants as they are stored
@@ -18,9 +19,9 @@ Vela's. Columns:
   array       cycles of array and output stage, operator by operator (with the copies of weights
               that an operator waits for: Vela's; without: ours)
   total       cycles; Vela adds up operators, ours overlap
-  / bound     over the greater of multiply-accumulates over the array's peak and weights, as the
+  /bound      over the greater of multiply-accumulates over the array's peak and weights, as the
               model has them, over the width of flash or DRAM; both by Vela's count of them
-  energy      ours only: Vela has none
+  uJ          energy, ours only: Vela has none
   host        layers of the host, whose time is part of ours and not of Vela's
 
 What the two count differently is in docs/targets.md. Models that do not load, here or there, are
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
     from npu_dialect.target import Target
 
 COLUMNS = (
-    "model", "by", "compile s", "CPU s", "on-chip KiB", "off-chip KiB", "weights KiB",
-    "stored KiB", "array", "total", "/ bound", "energy uJ", "host",
+    "model", "by", "s, CPU s", "on-chip", "off-chip", "weights", "array", "total", "/bound", "uJ",
+    "host",
 )  # fmt: skip
 ALIGNMENT = 64
 """Bytes that sizes of scratchpads are multiples of."""
@@ -245,7 +246,6 @@ def figures(file: Path) -> common.Row:
         "on_chip": profile.peak_spm + behind_flash(program),
         "beside": behind_flash(program),
         "off_chip": off_chip(program),
-        "weights": None,
         "stored": stored,
         "array": busy.get("mxu", 0) + busy.get("vpu", 0),
         "cycles": profile.cycles,
@@ -289,9 +289,10 @@ def lines(row: common.Row) -> Iterator[Sequence[object]]:
         yield (
             row["model"] if by == "vela" else "",
             by,
-            common.seconds(found["seconds"]),
-            common.seconds(found["cpu_seconds"]),
-            *(_kibibytes(found[key]) for key in ("on_chip", "off_chip", "weights", "stored")),
+            f"{found['seconds']:.1f}, {found['cpu_seconds']:.1f}",
+            _kibibytes(found["on_chip"]),
+            _kibibytes(found["off_chip"]),
+            f"{_kibibytes(row['vela']['weights'])} > {_kibibytes(found['stored'])}",
             f"{found['array']:,.0f}",
             f"{found['cycles']:,.0f}",
             f"{found['cycles'] / row['vela']['bound']:.2f}",
@@ -301,12 +302,12 @@ def lines(row: common.Row) -> Iterator[Sequence[object]]:
     if "ours" not in row:
         return
     share = {key: f"{ratio(row, key):.2f} x" for key in RATIOS}
-    shown = (share["cpu_seconds"], share["on_chip"], share["off_chip"], "", "", share["array"])
-    yield ("", "ours / vela", "", *shown, share["cycles"], "", "", "")
+    shown = (share["cpu_seconds"], share["on_chip"], share["off_chip"], "", share["array"])
+    yield ("", "ratio", *shown, share["cycles"], "", "", "")
 
 
-def _kibibytes(size: float | None) -> str:
-    return "-" if size is None else f"{size / 1024:.1f}"
+def _kibibytes(size: float) -> str:
+    return f"{size / 1024:.0f}K" if size >= 100 * 1024 else f"{size / 1024:.1f}K"
 
 
 def ratio(row: common.Row, key: str) -> float:
