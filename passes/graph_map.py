@@ -42,7 +42,7 @@ from npu_dialect.passes.mapping.plan import Planner
 from npu_dialect.passes.mapping.problems import AnyMapping
 from npu_dialect.passes.mapping.scatter import ScatterMapping
 from npu_dialect.passes.mapping.segments import Plan, Step, TooLargeError
-from npu_dialect.passes.mapping.views import storage
+from npu_dialect.passes.mapping.views import settled, storage
 from npu_dialect.passes.targets import SCRATCHPAD, module_target
 from npu_dialect.target import Target
 
@@ -150,10 +150,11 @@ def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple
 
     while True:
         try:
-            if objective == "memory":
-                return least(planner)
-            made = planner()
-            return made, made.run()
+            with settled():
+                if objective == "memory":
+                    return least(planner)
+                made = planner()
+                return made, made.run()
         except TooLargeError as problem:
             _to_host(problem.group, target)
 

@@ -30,6 +30,7 @@ from npu_dialect.passes.mapping.views import (
     place_of,
     refined,
     refined_extents,
+    settled,
 )
 
 # --- places ---------------------------------------------------------------------------------------
@@ -105,6 +106,19 @@ def test_the_place_of_a_chain_of_views_holds_the_elements_that_it_computes(seed:
             expected.shape, data.dtype, data.tobytes(), offset, [n * 4 for n in strides]
         )
         np.testing.assert_array_equal(seen, expected)
+
+
+def test_what_becomes_a_view_after_places_were_settled_is_seen():
+    s = Sample(1, "edge256")
+    x = s.argument((4, 8), dtypes.i32)
+    module = s.module(neg(s, s.add(graph.TransposeOp(x, [1, 0]))))
+    pipeline.run(module, "graph-place,graph-group", options=QUIET)
+    move = next(g for g in groups(module) if g.kind == "move")
+    with settled():
+        before = place_of(move.result)
+        move.op.attributes[VIEW] = UnitAttr()
+        assert place_of(move.result) is before
+    assert place_of(move.result).steps == ((8, 1), (4, 8))
 
 
 def place(*steps: tuple[int, int]) -> Place:

@@ -13,7 +13,9 @@ lie 1 apart, each the first of 4 that lie 8 apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -218,6 +220,28 @@ def place_of(value: SSAValue) -> Place:
 
     Raises ValueError where a movement group is no view that strides can express.
     """
+    known = _known.get()
+    if known is None:
+        return _find_place(value)
+    if value not in known:
+        known[value] = _find_place(value)
+    return known[value]
+
+
+_known: ContextVar[dict[SSAValue, Place] | None] = ContextVar("places", default=None)
+
+
+@contextmanager
+def settled() -> Generator[None]:
+    """Inside, nothing changes what is a view of what: each place is found once."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def _find_place(value: SSAValue) -> Place:
     value = root(value)
     shown = viewed(value)
     if shown is not None:
