@@ -174,8 +174,11 @@ ratios between runs on one target.
   of the fewest cycles; tensors lie in rows of pixels with all channels (Vela has groups of 16
   channels too), and pay for short runs as Vela counts them; pooling and elementwise operations are
   instructions of the vector unit, which on these targets is the array's output stage: both take
-  turns, and the slowest class of micro-operations decides; scaling is that of the model, in f32 or
-  whole numbers, bit for bit. Vela has no latencies of engines that wait for each other, no host and
+  turns, and the slowest class of micro-operations decides; kernels fuse what Vela has as several
+  operators (softmax is 26 of them); the taps of a kernel row may be one sum over pixels that
+  overlap; weights are copied into the scratchpad first, where Vela's may be read from flash as they
+  are needed; the ports of the engines to SRAM are apart, unless `npu-run --shared-ports` counts
+  their contention; scaling is that of the model, in f32 or whole numbers, bit for bit. Vela has no latencies of engines that wait for each other, no host and
   no energies: those are ours. Ethos-U85 has no target: its array, its chained operations and its
   memories are counted by other formulas.
 - Dram that begins with a part that is read only (`read_only`) stands for flash, with the rest of
