@@ -178,14 +178,14 @@ ratios between runs on one target.
   operators (softmax is 26 of them); the taps of a kernel row may be one sum over pixels that
   overlap; weights are copied into the scratchpad first, where Vela's may be read from flash as they
   are needed; the ports of the engines to SRAM are apart, unless `npu-run --shared-ports` counts
-  their contention; scaling is that of the model, in f32 or whole numbers, bit for bit. Vela has no latencies of engines that wait for each other, no host and
-  no energies: those are ours. Ethos-U85 has no target: its array, its chained operations and its
-  memories are counted by other formulas.
+  their contention; scaling is that of the model, in f32 or whole numbers, bit for bit. Vela has no
+  latencies of engines that wait for each other, no host and no energies: those are ours. Ethos-U85
+  has no target: its array, its chained operations and its memories are counted by other formulas.
 - Dram that begins with a part that is read only (`read_only`) stands for flash, with the rest of
   the machine's SRAM behind it. Constants lie in the flash; inputs, outputs, states and what finds
   no room in the scratchpad lie behind it, at the speed of `writable_ports`. `npu-verify` proves
-  that nothing is written before. The mapper's estimates take `ports` for both. What the chip needs
-  on it is the peak of the scratchpad and what of dram lies behind the flash.
+  that nothing is written before. What a program needs on the chip is the peak of the scratchpad and
+  what of dram lies behind the flash.
 - `systolic32_ws` and `systolic32_os` take SCALE-Sim 3.0.0's cycles for an instruction that covers
   a whole product or convolution: `test/test_targets_systolic.py` compares 84 layers of four
   networks on each. SCALE-Sim's stalls under a stated bandwidth are not modelled; our copies
