@@ -28,6 +28,7 @@ from xdsl.passes import ModulePass
 
 from npu_dialect import graph
 from npu_dialect.diagnostics import Code, error, remark, warn
+from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.states import states_of
 from npu_dialect.passes.quantizing import calibration
 from npu_dialect.passes.quantizing.ranges import (
@@ -120,6 +121,8 @@ def annotate(
     found = {**found, **_of_states(function, found)}
     ends = {*function.args, *returned(function)}
     for value, name in calibration.names_in(function).items():
+        if 0 in shape_of(value):
+            continue
         if name not in found or not found[name].known:
             raise error(
                 Code.OPTION,

@@ -286,6 +286,15 @@ def test_a_table_of_embeddings_is_of_integers():
     assert "host" not in engines(nodes, [1, 6], constants, numbers)
 
 
+def test_weights_may_have_many_dimensions():
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "b"], ["y"]),
+    ]
+    constants = {"w": normal(2 * 3 * 4 * 5).reshape(1, 2, 1, 3, 4, 5), "b": normal(5)}
+    assert "host" not in engines(nodes, [1, 2, 1, 3, 6, 4], constants)
+
+
 def test_recurrent_layers_are_quantized_by_steps():
     """A layer as a whole would be a function of floats, on the host."""
     constants = {"w": normal(32 * 3).reshape(1, 24, 4), "r": normal(192, 1).reshape(1, 24, 8) / 4}

@@ -146,7 +146,7 @@ def _greatest_sums(x: SSAValue, w: SSAValue) -> Array:
     else:
         zero = np.asarray(weights.zero(), np.int64)
         distance = np.abs(array.astype(np.int64) - zero)
-        total = distance.sum(axis=tuple(range(max(array.ndim - 4, 0), array.ndim - 1)))
+        total = distance.sum(axis=tuple(range(array.ndim - 1)))
     return total.astype(np.float64) * reach(one(x))
 
 
