@@ -52,7 +52,7 @@ def load(
 ) -> ModuleOp:
     """The module of a model, carrying its target.
 
-    `source` is the path of an `.onnx`, `.pt2` or `.mlir` file, an `onnx.ModelProto`, a
+    `source` is the path of an `.onnx`, `.pt2`, `.tflite` or `.mlir` file, an `onnx.ModelProto`, a
     `torch.export.ExportedProgram`, a `torch.nn.Module` with `example_inputs` (a tuple of positional
     ones, or a mapping of keyword ones) to capture it with, or a module already.
     A mapping of such sources is a module with several entries, which share constants and states.
@@ -644,11 +644,17 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
             from npu_dialect.frontends import torch
 
             return torch.load_file(path, shapes)
+        case ".tflite" if shapes:
+            raise _fixed_shapes("a .tflite file", str(path))
+        case ".tflite":
+            from npu_dialect.frontends import tflite
+
+            return tflite.load(path)
         case suffix:
             files.read_bytes(path)  # a file that is missing is reported as that
             raise error(
                 Code.FILE_KIND,
-                "a model must be an .onnx, .pt2 or .mlir file",
+                "a model must be an .onnx, .pt2, .tflite or .mlir file",
                 found=f"the suffix {suffix!r}",
                 source=str(path),
             )

@@ -1,0 +1,21 @@
+"""TFLite models to the graph dialect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+
+def load(source: str | Path | bytes) -> ModuleOp:
+    """The graph-level module of a TFLite model: a path, or the bytes of a file.
+
+    Integers are those of TFLite's reference kernels, bit for bit (docs/tflite.md). Raises
+    CompileError for a malformed model and for what cannot be imported. The package `tflite` is
+    imported here and not before.
+    """
+    from npu_dialect.frontends.tflite import importer
+
+    return importer.load(source)

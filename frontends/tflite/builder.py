@@ -1,0 +1,45 @@
+"""What an importer works with: the builder of graph ops, and what the node's results must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.ir import Attribute, Block
+
+from npu_dialect.dtypes import DType
+from npu_dialect.frontends.onnx.builder import Builder as GraphBuilder
+from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.tflite.model import Tensor
+from npu_dialect.graph.quant import QuantType
+
+
+class Builder(GraphBuilder):
+    """Appends graph ops on behalf of one operator of a model at a time."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__(block)
+        self.results: Sequence[Tensor] = ()
+        """What the model says the results of the current operator are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the first result."""
+        return self.results[0].shape
+
+    @property
+    def dtype(self) -> DType:
+        """The storage type of the first result."""
+        return self.results[0].dtype
+
+    @property
+    def element(self) -> Attribute:
+        """The element type of the first result."""
+        return self.results[0].element
+
+    @property
+    def quant(self) -> QuantType:
+        """The quantized element type of the first result; NotExpressible without."""
+        found = self.results[0].quant
+        if found is None or found.axis is not None:
+            raise NotExpressible(f"a result of type {self.element}")
+        return found

@@ -1,0 +1,23 @@
+"""The operator importers, grouped by topic; importing this package fills the table."""
+
+from npu_dialect.frontends.tflite.ops import (
+    activations,
+    arithmetic,
+    contractions,
+    movement,
+    pooling,
+    quantization,
+    reductions,
+    softmax,
+)
+
+TOPICS = [
+    activations,
+    arithmetic,
+    contractions,
+    movement,
+    pooling,
+    quantization,
+    reductions,
+    softmax,
+]

@@ -1,0 +1,150 @@
+"""CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED: exact sums in i32, rescaled with two roundings."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from npu_dialect import dtypes, graph
+from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
+from npu_dialect.frontends.onnx.ops.common import reshape, transpose
+from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops.rescaling import (
+    activated,
+    is_quantized,
+    quant_of,
+    rescaled,
+    scale_of,
+)
+from npu_dialect.frontends.tflite.ops.windows import pads_of
+from npu_dialect.frontends.tflite.registry import op
+from npu_dialect.graph.quant import QuantType, uniform
+
+
+def weight(b: Builder, w: SSAValue, permutation: tuple[int, ...]) -> SSAValue:
+    """A constant weight with its dimensions in another order, its scales with them."""
+    element, array = element_of(w), b.array(w)
+    if array is None:
+        return transpose(b, w, permutation)
+    moved = np.ascontiguousarray(np.transpose(array, permutation))
+    if isinstance(element, QuantType) and element.axis is not None:
+        axis = permutation.index(element.axis)
+        low, high = element.low, element.high
+        element = uniform(element.storage_dtype, element.scales, element.zero(), axis, low, high)
+    return b.constant(moved, element)
+
+
+def factors(b: Builder, x: SSAValue, w: SSAValue) -> list[float]:
+    """What sums of products of `x` and `w` are multiplied by, for one channel or for each.
+
+    For u8 the product of the scales is rounded to float32 first (GetQuantizedConvolutionMultipler).
+    """
+    quant, scale = element_of(w), np.float64(scale_of(quant_of(x)))
+    assert isinstance(quant, QuantType)
+    scales = quant.scales.astype(np.float64)
+    products = scale * scales
+    if dtype_of(x) is dtypes.u8:
+        products = products.astype(np.float32).astype(np.float64)
+    return [float(p) for p in products / scale_of(b.quant)]
+
+
+def finished(b: Builder, sums: SSAValue, x: SSAValue, w: SSAValue, activation: str) -> SSAValue:
+    """The result of a contraction: sums rescaled and bounded."""
+    if is_quantized(x):
+        sums = rescaled(b, sums, factors(b, x, w), b.quant)
+    return activated(b, sums, activation)
+
+
+def check(b: Builder, x: SSAValue, w: SSAValue) -> None:
+    """Refuse contractions of mixed types."""
+    if is_quantized(x) != is_quantized(w):
+        raise NotExpressible(f"products of {element_of(x)} and {element_of(w)}")
+    if is_quantized(x) and dtype_of(x).itemsize > 1:
+        raise NotExpressible("activations of 16 bits")
+    if not is_quantized(x) and dtype_of(x) is not dtypes.f32:
+        raise NotExpressible(f"products of {dtype_of(x)}")
+    del b
+
+
+@op("CONV_2D", options="Conv2DOptions")
+def conv_2d(
+    b: Builder,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    *,
+    padding: str,
+    stride_h: int,
+    stride_w: int,
+    dilation_h_factor: int,
+    dilation_w_factor: int,
+    fused_activation_function: str,
+) -> SSAValue:
+    """x [N, H, W, C], w [OC, KH, KW, C / groups]."""
+    check(b, x, w)
+    if len(shape_of(x)) != 4 or len(shape_of(w)) != 4:
+        raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
+    w = weight(b, w, (1, 2, 3, 0))
+    depth = shape_of(w)[2]
+    if depth < 1 or shape_of(x)[3] % depth:
+        raise Misfit(f"{shape_of(x)[3]} channels for weights of {depth}")
+    steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
+    pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
+    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3] // depth))
+    return finished(b, sums, x, w, fused_activation_function)
+
+
+@op("DEPTHWISE_CONV_2D", options="DepthwiseConv2DOptions")
+def depthwise_conv_2d(
+    b: Builder,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    *,
+    padding: str,
+    stride_h: int,
+    stride_w: int,
+    dilation_h_factor: int,
+    dilation_w_factor: int,
+    fused_activation_function: str,
+) -> SSAValue:
+    """x [N, H, W, C], w [1, KH, KW, C * m]; channel k of the result is of channel k // m."""
+    check(b, x, w)
+    if len(shape_of(x)) != 4 or len(shape_of(w)) != 4 or shape_of(w)[0] != 1:
+        raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
+    w = weight(b, w, (1, 2, 0, 3))
+    steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
+    pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
+    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3]))
+    return finished(b, sums, x, w, fused_activation_function)
+
+
+@op("FULLY_CONNECTED", options="FullyConnectedOptions")
+def fully_connected(
+    b: Builder,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    *,
+    weights_format: str,
+    keep_num_dims: bool,
+    fused_activation_function: str,
+) -> SSAValue:
+    """x of any shape as rows of K, w [N, K]."""
+    del keep_num_dims  # the result's shape says it
+    check(b, x, w)
+    if weights_format != "DEFAULT":
+        raise NotExpressible(f"weights in the format {weights_format}")
+    if len(shape_of(w)) != 2 or not shape_of(w)[1]:
+        raise Misfit(f"weights of {list(shape_of(w))}")
+    width = shape_of(w)[1]
+    if prod(shape_of(x)) % width:
+        raise Misfit(f"{list(shape_of(x))} for weights of {list(shape_of(w))}")
+    w = weight(b, w, (1, 0))
+    rows = reshape(b, x, (prod(shape_of(x)) // width, width))
+    sums = b.emit(graph.MatmulOp(rows, w, bias))
+    found = finished(b, sums, rows, w, fused_activation_function)
+    return reshape(b, found, b.shape)

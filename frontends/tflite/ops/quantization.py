@@ -1,0 +1,71 @@
+"""QUANTIZE, DEQUANTIZE and CAST."""
+
+from __future__ import annotations
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from npu_dialect import dtypes, graph
+from npu_dialect.frontends.onnx.builder import dtype_of, element_of
+from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.onnx.ops.common import cast, where
+from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops.rescaling import (
+    KEEP,
+    is_quantized,
+    quant_of,
+    rescaled,
+    scale_of,
+)
+from npu_dialect.frontends.tflite.registry import op
+from npu_dialect.graph.quant import QuantType
+
+
+def away(b: Builder, x: SSAValue) -> SSAValue:
+    """Floats rounded to whole numbers, ties away from zero.
+
+    `graph.round` takes ties to the even one; where that is half a step nearer to zero, the next one
+    is meant. Both differences are exact.
+    """
+    even = b.emit(graph.RoundOp(x))
+    off = b.emit(graph.SubOp(x, even))
+    half = b.scalar(0.5, x)
+    sign = b.emit(graph.SignOp(x))
+    toward = b.emit(graph.EqOp(b.emit(graph.MulOp(off, sign)), half))
+    return where(b, toward, b.emit(graph.AddOp(even, sign)), even)
+
+
+def stored(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
+    """Whole floats as the steps of a quantized type."""
+    bounded = b.emit(graph.ClampOp(x, -(2.0**24), 2.0**24))
+    return b.emit(graph.RequantizeOp(cast(b, bounded, dtypes.i32), KEEP, element))
+
+
+@op("QUANTIZE")
+def quantize(b: Builder, x: SSAValue) -> SSAValue:
+    """Floats to stored values, ties away from zero; or from one quantization to another."""
+    if is_quantized(x):
+        factor = scale_of(quant_of(x)) / scale_of(b.quant)
+        return rescaled(b, x, [factor], b.quant)
+    if dtype_of(x) is not dtypes.f32:
+        raise NotExpressible(f"a quantization of {dtype_of(x)}")
+    scale = b.constant(np.array(b.quant.scales[0], np.float32))
+    return stored(b, away(b, b.emit(graph.DivOp(x, scale))), b.quant)
+
+
+@op("DEQUANTIZE")
+def dequantize(b: Builder, x: SSAValue) -> SSAValue:
+    """(x - zero point) * scale; 16-bit floats become those of 32 bits."""
+    if isinstance(element_of(x), QuantType):
+        return b.emit(graph.DequantizeOp(x))
+    if not dtype_of(x).is_float:
+        raise NotExpressible(f"the real numbers of {dtype_of(x)} without a scale")
+    return cast(b, x, dtypes.f32)
+
+
+@op("CAST")
+def cast_to(b: Builder, x: SSAValue) -> SSAValue:
+    """Another plain type; the result's says which."""
+    if is_quantized(x) or b.results[0].quant is not None:
+        raise NotExpressible("a cast of a quantized tensor")
+    return cast(b, x, b.dtype)

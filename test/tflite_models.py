@@ -1,0 +1,124 @@
+"""TFLite models of one operator, and what TFLite's reference kernels give for them.
+
+Needs ai-edge-litert: its object API of the schema writes the files, its interpreter runs them with the
+reference kernels (`BUILTIN_REF`), without delegates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+
+
+@dataclass
+class Tensor:
+    """A tensor of a model: a constant where it has values."""
+
+    shape: Sequence[int]
+    dtype: str = "int8"
+    scale: Sequence[float] | float | None = None
+    zero: Sequence[int] | int = 0
+    axis: int = 0
+    values: Array | None = None
+
+
+def constant(values: Any, dtype: str = "int32", **more: Any) -> Tensor:
+    array = np.asarray(values, dtype)
+    return Tensor(array.shape, dtype, values=array, **more)
+
+
+def model(
+    code: str,
+    inputs: Sequence[Tensor | None],
+    outputs: Sequence[Tensor],
+    options: str = "",
+    **fields: Any,
+) -> bytes:
+    """A file with one operator; its computed inputs are those of the model, in order."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as s
+
+    found = s.ModelT()
+    found.version = 3
+    found.buffers = [s.BufferT()]
+    operator = s.OperatorCodeT()
+    operator.builtinCode = getattr(s.BuiltinOperator, code)
+    operator.deprecatedBuiltinCode = min(operator.builtinCode, 127)
+    operator.version = 1
+    found.operatorCodes = [operator]
+    graph, node = s.SubGraphT(), s.OperatorT()
+    graph.tensors, graph.inputs, node.inputs, node.outputs = [], [], [], []
+    for k, tensor in enumerate(inputs):
+        index = -1 if tensor is None else len(graph.tensors)
+        node.inputs.append(index)
+        if tensor is not None:
+            graph.tensors.append(_tensor(found, tensor, f"x{k}"))
+            if tensor.values is None:
+                graph.inputs.append(index)
+    for k, tensor in enumerate(outputs):
+        node.outputs.append(len(graph.tensors))
+        graph.tensors.append(_tensor(found, tensor, f"y{k}"))
+    graph.outputs = list(node.outputs)
+    if options:
+        node.builtinOptionsType = getattr(s.BuiltinOptions, options)
+        node.builtinOptions = getattr(s, f"{options}T")()
+        for name, value in fields.items():
+            assert hasattr(node.builtinOptions, name), name
+            setattr(node.builtinOptions, name, value)
+    graph.operators = [node]
+    found.subgraphs = [graph]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(found.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _tensor(found: Any, tensor: Tensor, name: str) -> Any:
+    from ai_edge_litert import schema_py_generated as s
+
+    made = s.TensorT()
+    made.name, made.shape, made.type = name, list(tensor.shape), TYPES[tensor.dtype]
+    made.hasRank = True
+    if tensor.values is not None:
+        buffer = s.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(tensor.values).tobytes(), np.uint8)
+        made.buffer = len(found.buffers)
+        found.buffers.append(buffer)
+    if tensor.scale is not None:
+        made.quantization = s.QuantizationParametersT()
+        made.quantization.scale = np.atleast_1d(np.asarray(tensor.scale, np.float32)).tolist()
+        zeros = np.atleast_1d(tensor.zero)
+        made.quantization.zeroPoint = [int(z) for z in zeros]
+        made.quantization.quantizedDimension = tensor.axis
+    return made
+
+
+def reference(source: bytes, inputs: Sequence[Array]) -> list[Array]:
+    """The outputs of TFLite's reference kernels."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=source, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(detail["index"], array)
+    interpreter.invoke()
+    return [interpreter.get_tensor(d["index"]).copy() for d in interpreter.get_output_details()]
+
+
+def draw(rng: np.random.Generator, tensor: Tensor) -> Array:
+    """Values of a tensor, over all of its range."""
+    if tensor.dtype == "float32":
+        return rng.normal(0, 3, tensor.shape).astype(np.float32)
+    info = np.iinfo(tensor.dtype)
+    return rng.integers(info.min, info.max, tensor.shape, tensor.dtype, endpoint=True)
+
+
+Fields = Mapping[str, Any]
