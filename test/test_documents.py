@@ -37,6 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(3):
         np.save(f"images/{number}.npy", image())
     np.save("y.npy", np.zeros(3, int))
+    samples = np.random.default_rng(1).standard_normal((8, 3, 16, 16))
+    np.savez("samples.npz", image=samples.astype(np.float32))
     return tmp_path
 
 
