@@ -117,6 +117,20 @@ class Bound(_ByResource):
         """The cycles of the engine with the most of them: another bound, never less."""
         return max(self.cycles, _whole(max(self.engines.values())))
 
+    def in_room(self, target: Target) -> int:
+        """Cycles if layers compute in their order: when one starts, no more bytes than the
+        scratchpad holds can be there for it and all later ones; the rest still has to come. Never
+        less than `in_layers`.
+        """
+        spm, dram = target.memories["spm"], target.memories["dram"]
+        ahead = spm.size / dram.width("dma", dram.read_only)
+        best, left, computed = self.in_layers, self.resources["dram"], 0.0
+        for layer in self.layers:
+            best = max(best, _whole(computed + left - ahead))
+            left -= layer.resources["dram"]
+            computed += max(layer.resources["array"], layer.output)
+        return best
+
     def to_text(self) -> str:
         """One line that `of_text` reads."""
         rows = [[r.name, *_rounded(r.resources), round(r.output, 6)] for r in self.layers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,28 @@ def test_an_engine_takes_each_layer_for_as_long_as_its_slower_part():
     assert found.cycles == 230
     assert found.engines["mxu"] == 100 + 90 + 150
     assert found.in_layers == 340
+
+
+def test_what_the_scratchpad_cannot_hold_ahead_comes_after_the_layers_before():
+    edge256 = load_target("edge256")
+    ahead = edge256.memories["spm"].size / edge256.memories["dram"].ports["dma"]
+    first = {"array": ahead, "vector": 0.0, "spm": 0.0, "dram": 0.0}
+    second = {"array": 10.0, "vector": 0.0, "spm": 0.0, "dram": 3 * ahead}
+    sums = {name: first[name] + second[name] for name in first}
+    found = Bound(sums, (LayerBound("a", first), LayerBound("b", second)))
+    # while `a` computes, a third of b's bytes fill the scratchpad; two thirds still have to come
+    assert found.in_layers == ceil(3 * ahead)
+    assert found.in_room(edge256) == ceil(ahead + 2 * ahead)
+
+
+def test_layers_that_fill_the_room_late_take_longer_than_dram_alone():
+    edge256 = load_target("edge256")
+    ahead = edge256.memories["spm"].size / edge256.memories["dram"].ports["dma"]
+    early = {"array": 2 * ahead, "vector": 0.0, "spm": 0.0, "dram": 0.0}
+    late = {"array": 0.0, "vector": 0.0, "spm": 0.0, "dram": 2 * ahead}
+    sums = {name: early[name] + late[name] for name in early}
+    found = Bound(sums, (LayerBound("a", early), LayerBound("b", late)))
+    assert found.in_room(edge256) == ceil(3 * ahead)
 
 
 def test_every_result_goes_through_the_output_stage():
