@@ -129,20 +129,22 @@ def patches(op: Linear, x: Array, places: Array) -> Array:
     row-major order without the channels; K ascends in (kh, kw, channel) of the weights.
     """
     if isinstance(op, graph.MatmulOp):
-        return x.reshape(-1, x.shape[-1])[places][None]
+        return x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])[places][None]
     found = replay.windows(op, x)
     index = np.unravel_index(places, found.shape[:3])
     groups = op.groups.value.data
     count, channels, kh, kw = (some := found[index]).shape
     split = some.reshape(count, groups, channels // groups, kh, kw)
-    return split.transpose(1, 0, 3, 4, 2).reshape(groups, count, -1)
+    size = kh * kw * channels // groups
+    return split.transpose(1, 0, 3, 4, 2).reshape(groups, count, size)
 
 
 def by_group(op: Linear, weights: Array) -> Array:
     """Weights as [groups, K, N]: inputs that are summed, and results by group."""
     groups = op.groups.value.data if isinstance(op, graph.Conv2DOp) else 1
     out = weights.shape[-1]
-    return weights.reshape(-1, groups, out // groups).transpose(1, 0, 2)
+    size = int(np.prod(weights.shape[:-1]))
+    return weights.reshape(size, groups, out // groups).transpose(1, 0, 2)
 
 
 def from_groups(found: Array, shape: tuple[int, ...]) -> Array:

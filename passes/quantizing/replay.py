@@ -176,6 +176,7 @@ def _convolved(op: graph.Conv2DOp, x: Array, w: Array) -> Array:
     for g in range(groups):
         rows = found[:, :, :, g * depth : (g + 1) * depth]
         columns = w[:, :, :, g * out // groups : (g + 1) * out // groups]
-        flat = rows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kh * kw * depth)
-        parts.append(flat @ columns.reshape(-1, out // groups))
+        size = kh * kw * depth
+        flat = rows.transpose(0, 1, 2, 4, 5, 3).reshape(*rows.shape[:3], size)
+        parts.append(flat @ columns.reshape(size, out // groups))
     return np.concatenate(parts, axis=-1)
