@@ -1,4 +1,8 @@
-"""CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED: exact sums in i32, rescaled with two roundings."""
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: exact sums in i32, rescaled.
+
+TFLite rounds the sums of convolutions twice. Those of FULLY_CONNECTED are rounded
+once, as the kernels of ai-edge-litert 2.3.0 do it (test/test_tflite_operators.py compares).
+"""
 
 from __future__ import annotations
 
@@ -37,24 +41,26 @@ def weight(b: Builder, w: SSAValue, permutation: tuple[int, ...]) -> SSAValue:
     return b.constant(moved, element)
 
 
-def factors(b: Builder, x: SSAValue, w: SSAValue) -> list[float]:
+def factors(b: Builder, x: SSAValue, w: SSAValue, narrow: bool) -> list[float]:
     """What sums of products of `x` and `w` are multiplied by, for one channel or for each.
 
-    For u8 the product of the scales is rounded to float32 first (GetQuantizedConvolutionMultipler).
+    `narrow`: the product of the scales is rounded to float32 first.
     """
     quant, scale = element_of(w), np.float64(scale_of(quant_of(x)))
     assert isinstance(quant, QuantType)
-    scales = quant.scales.astype(np.float64)
-    products = scale * scales
-    if dtype_of(x) is dtypes.u8:
+    products = scale * quant.scales.astype(np.float64)
+    if narrow:
         products = products.astype(np.float32).astype(np.float64)
     return [float(p) for p in products / scale_of(b.quant)]
 
 
-def finished(b: Builder, sums: SSAValue, x: SSAValue, w: SSAValue, activation: str) -> SSAValue:
-    """The result of a contraction: sums rescaled and bounded."""
+def convolved(b: Builder, sums: SSAValue, x: SSAValue, w: SSAValue, activation: str) -> SSAValue:
+    """The result of a convolution: sums rescaled with two roundings, and bounded.
+
+    Scales of u8 are multiplied in float32 (GetQuantizedConvolutionMultipler).
+    """
     if is_quantized(x):
-        sums = rescaled(b, sums, factors(b, x, w), b.quant)
+        sums = rescaled(b, sums, factors(b, x, w, dtype_of(x) is dtypes.u8), b.quant)
     return activated(b, sums, activation)
 
 
@@ -94,7 +100,7 @@ def conv_2d(
     steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
     pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
     sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3] // depth))
-    return finished(b, sums, x, w, fused_activation_function)
+    return convolved(b, sums, x, w, fused_activation_function)
 
 
 @op("DEPTHWISE_CONV_2D", options="DepthwiseConv2DOptions")
@@ -119,7 +125,7 @@ def depthwise_conv_2d(
     steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
     pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
     sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3]))
-    return finished(b, sums, x, w, fused_activation_function)
+    return convolved(b, sums, x, w, fused_activation_function)
 
 
 @op("FULLY_CONNECTED", options="FullyConnectedOptions")
@@ -146,5 +152,6 @@ def fully_connected(
     w = weight(b, w, (1, 0))
     rows = reshape(b, x, (prod(shape_of(x)) // width, width))
     sums = b.emit(graph.MatmulOp(rows, w, bias))
-    found = finished(b, sums, rows, w, fused_activation_function)
-    return reshape(b, found, b.shape)
+    if is_quantized(x):
+        sums = rescaled(b, sums, factors(b, x, w, narrow=False), b.quant, "half_up")
+    return reshape(b, activated(b, sums, fused_activation_function), b.shape)

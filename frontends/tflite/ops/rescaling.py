@@ -41,15 +41,21 @@ def quantized_multiplier(factor: float) -> tuple[int, int]:
     return m, exponent
 
 
-def recipe(factors: Sequence[float]) -> RequantAttr:
+def recipe(factors: Sequence[float], rounding: str = "double") -> RequantAttr:
     """The recipe of TFLite's rescaling by one factor, or by one for each channel."""
     pairs = [quantized_multiplier(float(f)) for f in factors]
-    return graph.requant_fixed([m for m, _ in pairs], [31 - e for _, e in pairs], "double")
+    return graph.requant_fixed([m for m, _ in pairs], [31 - e for _, e in pairs], rounding)
 
 
-def rescaled(b: Builder, sums: SSAValue, factors: Sequence[float], element: QuantType) -> SSAValue:
+def rescaled(
+    b: Builder,
+    sums: SSAValue,
+    factors: Sequence[float],
+    element: QuantType,
+    rounding: str = "double",
+) -> SSAValue:
     """Sums times factors, as values of a quantized type."""
-    return b.emit(graph.RequantizeOp(sums, recipe(factors), element))
+    return b.emit(graph.RequantizeOp(sums, recipe(factors, rounding), element))
 
 
 def plain(b: Builder, x: SSAValue) -> SSAValue:
