@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantizing_models import (
     computed,
@@ -20,19 +20,22 @@ from quantizing_models import (
     prepared,
     saved,
 )
+from random_graphs import MAKERS, Graph
 
-from npu_dialect import graph
+from npu_dialect import dtypes, graph, pipeline
 from npu_dialect.codecs import CODECS
 from npu_dialect.diagnostics import CompileError
+from npu_dialect.graph import interpret
 from npu_dialect.graph.base import quant_of
 from npu_dialect.passes.graph_correct_bias import shift
 from npu_dialect.passes.graph_round_weights import by_group, from_groups, patches
-from npu_dialect.passes.quantizing import replay, rounding
+from npu_dialect.passes.quantizing import calibration, replay, rounding, samples
 from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
 from npu_dialect.passes.rewriting import constant
 
 Array = np.ndarray[Any, Any]
 
+LINEAR = [m for m in MAKERS if m.__name__ in ("_conv", "_matmul", "_pool", "_norm", "_slice")]
 IMAGES = normal(24, 1, 3, 12, 12, seed=9)
 OTHERS = normal(24, 1, 3, 12, 12, seed=10)
 
@@ -266,6 +269,31 @@ def test_the_scale_of_few_bits_has_the_least_squared_error_of_those_tried(bits: 
 def test_weights_that_no_codec_stores_keep_8_bits(shape: tuple[int, int], why: str):
     grid = SCHEMES["int4-g32"].grid(normal(*shape), 1, 0)
     assert (grid.low, grid.high) == (-128, 127), why
+
+
+# --- graphs of any kind ---------------------------------------------------------------------------
+
+SAMPLED = (
+    'graph-prune{{samples="{0}" structure="2:4"}},graph-smooth{{samples="{0}" everywhere=true}}',
+    'graph-calibrate{{samples="{0}"}},graph-correct-bias{{samples="{0}"}}',
+    'graph-round-weights{{samples="{0}" scheme="int4-g16"}},graph-quantize{{scheme="int4-g16"}}',
+)
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 2**31))
+def test_random_graphs_go_through_all_passes(seed: int):
+    grown = Graph(seed, "mobile4k", (dtypes.f32,), LINEAR)
+    grown.makers = list(LINEAR)
+    for _ in range(10):
+        grown.grow()
+    module = grown.finished()
+    names = calibration.argument_names(interpret.find(module))
+    given = [dict(zip(names, grown.inputs, strict=True))] * 2
+    with samples.held(given) as name, np.errstate(all="ignore"):
+        for spec in SAMPLED:
+            pipeline.run(module, spec.format(name))
+    module.verify()
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -106,7 +106,11 @@ def in_step(function: FuncOp, scheme: Scheme, arguments: Arguments) -> Iterator[
 
 
 def is_layer(op: Linear) -> bool:
-    """Whether a contraction has constant float weights, and no bias or a constant one."""
+    """Whether a contraction that computes anything has constant float weights, and no bias or a
+    constant one.
+    """
+    if any(0 in shape_of(v) for v in (*op.operands, op.result)):
+        return False
     constants = [constant(v) for v in op.operands[1:]]
     return dtype_of(op.operands[0]) is dtypes.f32 and all(c is not None for c in constants)
 
