@@ -389,7 +389,8 @@ def _dump(args: argparse.Namespace) -> None:
         tensors = dict(run.tensors)
     else:
         module = common.load_model(args, _model(args), _target(args))
-        quantize_options.quantize(args, module, api.Options())
+        with common.progress("npu-run") as progress:
+            quantize_options.quantize(args, module, api.Options(progress=progress))
         entry = _entry(args, module)
         ports = levels.inputs_of(module, entry)
         inputs = bind(ports, _inputs(args, ports))
@@ -402,7 +403,8 @@ def _run_level(args: argparse.Namespace) -> int:
     from npu_dialect import api, levels
 
     module = common.load_model(args, _model(args), _target(args))
-    quantize_options.quantize(args, module, api.Options())
+    with common.progress("npu-run") as progress:
+        quantize_options.quantize(args, module, api.Options(progress=progress))
     entry = _entry(args, module)
     inputs = _inputs(args, levels.inputs_of(module, entry))
     state = _initial(args)

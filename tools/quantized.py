@@ -168,7 +168,7 @@ def show(found: Fidelity) -> None:
     for name, value in found.outputs.items():
         out.print(f"output {name}: SQNR {value:.1f} dB")
     for layer in found.blame:
-        out.print(f"to blame: {layer.name}: {reason(layer)}")
+        out.print(f"to blame: {layer.name}: {reason(layer)}", soft_wrap=True)
 
 
 def _cells(layer: Layer) -> tuple[str, ...]:
