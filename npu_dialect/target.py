@@ -170,6 +170,8 @@ class Array:
     """pJ per multiply-accumulate, by storage type of the activations."""
     leakage: float = 0.0
     """Watts while powered."""
+    residual: bool = True
+    """Whether the output stage takes a second operand: a tensor that is added, say."""
     blocks: Blocks | None = None
     """Of an array of kind `ethos_u55`; the other kinds have none."""
 

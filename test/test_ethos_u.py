@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -38,6 +38,8 @@ from npu_dialect.ethos_u.walk import output_cycles as stage_cycles
 from npu_dialect.ethos_u.walk import walk
 from npu_dialect.npu.arrays import MatmulOp
 from npu_dialect.npu.vectors import VectorOp
+from npu_dialect.passes.kernels import KernelPlan
+from npu_dialect.passes.placement.rules import fits_output_stage
 from npu_dialect.runtime import profile
 from npu_dialect.target import Blocks, load_target, target_text
 
@@ -322,6 +324,14 @@ def test_the_output_stage_takes_an_element_as_long_as_the_slowest_part(
     assert stage_cycles(blocks_of(U55), layer(**changes)) == cycles
 
 
+def test_the_output_stage_adds_no_tensors():
+    sums, other = object(), object()
+    two = KernelPlan(kernel_of(i32, output=i8), cast(Any, [sums, other]), None, None)
+    assert not fits_output_stage(two, U55)
+    assert fits_output_stage(replace(two, tensors=two.tensors[:1]), U55)
+    assert fits_output_stage(two, load_target("edge256"))
+
+
 def test_a_column_of_positions_goes_as_a_row():
     product = {"taps": 1, "kernel": (1, 1), "positions": 64}
     assert walk(U55, layer(**product, rows=64)) == walk(U55, layer(**product, rows=1))
@@ -363,7 +373,7 @@ def square() -> VectorOp:
         (("mul", "requantize"), 0.375),
         (("lookup",), 1.0),
         (("alu",), 0.25),  # never less than four elements a cycle
-        (("alu",) * 9, 9 * 0.125),  # the greatest of a window of 3 x 3
+        (("requantize",) * 3 + ("alu",) * 16, 16 * 0.0625),
     ],
 )
 def test_elementwise_work_takes_the_cycles_of_the_output_stage(

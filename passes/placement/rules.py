@@ -99,7 +99,7 @@ def fits_output_stage(plan: kernels.KernelPlan, target: Target) -> bool:
     """Whether the array's output stage can do a kernel: sums, a residual, and its steps."""
     names = [step.op for step in plan.kernel.steps if not kernels.is_immediate(step.op)]
     return (
-        len(plan.tensors) <= 2
+        len(plan.tensors) <= 1 + target.array.residual
         and len(names) <= target.array.output_micro_ops
         and all(map(target.output_stage_can, names))
     )
