@@ -103,7 +103,8 @@ def requantize_fixed(
 
     - `half_even`, `half_up` (toward +infinity), `half_away` (from zero): ties go that way;
       TFLite's single rounding is `half_up`, that is (p + 2**(shift - 1)) >> shift. So is its
-      rescaling of int64 sums, whose multiplier has 15 bits.
+      rescaling of int64 sums with a multiplier of 15 bits; docs/quantization-arithmetic.md says
+      which of its builds does what.
     - `double`: TFLite's and gemmlowp's two roundings, for a Q31 multiplier. With
       left = max(31 - shift, 0) and right = max(shift - 31, 0): h = min((((x - zero_in) << left) *
       multiplier + 2**30) >> 31, 2**31 - 1), the saturating rounding doubling high half (the left
