@@ -9,7 +9,7 @@ QUANTIZE = "quantizing the model to integers"
 REMEDIES: Mapping[str, str] = {
     "elements-exist": "a model without tensors of no elements",
     "array-types": QUANTIZE,
-    "sum-types": "activations of 8 bits (--quantize int8), or a target whose acc_types hold the sums",
+    "sum-types": "activations of 8 bits, or a target whose acc_types hold the sums",
     "one-weight-zero": "quantizing the weights symmetrically: zero points of 0",
     "constant-bias": "a bias that is an initializer, or an addition after the operator",
     "window-fields": "smaller strides, dilations, windows or padding, in several operators",
