@@ -34,6 +34,8 @@ from npu_dialect.frontends.tflite.model import (
     read,
 )
 from npu_dialect.frontends.tflite.ops import TOPICS
+from npu_dialect.frontends.tflite.variables import HANDLED, RESOURCE, Variables
+from npu_dialect.graph.states import State, set_states
 
 
 def load(source: str | Path | bytes) -> ModuleOp:
@@ -51,6 +53,7 @@ class Importer:
         self.block = Block()
         self.builder = Builder(self.block)
         self.scope: dict[int, SSAValue] = {}
+        self.variables = Variables(self.block, model.subgraphs)
         self.names = unique_names(self.graph)
 
     def run(self) -> ModuleOp:
@@ -60,16 +63,26 @@ class Importer:
         for number, node in enumerate(self.graph.operators):
             self._node(number, node)
         outputs = [self._value(k, "an output") for k in self.graph.outputs]
+        states = self._states(outputs)
         self.builder.attach(outputs)
         self.block.add_op(ReturnOp(*outputs))
         _erase_dead(self.block)
-        return self._module(outputs)
+        return self._module(outputs, states)
 
-    def _module(self, outputs: list[SSAValue]) -> ModuleOp:
+    def _states(self, outputs: list[SSAValue]) -> list[State]:
+        try:
+            return self.variables.states(outputs)
+        except Misfit as why:
+            raise malformed(self.model.source, str(why)) from None
+
+    def _module(self, outputs: list[SSAValue], states: list[State]) -> ModuleOp:
         types = [argument.type for argument in self.block.args], [v.type for v in outputs]
         function = FuncOp("main", types, Region(self.block))
-        function.attributes["npu.input_names"] = self._strings(self.graph.inputs)
-        function.attributes["npu.output_names"] = self._strings(self.graph.outputs)
+        held = [s.name for s in sorted(states, key=_place) if s.argument is not None]
+        new = [f"{s.name}'" for s in states if s.result is not None]
+        function.attributes["npu.input_names"] = self._strings(self.graph.inputs, held)
+        function.attributes["npu.output_names"] = self._strings(self.graph.outputs, new)
+        set_states(function, states)
         module = ModuleOp([function])
         module.attributes["npu.nodes"] = ArrayAttr(
             DictionaryAttr({"source": StringAttr(self._source(k)), "op": StringAttr(node.name)})
@@ -77,8 +90,8 @@ class Importer:
         )
         return module
 
-    def _strings(self, tensors: Sequence[int]) -> ArrayAttr[StringAttr]:
-        return ArrayAttr([StringAttr(self.names[k]) for k in tensors])
+    def _strings(self, tensors: Sequence[int], more: list[str]) -> ArrayAttr[StringAttr]:
+        return ArrayAttr([StringAttr(n) for n in [*(self.names[k] for k in tensors), *more]])
 
     def _source(self, number: int) -> str:
         """What an operator is called."""
@@ -135,16 +148,28 @@ class Importer:
         results = [k for k in node.outputs if k >= 0]
         if len(results) != len(set(results)) or any(k in self.scope for k in results):
             raise malformed(source, "a tensor that is computed twice")
-        self.builder.results = [self._checked(self.graph.tensors[k], source) for k in results]
-        values = [None if k < 0 else self._value(k, "an input") for k in node.inputs]
+        tensors = [self.graph.tensors[k] for k in results]
+        self.builder.results = [self._checked(t, source) for t in tensors if t.kind != RESOURCE]
+        values = [self._input(k) for k in node.inputs]
+        if len(self.builder.results) < len(results) and node.name in HANDLED:
+            results = []
         for k, value in zip(results, self._results(source, node, values), strict=True):
             self.scope[k] = value
+
+    def _input(self, index: int) -> SSAValue | None:
+        """An input of an operator; None for one that is left out, or a handle."""
+        if index < 0 or self.graph.tensors[index].kind == RESOURCE:
+            return None
+        return self._value(index, "an input")
 
     def _results(
         self, source: str, node: Operator, values: Sequence[SSAValue | None]
     ) -> list[SSAValue]:
         try:
-            found = registry.call(self.builder, node, values)
+            if node.name in HANDLED and not node.is_custom:
+                found = self.variables.results(self.builder, node, values)
+            else:
+                found = registry.call(self.builder, node, values)
             self._check(found)
             return found
         except NotExpressible as why:
@@ -171,6 +196,10 @@ def misfit(source: str, node: Operator, found: str) -> CompileError:
     """The error of an operator whose inputs, options and results contradict each other."""
     rule = f"the inputs, options and results of {node.name} must fit together"
     return refuse(Code.SHAPE_MISMATCH, source, rule, found)
+
+
+def _place(state: State) -> int:
+    return -1 if state.argument is None else state.argument
 
 
 def unique_names(graph: Subgraph) -> list[str]:
