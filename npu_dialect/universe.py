@@ -93,7 +93,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
         Step("graph-integer-states", "needs what quantizes states in its last place"),
         Step("graph-decompose", "after all that looks for whole operations"),
         Step("graph-canonicalize", "reductions of one element and the like"),
-        Step("graph-narrow-sums", "accumulators of 32 bits take less room, and all arrays have them"),
+        Step("graph-narrow-sums", "accumulators of 32 bits take less room; all arrays have them"),
         Step("graph-place", "after every rewrite that may change what an engine can do"),
         Step("graph-pack-weights", "concerns weights of the array alone"),
         Step("graph-group", "joins neighbours on one engine, so it needs their placement"),
