@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import dtypes, graph, levels, pipeline, universe
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.passes.graph_calibrate import LEVELS
 from npu_dialect.passes.quantizing import calibration, samples
 from npu_dialect.passes.quantizing.images import Images
 from npu_dialect.passes.quantizing.ranges import PERCENTILE
@@ -174,6 +175,8 @@ def _late(wanted: Quantization, name: str) -> list[str]:
     }
     given = " ".join(f'{key}="{value}"' for key, value in calibrate.items() if value)
     percent = f" percent={wanted.percent!r}" if wanted.method == "percentile" else ""
+    levels = SCHEMES[scheme_of(wanted)].levels
+    percent += f" levels={levels}" if levels != LEVELS else ""
     border = " integer_io=true" if wanted.integer_io else ""
     return [
         f"graph-calibrate{{{given}{percent}}}",

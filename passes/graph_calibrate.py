@@ -56,7 +56,7 @@ LEVELS = 256
 class GraphCalibratePass(ModulePass):
     """Note the ranges of float tensors on samples. `samples` is a .npz, a .npy or a folder of them,
     `statistics` and `save` are .npz files; `method` is minmax, moving, percentile, mse or entropy;
-    `percent` is of percentile.
+    `percent` is of percentile, `levels` how many values the type has that ranges are for.
     """
 
     name = "graph-calibrate"
@@ -66,6 +66,7 @@ class GraphCalibratePass(ModulePass):
     save: str = ""
     method: str = "minmax"
     percent: float = PERCENTILE
+    levels: int = LEVELS
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         estimator = self._estimator()
@@ -81,7 +82,7 @@ class GraphCalibratePass(ModulePass):
         for function in functions(op):
             found = known if known is not None else self._observe(function)
             everything |= found
-            annotate(function, found, estimator)
+            annotate(function, found, estimator, self.levels)
         if self.save:
             calibration.save(self.save, everything)
 

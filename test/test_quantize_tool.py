@@ -190,6 +190,12 @@ def test_images_become_inputs_by_scale_mean_and_deviation(tmp_path: Path):
     assert str(modules[0]) == str(modules[1])
 
 
+@pytest.mark.parametrize(("scheme", "said"), [("int8", ""), ("int16x8", " levels=65536")])
+def test_ranges_are_for_as_many_values_as_the_scheme_has(scheme: str, said: str):
+    outcome = npu.quantize(npu.load(model(), "edge256"), npu.Quantization(scheme, SAMPLES))
+    assert f'graph-calibrate{{samples="memory:0" method="minmax"{said}}}' in outcome.spec
+
+
 def test_auto_quantizes_for_a_target_without_floats(folder: Path, run_tool: RunTool):
     options = ("--quantize", "auto", "--calibrate", "s.npz", "-o", "m.npu")
     assert (

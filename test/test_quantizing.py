@@ -216,6 +216,18 @@ def tensors(module: Any, x: Array) -> dict[str, Array]:
     return interpret.run_all(module, [x])
 
 
+def test_few_values_of_a_type_make_its_range_narrow(tmp_path: Path):
+    """With four steps the least squared error saturates, with 65,536 nothing does."""
+    high: list[float] = []
+    for count in (4, 65536):
+        module = quantized(tmp_path, f' method="mse" levels={count}')
+        conv = next(op for op in module.walk() if op.name == "graph.conv2d")
+        found = range_of(conv.results[0])
+        assert found is not None
+        high.append(found.high)
+    assert high[0] < 0.8 * high[1]
+
+
 def test_statistics_are_kept_and_read_again(tmp_path: Path):
     first = quantized(tmp_path, f' save="{tmp_path}/s.npz"')
     module = npu.load(model(), target="edge256")
