@@ -137,6 +137,8 @@ class Clusters:
 
     def _shortened(self, chain: list[Operation]) -> list[Operation]:
         """Without widening at the end: what comes next does that itself and reads fewer bytes."""
+        if not self.target.array.residual:
+            chain = _to_the_narrowest(chain)
         while len(chain) > 1 and _widens(chain[-1]):
             chain = chain[:-1]
         return chain
@@ -228,6 +230,23 @@ def _widens(op: Operation) -> bool:
     if len(tensors) != 1 or not is_elementwise(op) or isinstance(op, TABLES):
         return False
     return dtype_of(op.results[0]).itemsize > dtype_of(tensors[0]).itemsize
+
+
+def _to_the_narrowest(chain: list[Operation]) -> list[Operation]:
+    """Without what widens a result on its way to a sum, and what is done with it then: whoever adds
+    does that too. (An output stage that adds would need a pass of its own for it.)
+    """
+    kept = len(chain)
+    for k in range(len(chain) - 1, 0, -1):
+        if len(_kernel_inputs(chain[k])) != 1 or isinstance(chain[k], TABLES):
+            break
+        if _itemsize(chain[k - 1]) < _itemsize(chain[kept - 1]):
+            kept = k
+    return chain[:kept]
+
+
+def _itemsize(op: Operation) -> int:
+    return dtype_of(op.results[0]).itemsize
 
 
 def _kernel_inputs(op: Operation) -> list[SSAValue]:
