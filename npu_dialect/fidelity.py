@@ -491,33 +491,47 @@ def _inner(block: Block) -> Iterator[Operation]:
 
 
 def compare_program(floats: ModuleOp, program: Program, inputs: Sequence[Inputs]) -> Fidelity:
-    """The tensors that a program names against a float module. Inputs are those of the program.
-
-    Raises CompileError for inputs that do not fit.
+    """The tensors that a program names against a float module. Inputs are those of the program;
+    states go on from one to the next, in both. Raises CompileError for inputs that do not fit.
     """
     from npu_dialect.runtime import simulator
 
-    function = levels.entry_of(floats)
-    nodes = node_types(floats)
-    types = of_metadata(program.metadata, program.entry_name())
+    nodes, types = node_types(floats), of_metadata(program.metadata, program.entry_name())
     sums: dict[str, _Sums] = {}
     ends: dict[str, list[float]] = {}
+    contents: dict[str, Array] = {}
+    stored: Mapping[str, Array] = {}
     for given in inputs:
         bound = bind(program.inputs, given)
-        run = simulator.simulate(program, bound, tensors=True)
-        exact = _Run()
-        arguments = [_real(a, p) for a, p in zip(bound, program.inputs, strict=True)]
-        exact.results = interpret.run(function, arguments, record=exact.record)
+        run = simulator.simulate(program, bound, state=stored, tensors=True)
+        stored = run.state
+        reals = [_real(a, p) for a, p in zip(bound, program.inputs, strict=True)]
+        exact, outputs = _float_step(floats, reals, contents)
         for name, array in run.tensors.items():
             quant = types.get(name)
             if quant is not None and array.dtype == quant.storage_dtype.numpy:
                 _add(sums, name, nodes.get(name, ""), (array, quant), exact.tensors)
-        for port, a in zip(program.outputs, exact.results, strict=True):
+        for port, a in zip(program.outputs, outputs, strict=True):
             b = _real(run.outputs[port.name], port)
             signal, noise = ends.setdefault(port.name, [0.0, 0.0])
             ends[port.name] = [signal + _power(a), noise + _power(a.astype(np.float64) - b)]
     layers = tuple(s.layer(n, None, has_own=False) for n, s in sums.items())
     return Fidelity(layers, {n: decibels(*both) for n, both in ends.items()}, len(inputs))
+
+
+def _float_step(
+    module: ModuleOp, inputs: Sequence[Array], contents: dict[str, Array]
+) -> tuple[_Run, list[Array]]:
+    """A run of a float module, and its outputs; `contents` of its states are those before, and
+    after the call the new ones.
+    """
+    run = _Run()
+
+    def interpreted(given: list[Array]) -> list[Array]:
+        return interpret.run(levels.entry_of(module), given, record=run.record)
+
+    outputs = levels.run_with(levels.entry_of(module), list(inputs), contents, interpreted)
+    return run, outputs
 
 
 def _type_of(port: Any) -> QuantType | None:

@@ -126,6 +126,52 @@ def test_a_program_has_the_noise_of_its_module():
         assert each.sqnr == pytest.approx(layer(module, each.name).sqnr)
 
 
+def recurrent() -> Any:
+    """n = tanh(x + h u), y = n v, with the state h."""
+    nodes = [
+        helper.make_node("MatMul", ["h", "u"], ["r"], "back"),
+        helper.make_node("Add", ["x", "r"], ["s"], "add"),
+        helper.make_node("Tanh", ["s"], ["n"], "tanh"),
+        helper.make_node("MatMul", ["n", "v"], ["y"], "out"),
+    ]
+    ports = {name: helper.make_tensor_value_info(name, 1, [1, 8]) for name in "xhny"}
+    weights = {k: (RNG.normal(size=(8, 8)) / 3).astype(np.float32) for k in "uv"}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [ports["x"], ports["h"]],
+        [ports["n"], ports["y"]],
+        [numpy_helper.from_array(w, k) for k, w in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_states_go_on_from_input_to_input_in_both():
+    """Their noise adds up: by numpy, in float64, over a sequence."""
+    made, frames = recurrent(), RNG.normal(size=(12, 1, 8)).astype(np.float32)
+    samples = [[frame] for frame in frames]
+    states = {"h": "n"}
+    plain, module = (npu.load(made, "edge256", states=states) for _ in range(2))
+    pipeline.run(plain, ",".join(PREPARE))
+    npu.quantize(module, npu.Quantization(samples=samples))
+    npu.lower(module, "graph")
+    found = fidelity.compare(plain, module, samples)
+    program = npu.compile(made, "edge256", quantize="int8", calibrate=samples, states=states)
+    session, u, v = (
+        npu.Session(program),
+        *(numpy_helper.to_array(w) for w in made.graph.initializer),
+    )
+    state, signal, noise = np.zeros((1, 8)), 0.0, 0.0
+    for frame in frames:
+        state = np.tanh(frame + state @ u.astype(np.float64))
+        exact = state @ v
+        signal += np.sum(exact**2)
+        noise += np.sum((exact - session.run([frame]).outputs["y"]) ** 2)
+    assert found.outputs["y"] == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
+    of_program = fidelity.compare_program(plain, program, samples)
+    assert of_program.outputs["y"] == pytest.approx(found.outputs["y"], abs=1e-6)
+
+
 # --- the tool -------------------------------------------------------------------------------------
 
 
