@@ -134,7 +134,8 @@ def annotate(
             )
         chosen = minmax if value in ends else estimator
         ranges[value] = chosen(found[name], levels)
-        report(name, found[name], ranges[value], value in ends)
+        if not isinstance(value.owner, graph.ReshapeOp | graph.TransposeOp):
+            report(name, found[name], ranges[value], value in ends)
     function.attributes[RANGES] = _attribute(function.args, ranges)
     for op in function.body.block.ops:
         if any(result in ranges for result in op.results):
