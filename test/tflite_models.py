@@ -1,7 +1,7 @@
 """TFLite models of one operator, and what TFLite's reference kernels give for them.
 
-Needs ai-edge-litert: its object API of the schema writes the files, its interpreter runs them with the
-reference kernels (`BUILTIN_REF`), without delegates.
+Needs ai-edge-litert: its object API of the schema writes the files, its interpreter runs them with
+the reference kernels (`BUILTIN_REF`), without delegates.
 """
 
 from __future__ import annotations

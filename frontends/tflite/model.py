@@ -256,7 +256,7 @@ def _quantization(table: Any) -> tuple[Array, Array, int]:
         return empty
     scales = np.array(table.ScaleAsNumpy(), np.float32)
     zeros = np.array(table.ZeroPointAsNumpy() if table.ZeroPointLength() else [0], np.int64)
-    if not scales.any():
+    if not np.abs(np.nan_to_num(scales, nan=1.0)).max():
         return empty
     return scales, zeros, int(table.QuantizedDimension())
 

@@ -91,8 +91,8 @@ def _counts(sums: graph.SumPool2DOp) -> Array:
 def _stored_mean(b: Builder, sums: SSAValue, x: SSAValue) -> SSAValue:
     """round(sum of stored values / count), where `sums` are of (x - zero point).
 
-    Stored u8 are never negative, so that the zero point may be added to the rounded mean; ties of
-    i8 go away from the stored 0, so that it must be added before.
+    Ties go away from the stored 0, so that the zero point is added before they are rounded, unless
+    there are none, or unless all are on the same side of it and the quotients exact.
     """
     zero, element = quant_of(x).zero_point, b.quant
     owner = sums.owner
@@ -100,8 +100,10 @@ def _stored_mean(b: Builder, sums: SSAValue, x: SSAValue) -> SSAValue:
         raise NotExpressible("a mean of constants")
     counts = _counts(owner)
     same = bool((counts == counts.reshape(-1)[0]).all())
-    if dtype_of(x) is dtypes.u8 or zero == 0 or bool((counts & 1).all()):
-        rounding = "half_up" if dtype_of(x) is dtypes.u8 else "half_away"
+    is_positive = dtype_of(x) is dtypes.u8
+    is_exact = not bool((counts & (counts - 1)).any())
+    if zero == 0 or bool((counts & 1).all()) or (is_positive and is_exact):
+        rounding = "half_up" if is_positive else "half_away"
         return _divided(b, sums, counts, same, rounding, element)
     offset = counts.reshape(-1)[:1].reshape(()) if same else counts
     stored = b.emit(graph.AddOp(sums, b.constant(np.asarray(offset * zero, np.int32))))

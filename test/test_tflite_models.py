@@ -1,0 +1,81 @@
+"""The stored TFLite models give the bits of TFLite's reference kernels, at all levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npu_dialect as npu
+
+pytest.importorskip("tflite")
+
+EXACT = [
+    "coral_mobilenet_v1_025_128",
+    "mcunet_vww",
+    "mlperf_ad_int8",
+    "mlperf_ic_int8",
+    "mlperf_kws_int8",
+    "mlperf_vww_int8",
+    "tflm_hello_int8",
+    "tflm_micro_speech_int8",
+    pytest.param("coral_tf2_mobilenet_v2_ptq", marks=pytest.mark.slow),
+]
+
+Case = tuple[dict[str, Any], list[Any]]
+
+
+def cases(models: Path, name: str) -> list[Case]:
+    """Inputs in order and outputs in order, by the cases of the stored file."""
+    path = models / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    found: list[Case] = []
+    for k in range(len({key.partition("/")[0] for key in arrays})):
+        inputs = {key: a for key, a in sorted(arrays.items()) if key.startswith(f"case{k}/in")}
+        outputs = [a for key, a in sorted(arrays.items()) if key.startswith(f"case{k}/out")]
+        found.append((inputs, outputs))
+    return found
+
+
+def same(found: Any, expected: list[Any]) -> bool:
+    values = list(found.values())[: len(expected)]
+    return all(np.array_equal(a, b) for a, b in zip(values, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_all_levels_give_the_bits_of_the_reference(name: str, models: Path) -> None:
+    stored = cases(models, name)
+    module = npu.load(models / f"{name}.tflite", target="edge256")
+    for level in ("graph", "tile"):
+        npu.lower(module, until=level)
+        inputs, expected = stored[0]
+        assert same(npu.execute(module, list(inputs.values())), expected), level
+    npu.lower(module, until="npu")
+    program = npu.assemble(module)
+    for inputs, expected in stored:
+        assert same(npu.simulate(program, list(inputs.values())).outputs, expected)
+
+
+def test_variables_are_states_that_go_from_step_to_step(models: Path) -> None:
+    stored = cases(models, "mww_okay_nabu_stream")
+    program = npu.compile(models / "mww_okay_nabu_stream.tflite", "edge256")
+    state: dict[str, Any] | None = None
+    for inputs, expected in stored:
+        run = npu.simulate(program, list(inputs.values()), state=state)
+        assert same(run.outputs, expected)
+        state = dict(run.state)
+
+
+@pytest.mark.parametrize("name", ["mlperf_ad_fp32", "mlperf_ic_fp32"])
+def test_float_models_sum_in_the_order_of_the_reference(name: str, models: Path) -> None:
+    module = npu.load(models / f"{name}.tflite", target="mobile4k")
+    npu.lower(module, until="graph")
+    for inputs, expected in cases(models, name):
+        for found, wanted in zip(npu.execute(module, list(inputs.values())).values(), expected,
+                                 strict=True):  # fmt: skip
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
