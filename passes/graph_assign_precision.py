@@ -13,8 +13,9 @@ cycles or energy. For every unit (what becomes one operation, passes/quantizing/
 every choice, the noise is measured with all else in floats, and the cost is that of graph-map when
 all units have that choice. Noise is taken to add up; a knapsack solved by dynamic programming then
 chooses (passes/quantizing/knapsack.py). The outcome is measured as a whole, and the budget of the
-knapsack changed until the whole just keeps what is wanted. What the user says (`precision` in the
-overrides file) stays. graph-quantize follows, with the `scheme` of what has no unit.
+knapsack changed until the whole just keeps what is wanted; one choice for all is taken where that
+is cheaper. What the user says (`precision` in the overrides file) stays. graph-quantize follows,
+with the `scheme` of what has no unit.
 
 `choices` are names of schemes and `float`, with commas; by default those that the target has units
 for. `samples` is a .npz or .npy file, of which the units are measured on `count`, the whole on all.
@@ -42,7 +43,7 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.graph_calibrate import functions, range_of
 from npu_dialect.passes.quantizing import replay
-from npu_dialect.passes.quantizing.costs import OBJECTIVES, Costs, costs_of, shared_out, sources
+from npu_dialect.passes.quantizing.costs import OBJECTIVES, Costs, costs_of, shared_out
 from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
 from npu_dialect.passes.quantizing.knapsack import cheapest
 from npu_dialect.passes.quantizing.precision import (
@@ -155,7 +156,7 @@ class Assignment:
         """Plans the whole module with each choice for all units. What would leave the accelerator
         cannot be chosen, unless nothing else can.
         """
-        nodes = {label: sources(u.ops) for label, u in zip(self.labels, self.units, strict=True)}
+        nodes = dict(zip(self.labels, (u.nodes for u in self.units), strict=True))
         for k, name in enumerate(self.names):
             self._give([name] * len(self.units))
             self.costs[name] = found = self._planned(ctx, objective)
@@ -210,7 +211,21 @@ class Assignment:
             raise self._refusal(budget)
         self.chosen, share = kept
         self._give(self.chosen)
-        return self._report(share, self._planned(ctx, objective), objective)
+        cost = self._planned(ctx, objective)
+        for name, alike in self.costs.items():
+            tried = self._alike(name) if alike.total < cost.total else None
+            if tried is not None and tried[1] <= wanted:
+                (self.chosen, share), cost = tried, alike
+        self._give(self.chosen)
+        return self._report(share, cost, objective)
+
+    def _alike(self, name: str) -> tuple[list[str], float] | None:
+        """One choice for all units, and the noise of the whole; None where one must not have it."""
+        if not np.isfinite(self.prices[:, self.names.index(name)]).all():
+            return None
+        chosen = [name] * len(self.units)
+        self._give(chosen)
+        return chosen, self._measured()
 
     def _search(self, wanted: float) -> tuple[list[str], float] | None:
         """The cheapest of some choices whose noise as a whole is at most what is wanted, and it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xdsl.context import Context
@@ -58,16 +58,18 @@ def costs_of(module: ModuleOp, context: Context, objective: str) -> Costs:
         if function.sym_visibility is not None:
             continue
         for group, cost in _planned(module, function, objective):
-            names = sources(group.body)
+            names = frozenset[str]().union(*map(own_source, group.body))
             found[names] += cost
             if group.kind == "host":
                 hosted |= names
     return Costs(dict(found), hosted)
 
 
-def sources(ops: Iterable[Operation]) -> frozenset[str]:
-    """The nodes that operations compute, without those of their constants."""
-    return frozenset(name for op in ops for name in provenance.sources(op)[-1:])
+def own_source(op: Operation) -> frozenset[str]:
+    """The node that an operation computes: the first that it comes from, for those of what it reads
+    follow.
+    """
+    return frozenset(provenance.sources(op)[:1])
 
 
 def _planned(module: ModuleOp, function: FuncOp, objective: str) -> list[tuple[Group, float]]:
@@ -87,8 +89,9 @@ def _planned(module: ModuleOp, function: FuncOp, objective: str) -> list[tuple[G
         first = segment.stop
         alone = [max(step.work.alone, 1e-9) for step in steps]
         whole = segment.cycles
-        if isinstance(segment, Single) and objective == "energy":
-            whole = alone[0]
+        if objective == "energy":
+            is_one = isinstance(segment, Single)
+            whole = (segment.work if is_one else segment.option.work).alone
         found += [
             (step.group, whole * part / sum(alone)) for step, part in zip(steps, alone, strict=True)
         ]

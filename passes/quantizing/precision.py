@@ -40,6 +40,11 @@ class Unit:
         return (op.name, *provenance.sources(op))[-1]
 
     @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes of the model that it computes."""
+        return frozenset(name for op in self.ops for name in provenance.sources(op))
+
+    @property
     def said(self) -> str | None:
         """The precision that the user or a pass gave it."""
         return next((found for op in self.ops if (found := said(op)) is not None), None)
