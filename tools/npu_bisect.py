@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-bisect", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("model", help=".onnx, .pt2 or .mlir")
+    add("model", help=".onnx, .pt2, .tflite or .mlir")
     add(
         "--input",
         action="append",

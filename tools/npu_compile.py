@@ -1,4 +1,4 @@
-"""Compile a model to a program for the NPU: .onnx, .pt2 or .mlir to .npu."""
+"""Compile a model to a program for the NPU: .onnx, .pt2, .tflite or .mlir to .npu."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-compile", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("model", nargs="?", help="an .onnx or .pt2 model, or .mlir at any level")
+    add("model", nargs="?", help="an .onnx, .pt2 or .tflite model, or .mlir at any level")
     add(
         "--entry",
         metavar="NAME=FILE",

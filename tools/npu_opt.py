@@ -1,4 +1,4 @@
-"""Run passes on IR: read .mlir, .onnx or .pt2, write .mlir."""
+"""Run passes on IR: read .mlir, .onnx, .pt2 or .tflite, write .mlir."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-opt", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("input", nargs="?", default="-", help=".mlir, .onnx or .pt2; - is standard input (default)")
+    add("input", nargs="?", default="-", help=".mlir, .onnx, .pt2 or .tflite; - is stdin (default)")
     add("-p", "--passes", default="", metavar="PIPELINE", help="what to run: pass-a,pass-b{x=1}")
     add("--lower-to", choices=("graph", "tile", "npu"), help="run the default pipelines, then -p")
     add("-o", "--output", metavar="FILE", default="-", help="default: standard output")
@@ -86,7 +86,7 @@ def _parts(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """The texts to treat, with the line each starts at; none for a file that is not text."""
     from npu_dialect import files
 
-    if args.input.endswith((".onnx", ".pt2")):
+    if args.input.endswith((".onnx", ".pt2", ".tflite")):
         yield "", 0
         return
     if args.input.endswith(".npu"):
@@ -128,7 +128,7 @@ def _process(
 def _load(args: argparse.Namespace, source: str, line: int) -> ModuleOp:
     from npu_dialect import text
 
-    if args.input.endswith((".onnx", ".pt2")):
+    if args.input.endswith((".onnx", ".pt2", ".tflite")):
         return common.load_model(args, args.input, None)
     if args.input == "-":
         return text.parse(source, "<stdin>", line=line)

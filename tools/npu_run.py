@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-run", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("program", help=".npu; or .onnx, .pt2 or .mlir, compiled in memory")
+    add("program", help=".npu; or .onnx, .pt2, .tflite or .mlir, compiled in memory")
     add(
         "--input",
         action="append",

@@ -214,7 +214,7 @@ class _Reader:
         return result
 
     def _operator(self, node: Any, operators: list[tuple[str, bool]]) -> Operator:
-        name, is_custom = operators[node.OpcodeIndex()]
+        name, is_custom = operators[int(node.OpcodeIndex())]
         kind = names("BuiltinOptions").get(node.BuiltinOptionsType(), "unknown")
         return Operator(
             name, is_custom, _ints(node.InputsAsNumpy()), _ints(node.OutputsAsNumpy()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from npu_dialect.diagnostics import Code, error
 
@@ -27,5 +27,5 @@ def schema() -> Any:
 @cache
 def names(enum: str) -> dict[int, str]:
     """The names of an enumeration of the schema, by number."""
-    found = vars(getattr(schema(), enum))
+    found = cast("dict[str, Any]", vars(getattr(schema(), enum)))
     return {n: name for name, n in found.items() if isinstance(n, int) and name[0] != "_"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from xdsl.ir import SSAValue
 
@@ -80,7 +80,7 @@ def call(b: Any, node: Operator, values: Sequence[SSAValue | None]) -> list[SSAV
     if any(value is None for value in values[: row.least]):
         raise Misfit("an input that is missing")
     found = row.function(b, *values, **_options(row, node))
-    return list(found) if isinstance(found, list | tuple) else [found]
+    return cast("list[SSAValue]", found) if isinstance(found, list) else [found]
 
 
 def _options(row: Row, node: Operator) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Variables:
         if node.options_kind != "CallOnceOptions" or node.options is None:
             raise Misfit(f"options of type {node.options_kind}")
         table.Init(node.options.Bytes, node.options.Pos)
-        index = table.InitSubgraphIndex()
+        index = int(table.InitSubgraphIndex())
         if not 0 < index < len(self.subgraphs):
             raise Misfit(f"subgraph {index} of {len(self.subgraphs)}")
         graph = self.subgraphs[index]

@@ -347,6 +347,31 @@ def torch_operators_page() -> str:
     return TORCH_OPERATORS.format(generated=GENERATED) + table(head, rows)
 
 
+TFLITE_OPERATORS = """\
+# TFLite operators
+
+{generated}
+The operators of a `.tflite` file that the importer turns into operations of `graph`. The rows are
+the functions of `frontends/tflite/ops/`, one file for each topic, and the variables. What has no
+row, and what a row cannot express, is refused with the reason. [TFLite models](tflite.md) says what
+is exact.
+
+"""
+
+
+def tflite_operators_page() -> str:
+    """docs/tflite-operators.md."""
+    from npu_dialect.frontends.tflite import ops, registry, variables
+
+    assert len(ops.TOPICS), "importing the topics fills the table"
+    topics = {
+        name: row.function.__module__.rpartition(".")[2].replace("_", " ")
+        for name, row in registry.TABLE.items()
+    } | dict.fromkeys(variables.HANDLED, "variables")
+    rows = ((f"`{name}`", topic) for name, topic in sorted(topics.items()))
+    return TFLITE_OPERATORS.format(generated=GENERATED) + table(("operator", "topic"), rows)
+
+
 # --- supported operators --------------------------------------------------------------------------
 
 SUPPORTED = """\
@@ -357,8 +382,9 @@ Which engine does an operation of `graph`, and the rules that must hold; where o
 host does it. `graph-place` decides, from `passes/placement/rules.py`: the texts below are the
 docstrings of the rules. `npu-compile --explain` prints them for a model, with what was found,
 what going to the host and back costs, and what would fix it. `npu-compile --strict` makes no
-program for which the host has work. [ONNX operators](operators.md) and
-[PyTorch operators](torch-operators.md) list what becomes operations of `graph`.
+program for which the host has work. [ONNX operators](operators.md),
+[PyTorch operators](torch-operators.md) and [TFLite operators](tflite-operators.md) list what
+becomes operations of `graph`.
 
 ## Operations
 
@@ -409,6 +435,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "passes.md": passes_page,
     "supported-operators.md": supported_page,
     "targets.md": targets_page,
+    "tflite-operators.md": tflite_operators_page,
     "torch-operators.md": torch_operators_page,
 }
 """The generated pages by file name."""
