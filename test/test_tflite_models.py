@@ -71,7 +71,14 @@ def test_variables_are_states_that_go_from_step_to_step(models: Path) -> None:
         state = dict(run.state)
 
 
-@pytest.mark.parametrize("name", ["mlperf_ad_fp32", "mlperf_ic_fp32"])
+def test_floats_times_8_bit_weights_are_quantized_as_the_reference_does(models: Path) -> None:
+    stored = cases(models, "mlperf_kws_fp32")
+    program = npu.compile(models / "mlperf_kws_fp32.tflite", "mobile4k")
+    for inputs, expected in stored:
+        assert same(npu.simulate(program, list(inputs.values())).outputs, expected)
+
+
+@pytest.mark.parametrize("name", ["mlperf_ad_fp32", "mlperf_ic_fp32", "dtln_quant_2"])
 def test_float_models_sum_in_the_order_of_the_reference(name: str, models: Path) -> None:
     module = npu.load(models / f"{name}.tflite", target="mobile4k")
     npu.lower(module, until="graph")

@@ -106,6 +106,18 @@ def test_fully_connected(
     compare(model("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions"), [draw(rng, x)])
 
 
+@given(seeds, st.booleans(), st.booleans())
+@settings(max_examples=25)
+def test_floats_times_8_bit_weights(seed: int, has_bias: bool, is_zero: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = Tensor((3, 20), "float32"), Tensor((3, 40), "float32")
+    w = weights((40, 20), "int8", rng, None)
+    values = draw(rng, x)
+    values[1] *= not is_zero
+    more = constant(rng.normal(size=40), "float32") if has_bias else None
+    compare(model("FULLY_CONNECTED", [x, w, more], [y], "FullyConnectedOptions"), [values])
+
+
 @given(st.data(), seeds, types, activations, st.sampled_from(["ADD", "SUB", "MUL"]))
 @settings(max_examples=40)
 def test_sums_and_products(

@@ -16,6 +16,8 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import reshape, transpose
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops.hybrid import is_hybrid
+from npu_dialect.frontends.tflite.ops.hybrid import product as hybrid
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
@@ -64,7 +66,7 @@ def convolved(b: Builder, sums: SSAValue, x: SSAValue, w: SSAValue, activation: 
     return activated(b, sums, activation)
 
 
-def check(b: Builder, x: SSAValue, w: SSAValue) -> None:
+def check(x: SSAValue, w: SSAValue) -> None:
     """Refuse contractions of mixed types."""
     if is_quantized(x) != is_quantized(w):
         raise NotExpressible(f"products of {element_of(x)} and {element_of(w)}")
@@ -72,7 +74,6 @@ def check(b: Builder, x: SSAValue, w: SSAValue) -> None:
         raise NotExpressible("activations of 16 bits")
     if not is_quantized(x) and dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"products of {dtype_of(x)}")
-    del b
 
 
 @op("CONV_2D", options="Conv2DOptions")
@@ -90,7 +91,6 @@ def conv_2d(
     fused_activation_function: str,
 ) -> SSAValue:
     """x [N, H, W, C], w [OC, KH, KW, C / groups]."""
-    check(b, x, w)
     if len(shape_of(x)) != 4 or len(shape_of(w)) != 4:
         raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
     w = weight(b, w, (1, 2, 3, 0))
@@ -99,7 +99,16 @@ def conv_2d(
         raise Misfit(f"{shape_of(x)[3]} channels for weights of {depth}")
     steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
     pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
-    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3] // depth))
+    groups = shape_of(x)[3] // depth
+    if is_hybrid(x, w):
+
+        def sums_of(q: SSAValue) -> SSAValue:
+            return b.emit(graph.Conv2DOp(q, w, None, steps, pads, gaps, groups))
+
+        found = hybrid(b, x, w, bias, (1, 2, 3), sums_of)
+        return activated(b, found, fused_activation_function)
+    check(x, w)
+    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, groups))
     return convolved(b, sums, x, w, fused_activation_function)
 
 
@@ -118,7 +127,7 @@ def depthwise_conv_2d(
     fused_activation_function: str,
 ) -> SSAValue:
     """x [N, H, W, C], w [1, KH, KW, C * m]; channel k of the result is of channel k // m."""
-    check(b, x, w)
+    check(x, w)
     if len(shape_of(x)) != 4 or len(shape_of(w)) != 4 or shape_of(w)[0] != 1:
         raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
     w = weight(b, w, (1, 2, 0, 3))
@@ -137,11 +146,11 @@ def fully_connected(
     *,
     weights_format: str,
     keep_num_dims: bool,
+    asymmetric_quantize_inputs: bool,
     fused_activation_function: str,
 ) -> SSAValue:
     """x of any shape as rows of K, w [N, K]."""
     del keep_num_dims  # the result's shape says it
-    check(b, x, w)
     if weights_format != "DEFAULT":
         raise NotExpressible(f"weights in the format {weights_format}")
     if len(shape_of(w)) != 2 or not shape_of(w)[1]:
@@ -151,6 +160,12 @@ def fully_connected(
         raise Misfit(f"{list(shape_of(x))} for weights of {list(shape_of(w))}")
     w = weight(b, w, (1, 0))
     rows = reshape(b, x, (prod(shape_of(x)) // width, width))
+    if is_hybrid(x, w):
+        if asymmetric_quantize_inputs:
+            raise NotExpressible("floats that are quantized with a zero point of run time")
+        found = hybrid(b, rows, w, bias, (1,), lambda q: b.emit(graph.MatmulOp(q, w)))
+        return reshape(b, activated(b, found, fused_activation_function), b.shape)
+    check(x, w)
     sums = b.emit(graph.MatmulOp(rows, w, bias))
     if is_quantized(x):
         sums = rescaled(b, sums, factors(b, x, w, narrow=False), b.quant, "half_up")
