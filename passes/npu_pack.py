@@ -37,7 +37,7 @@ from npu_dialect.passes.allocation import Buffer, live_bound, pack
 from npu_dialect.passes.npu_sync import programs
 from npu_dialect.passes.prefetch import latest
 from npu_dialect.passes.rooms import Rooms
-from npu_dialect.passes.schedule import Tasks, in_order
+from npu_dialect.passes.schedule import Schedule, Tasks, in_order
 from npu_dialect.passes.tensor_taps import TENSORS
 from npu_dialect.passes.webs import Values, Web, move, moved
 from npu_dialect.target import Target, load_target
@@ -50,6 +50,8 @@ HIDDEN = (1 << 62, 64, -1)
 """Latencies that are taken to be nothing, one after the other: all, those within the chip, none."""
 FEW = 400
 """Values beyond which the search gets less to do: it finds seldom what it looks for then."""
+WORTH = 64
+"""More values are only moved where they may take less by this part of what they take."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +84,25 @@ def _move_all(
     first. What takes
     bytes of a value of which others are still read gets bytes of its own, or else moves with it.
     """
-    tasks = Tasks.of(instructions, target, kernels)
-    size = target.memories["spm"].size
-    known = in_order(tasks).makespan
+    given = _Given(instructions, kernels, target)
     for hidden in HIDDEN:
         for joins_all in (False, True):
-            manner = _Manner(hidden, joins_all)
-            found = _packed(instructions, tasks, size, manner)
-            if found is not None and found.makespan(tasks) <= known:
+            found = _packed(given, _Manner(hidden, joins_all))
+            if found is not None and found.makespan <= given.schedule.makespan:
                 found.move()
                 return
 
 
-def _packed(
-    instructions: Sequence[Instruction], tasks: Tasks, size: int, manner: _Manner
-) -> _Packing | None:
+def _packed(given: _Given, manner: _Manner) -> _Packing | None:
     """Offsets below those that values have now, where there are any."""
-    parts = _Packing(instructions, tasks, size, manner, is_whole=False)
-    if not 0 < len(parts.webs) <= MOST or parts.bound >= _top(parts.webs):
+    parts = _Packing(given, manner, is_whole=False)
+    if not 0 < len(parts.webs) <= MOST:
         return None
-    whole = _Packing(instructions, tasks, size, manner, is_whole=True)
+    top = _top(parts.webs)
+    enough = top if len(parts.webs) <= FEW else top - top // WORTH
+    if parts.least >= enough or parts.bound >= top:
+        return None
+    whole = _Packing(given, manner, is_whole=True) if given.is_watched else parts
     same = len(whole.webs) == len(parts.webs)
     best = whole if same or (whole.bound <= parts.top and whole.top <= parts.top) else parts
     return best if best.top < _top(best.webs) else None
@@ -122,46 +123,97 @@ class _Manner(NamedTuple):
     """Those that overlap in addresses and in the order of instructions move together."""
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A program, and what is known of it however its values are seen; found where it is needed."""
+
+    instructions: Sequence[Instruction]
+    kernels: Sequence[Kernel]
+    target: Target
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return Tasks.of(self.instructions, self.target, self.kernels)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return in_order(self.tasks)
+
+    @cached_property
+    def is_watched(self) -> bool:
+        """Whether somebody looks at whole tensors."""
+        return any(TENSORS in i.attributes for i in self.instructions)
+
+    @cached_property
+    def parts(self) -> Values:
+        """The values as instructions read and write them."""
+        return self._values(is_whole=False)
+
+    @cached_property
+    def whole(self) -> Values:
+        """The values with whole tensors in one piece each."""
+        return self._values(is_whole=True)
+
+    def _values(self, is_whole: bool) -> Values:
+        return Values(self.instructions, self.target.memories["spm"].size, _tensors, is_whole)
+
+
 class _Packing:
     """Offsets for the values of a program, in as little room as is found."""
 
-    def __init__(
-        self,
-        instructions: Sequence[Instruction],
-        tasks: Tasks,
-        size: int,
-        manner: _Manner,
-        is_whole: bool,
-    ) -> None:
-        self.values = Values(instructions, size, _tensors, is_whole)
+    def __init__(self, given: _Given, manner: _Manner, is_whole: bool) -> None:
+        self.given, self.hidden = given, manner.hidden
+        self.values = (given.whole if is_whole else given.parts).copy()
         webs = self.values.webs
         if manner.joins_all:
             webs.join_interleaved()
         else:
             webs.join_close()
-        self.roots = self.values.webs.roots()
-        self.webs = [self.values.webs.members[root] for root in self.roots]
-        self.buffers = self._buffers(tasks, manner.hidden) if len(self.webs) <= MOST else []
-        self.bound, _ = live_bound(self.buffers)
+        self.roots = webs.roots()
+        self.webs = [webs.members[root] for root in self.roots]
+        self.sizes = [web.high - web.start for web in self.webs]
 
-    def _buffers(self, tasks: Tasks, hidden: int) -> list[Buffer]:
-        sizes = [web.high - web.start for web in self.webs]
+    @cached_property
+    def least(self) -> int:
+        """Bytes that are live at an instruction: `bound` is no less, since a value lives when any
+        instruction between its first and last one starts, if not before.
+        """
+        changes = [0] * (len(self.given.instructions) + 1)
+        for web, size in zip(self.webs, self.sizes, strict=True):
+            changes[web.first] += size
+            changes[web.last + 1] -= size
+        return max(accumulate(changes))
+
+    @cached_property
+    def bound(self) -> int:
+        """Bytes that are live at once, at most."""
+        return live_bound(self.buffers)[0]
+
+    @cached_property
+    def buffers(self) -> list[Buffer]:
+        """By web; none where there are too many of them."""
+        if len(self.webs) > MOST:
+            return []
+        tasks = self.given.tasks
         alignments = [web.alignment for web in self.webs]
-        rooms = Rooms(sizes, alignments, [web.touched for web in self.webs], 0)
-        late = latest(tasks, rooms, in_order(tasks))
+        rooms = Rooms(self.sizes, alignments, [web.touched for web in self.webs], 0)
+        late = latest(tasks, rooms, self.given.schedule)
         rows = zip(late.starts, late.ends, tasks.cycles, tasks.latencies, strict=True)
-        ends = [s + max(c, 1) if lag <= hidden else end for s, end, c, lag in rows]
+        hidden = self.hidden
+        ends = [max(s + 1, s + c if lag <= hidden else end) for s, end, c, lag in rows]
         # what begins later in the program than another value ends must not begin earlier in time
         ascending = list(accumulate(reversed(late.starts), min))[::-1]
         return [
             Buffer(k, ascending[web.first], max(ends[t] for t in web.touched), size, web.alignment)
-            for k, (web, size) in enumerate(zip(self.webs, sizes, strict=True))
+            for k, (web, size) in enumerate(zip(self.webs, self.sizes, strict=True))
         ]
 
-    def makespan(self, tasks: Tasks) -> int:
+    @cached_property
+    def makespan(self) -> int:
         """Of the program with these offsets."""
         pairs = zip(self.values.instructions, self.steps, strict=True)
-        return in_order(tasks.depending([moved(i, s) if any(s) else i for i, s in pairs])).makespan
+        moves = [moved(i, s) if any(s) else i for i, s in pairs]
+        return in_order(self.given.tasks.depending(moves)).makespan
 
     @cached_property
     def steps(self) -> list[list[int]]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple, cast
 
@@ -40,14 +41,11 @@ class Web:
     high: int
     touched: list[int]
     alignment: int = 1
+    first: int = field(init=False)
+    last: int = field(init=False)
 
-    @property
-    def first(self) -> int:
-        return min(self.touched)
-
-    @property
-    def last(self) -> int:
-        return max(self.touched)
+    def __post_init__(self) -> None:
+        self.first, self.last = min(self.touched), max(self.touched)
 
     @property
     def start(self) -> int:
@@ -59,11 +57,15 @@ class Web:
         """Addresses times instructions from the first to the last."""
         return (self.last - self.first + 1) * (self.high - self.low)
 
+    def copy(self) -> Web:
+        return Web(self.low, self.high, self.touched.copy(), self.alignment)
+
     def join(self, other: Web) -> None:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         few, many = sorted((self.touched, other.touched), key=len)
         many += few
         self.touched = many
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         self.alignment = max(self.alignment, other.alignment)
 
 
@@ -75,6 +77,13 @@ class Webs:
         """The last write to each byte."""
         self.parent: list[int] = []
         self.members: list[Web] = []
+
+    def copy(self) -> Webs:
+        """The same webs, to be joined further apart from these."""
+        other = Webs(0)
+        other.owner, other.parent = self.owner, self.parent.copy()
+        other.members = [web.copy() for web in self.members]
+        return other
 
     def read(self, number: int, operand: Operand) -> int | None:
         """Joins what an operand of an instruction reads; one of its writes, None if there is none.
@@ -91,8 +100,7 @@ class Webs:
 
     def seen(self, operand: Operand) -> list[int]:
         """The writes of the bytes of an operand."""
-        writes: list[int] = _values(byte_view(self.owner, operand)).tolist()
-        return [n for n in writes if n >= 0]
+        return sorted(n for n in _values(byte_view(self.owner, operand)) if n >= 0)
 
     def write(self, number: int, operand: Operand) -> int:
         """Begins a web; the number of the write."""
@@ -169,10 +177,14 @@ class Webs:
         return (last - first + 1) * (high - low) <= one.area + other.area
 
 
-def _values(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+def _values(rows: NDArray[np.int32]) -> set[int]:
     """The different values of an array that changes seldom along its rows."""
-    changed = rows[..., 1:][rows[..., 1:] != rows[..., :-1]]
-    return np.unique(np.concatenate((rows[..., 0].ravel(), changed)))
+    found: set[int] = set(rows[..., 0].ravel().tolist())
+    later = rows[..., 1:]
+    differs = later != rows[..., :-1]
+    if differs.any():
+        found.update(later[differs].tolist())
+    return found
 
 
 class Span(NamedTuple):
@@ -253,6 +265,12 @@ class Values:
                 if its_role == role and is_placed(operand):
                     found[k] = touch[role](number, operand)
         return found
+
+    def copy(self) -> Values:
+        """The same values, to be joined further apart from these."""
+        other = copy(self)
+        other.webs = self.webs.copy()
+        return other
 
     def steps(self, by_web: dict[int, int]) -> list[list[int]]:
         """By instruction, the bytes that each operand moves, given those that webs move."""
