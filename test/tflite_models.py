@@ -6,7 +6,7 @@ the reference kernels (`BUILTIN_REF`), without delegates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,21 @@ def model(
     return bytes(builder.Output())
 
 
+def first_operator(source: bytes) -> bytes:
+    """The model that ends with its first operator."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as s
+
+    found = s.ModelT.InitFromPackedBuf(source, 0)
+    (graph,) = found.subgraphs
+    graph.operators = graph.operators[:1]
+    graph.outputs = list(graph.operators[0].outputs)
+    found.signatureDefs = None
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(found.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def _tensor(found: Any, tensor: Tensor, name: str) -> Any:
     from ai_edge_litert import schema_py_generated as s
 
@@ -119,6 +134,3 @@ def draw(rng: np.random.Generator, tensor: Tensor) -> Array:
         return rng.normal(0, 3, tensor.shape).astype(np.float32)
     info = np.iinfo(tensor.dtype)
     return rng.integers(info.min, info.max, tensor.shape, tensor.dtype, endpoint=True)
-
-
-Fields = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.ir import Attribute, Block
+from xdsl.ir import Attribute, Block, SSAValue
 
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx.builder import Builder as GraphBuilder
@@ -20,6 +20,8 @@ class Builder(GraphBuilder):
         super().__init__(block)
         self.results: Sequence[Tensor] = ()
         """What the model says the results of the current operator are."""
+        self.updates: Sequence[tuple[SSAValue, SSAValue]] = ()
+        """The variable tensors that the current operator writes: before and after."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -128,6 +128,9 @@ class Importer:
             return found
         tensor, name = self.graph.tensors[index], self.names[index]
         self._checked(tensor, name)
+        if tensor.is_variable and tensor.data is None:
+            self.scope[index] = self.variables.tensor(tensor, name)
+            return self.scope[index]
         if tensor.data is None and 0 not in tensor.shape:
             raise malformed(name, f"{what} that nothing computes before")
         here = self.builder.location
@@ -171,6 +174,7 @@ class Importer:
             else:
                 found = registry.call(self.builder, node, values)
             self._check(found)
+            self._update()
             return found
         except NotExpressible as why:
             raise refuse(
@@ -180,6 +184,13 @@ class Importer:
             ) from None  # fmt: skip
         except (Misfit, *BROKEN) as why:
             raise misfit(source, node, str(why)) from None
+
+    def _update(self) -> None:
+        """Take over what the operator wrote to variable tensors."""
+        for before, after in self.builder.updates:
+            self.variables.update(self.builder, before, after)
+            self.scope |= {k: after for k, value in self.scope.items() if value is before}
+        self.builder.updates = ()
 
     def _check(self, values: Sequence[SSAValue]) -> None:
         """The results must be what the model states."""

@@ -75,13 +75,27 @@ class Variables:
 
     def _read(self, node: Operator, result: Tensor) -> SSAValue:
         """The content of a variable."""
-        variable = self._of(_one(node.inputs))
+        return self._content(self._of(_one(node.inputs)), result)
+
+    def _content(self, variable: Variable, result: Tensor) -> SSAValue:
         if variable.value is None:
             kind = TensorType(result.element, result.shape)
             variable.argument = variable.value = self.block.insert_arg(kind, len(self.block.args))
             if SSAValue.is_valid_name(variable.name):
                 variable.argument.name_hint = variable.name
         return variable.value
+
+    def tensor(self, tensor: Tensor, name: str) -> SSAValue:
+        """A variable that is a tensor itself, which operators read and write."""
+        variable = self.by_name.setdefault(name, Variable(name))
+        return self._content(variable, tensor)
+
+    def update(self, b: Builder, before: SSAValue, after: SSAValue) -> None:
+        """Note that an operator wrote a variable tensor."""
+        for variable in self.by_name.values():
+            if variable.value is before:
+                variable.value = _like(b, after, variable.argument)
+                variable.is_assigned = True
 
     def _named(self, node: Operator) -> Variable:
         name = "variable"
