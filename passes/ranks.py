@@ -93,19 +93,25 @@ def elementwise(op: Operation, steps: Steps, limit: int) -> SSAValue | None:
     result = shape_of(op.results[0])
     if isinstance(op, graph.RequantizeOp) and op.recipe.data.multiplier.size > 1:
         return None
-    shapes = [(1,) * (len(result) - len(shape_of(v))) + shape_of(v) for v in op.operands]
+    spread, tables = op.operands[: _spread_operands(op)], op.operands[_spread_operands(op) :]
+    shapes = [(1,) * (len(result) - len(shape_of(v))) + shape_of(v) for v in spread]
 
     def joins(p: int, q: int) -> bool:
         return all((s[p] == result[p]) == (s[q] == result[q]) for s in shapes)
 
     groups = runs(len(result), joins)
-    operands = list(op.operands)
+    operands = list(spread)
     if len(groups) > limit:
         operands = [_spread(steps, v, result) for v in operands]
         shapes, groups = [result] * len(operands), [list(range(len(result)))]
     pairs = zip(operands, shapes, strict=True)
     flat = [v if not shape_of(v) else steps.reshape(v, merged(s, groups)) for v, s in pairs]
-    return steps.again(flat, merged(result, groups))
+    return steps.again([*flat, *tables], merged(result, groups))
+
+
+def _spread_operands(op: Operation) -> int:
+    """How many operands, the first ones, are spread over the result; a table is not."""
+    return 1 if isinstance(op, graph.LookupOp | graph.InterpolateOp) else len(op.operands)
 
 
 def _spread(steps: Steps, x: SSAValue, shape: Shape) -> SSAValue:

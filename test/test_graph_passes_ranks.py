@@ -104,6 +104,22 @@ def test_many_dimensions_become_few_with_the_same_bits(
         assert same(found, wanted)
 
 
+@pytest.mark.parametrize(("kind", "entries"), [(graph.LookupOp, 256), (graph.InterpolateOp, 513)])
+def test_tables_keep_their_dimension(
+    kind: type[graph.LookupOp | graph.InterpolateOp], entries: int
+) -> None:
+    s = Sample(0)
+    x = s.argument((4, 4, 5, 3, 5, 3, 3, 2), dtypes.i8 if entries == 256 else dtypes.i16)
+    table = s.argument((entries,), dtypes.i16)
+    module = s.module(s.add(kind(x, table, dtypes.element_type(dtypes.i16))))
+    (expected,) = run(module, s.inputs)
+    GraphDecomposePass().apply(Context(), module)
+    module.verify()
+    (op,) = (op for op in module.walk() if isinstance(op, kind))
+    assert shape_of(op.operands[1]) == (entries,)
+    assert same(run(module, s.inputs)[0], expected)
+
+
 def alternates(op: Operation) -> bool:
     """A reduction of every other of many dimensions, of which no two neighbours are alike."""
     return isinstance(op, graph.ReduceSumOp | graph.ReduceMeanOp | graph.ReduceMaxOp)
