@@ -106,6 +106,43 @@ def test_fully_connected(
     compare(model("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions"), [draw(rng, x)])
 
 
+def symmetric(shape: tuple[int, ...], data: st.DataObject) -> Tensor:
+    return Tensor(shape, "int16", float(np.float32(data.draw(st.floats(0.0001, 0.01)))), 0)
+
+
+WIDE = {
+    "CONV_2D": ((1, 1, 8, 20), (40, 1, 1, 20), (1, 1, 8, 40), "Conv2DOptions", 0),
+    "DEPTHWISE_CONV_2D": ((1, 8, 8, 5), (1, 3, 3, 5), (1, 8, 8, 5), "DepthwiseConv2DOptions", 3),
+    "FULLY_CONNECTED": ((8, 20), (40, 20), (8, 40), "FullyConnectedOptions", None),
+}
+
+
+@given(st.data(), seeds, st.sampled_from(list(WIDE)))
+@settings(max_examples=40)
+def test_16_bit_activations_times_8_bit_weights(data: st.DataObject, seed: int, code: str) -> None:
+    rng = np.random.default_rng(seed)
+    inner, kernel, outer, options, axis = WIDE[code]
+    x, y, w = symmetric(inner, data), symmetric(outer, data), weights(kernel, "int8", rng, axis)
+    scale = np.asarray(w.scale, np.float32) * np.float32(x.scale)  # type: ignore[arg-type]
+    values = rng.integers(-(1 << 20), 1 << 20, outer[-1])
+    more = constant(values, "int64", scale=scale, zero=[0] * scale.size)
+    fields = {} if axis is None else {"strideH": 1, "strideW": 1}
+    compare(model(code, [x, w, more], [y], options, **fields), [draw(rng, x)])
+
+
+@given(st.data(), seeds, activations, st.sampled_from(["ADD", "SUB", "MUL"]))
+@settings(max_examples=30)
+def test_sums_and_products_of_16_bits(
+    data: st.DataObject, seed: int, activation: int, code: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, z, y = symmetric((2, 500), data), symmetric((500,), data), symmetric((2, 500), data)
+    y.scale = float(np.float32(max(y.scale, x.scale / 8, z.scale / 8)))  # type: ignore[operator, type-var]
+    options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[code]
+    source = model(code, [x, z], [y], options, fusedActivationFunction=activation)
+    compare(source, [draw(rng, x), draw(rng, z)])
+
+
 @given(seeds, st.booleans(), st.booleans())
 @settings(max_examples=25)
 def test_floats_times_8_bit_weights(seed: int, has_bias: bool, is_zero: bool) -> None:

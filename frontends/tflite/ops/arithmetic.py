@@ -29,19 +29,19 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
 )
 from npu_dialect.frontends.tflite.registry import op
 
-LEFT = 20
-"""Bits by which the operands of a quantized sum are shifted left."""
+LEFT, LEFT_16 = 20, 15
+"""Bits by which the operands of a quantized sum are shifted left: those of 8 bits, and of 16."""
 
 
 def check(x: SSAValue, y: SSAValue) -> None:
-    """Both operands must be quantized in 8 bits, or both not."""
+    """Both operands must be quantized in as many bits, or both not."""
     if is_quantized(x) != is_quantized(y):
         raise NotExpressible(f"operands of {element_of(x)} and {element_of(y)}")
-    if is_quantized(x) and max(dtype_of(x).itemsize, dtype_of(y).itemsize) > 1:
-        raise NotExpressible("operands of 16 bits")
+    if is_quantized(x) and dtype_of(x) is not dtype_of(y):
+        raise NotExpressible(f"operands of {dtype_of(x)} and {dtype_of(y)}")
 
 
-def term(b: Builder, x: SSAValue, twice: float, left: int = LEFT) -> SSAValue:
+def term(b: Builder, x: SSAValue, twice: float, left: int) -> SSAValue:
     """(x - zero point) * 2**left * scale / twice in i32, with the two roundings of TFLite.
 
     The first of them, of a product with 31 bits, has no need of the shift to the left.
@@ -58,8 +58,9 @@ def term(b: Builder, x: SSAValue, twice: float, left: int = LEFT) -> SSAValue:
 def summed(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
     """The sum or difference of quantized tensors."""
     twice = 2 * max(scale_of(quant_of(x)), scale_of(quant_of(y)))
-    found = b.emit(kind(term(b, x, twice), term(b, y, twice)))
-    return rescaled(b, found, [twice / ((1 << LEFT) * scale_of(b.quant))], b.quant)
+    left = LEFT if dtype_of(x).itemsize == 1 else LEFT_16
+    found = b.emit(kind(term(b, x, twice, left), term(b, y, twice, left)))
+    return rescaled(b, found, [twice / ((1 << left) * scale_of(b.quant))], b.quant)
 
 
 def binary(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
@@ -139,6 +140,8 @@ def minimum(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
 def squared_difference(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     """(x - y)**2; operands of quantized ones are shifted left by 7 bits."""
     check(x, y)
+    if is_quantized(x) and dtype_of(x).itemsize > 1:
+        raise NotExpressible("operands of 16 bits")
     if not is_quantized(x):
         found = binary(b, graph.SubOp, x, y)
         return b.emit(graph.MulOp(found, found))

@@ -24,6 +24,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     quant_of,
     rescaled,
     scale_of,
+    wide_recipe,
 )
 from npu_dialect.frontends.tflite.ops.windows import pads_of
 from npu_dialect.frontends.tflite.registry import op
@@ -59,19 +60,30 @@ def factors(b: Builder, x: SSAValue, w: SSAValue, narrow: bool) -> list[float]:
 def convolved(b: Builder, sums: SSAValue, x: SSAValue, w: SSAValue, activation: str) -> SSAValue:
     """The result of a convolution: sums rescaled with two roundings, and bounded.
 
-    Scales of u8 are multiplied in float32 (GetQuantizedConvolutionMultipler).
+    Scales of u8 are multiplied in float32 (GetQuantizedConvolutionMultipler). Sums of 64 bits, of
+    16-bit activations, are multiplied by 15 bits and rounded once.
     """
-    if is_quantized(x):
+    if is_wide(x):
+        made = wide_recipe(factors(b, x, w, narrow=False))
+        sums = b.emit(graph.RequantizeOp(sums, made, b.quant))
+    elif is_quantized(x):
         sums = rescaled(b, sums, factors(b, x, w, dtype_of(x) is dtypes.u8), b.quant)
     return activated(b, sums, activation)
 
 
-def check(x: SSAValue, w: SSAValue) -> None:
+def is_wide(x: SSAValue) -> bool:
+    """Whether products of a tensor are summed in 64 bits."""
+    return is_quantized(x) and dtype_of(x) is dtypes.i16
+
+
+def check(x: SSAValue, w: SSAValue, bias: SSAValue | None) -> None:
     """Refuse contractions of mixed types."""
     if is_quantized(x) != is_quantized(w):
         raise NotExpressible(f"products of {element_of(x)} and {element_of(w)}")
-    if is_quantized(x) and dtype_of(x).itemsize > 1:
-        raise NotExpressible("activations of 16 bits")
+    if is_quantized(x) and dtype_of(x).itemsize > 1 and dtype_of(w) is not dtypes.i8:
+        raise NotExpressible(f"activations of 16 bits and weights of {dtype_of(w)}")
+    if is_wide(x) and bias is not None and dtype_of(bias) is not dtypes.i64:
+        raise NotExpressible(f"activations of 16 bits and a bias of {dtype_of(bias)}")
     if not is_quantized(x) and dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"products of {dtype_of(x)}")
 
@@ -107,7 +119,7 @@ def conv_2d(
 
         found = hybrid(b, x, w, bias, (1, 2, 3), sums_of)
         return activated(b, found, fused_activation_function)
-    check(x, w)
+    check(x, w, bias)
     sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, groups))
     return convolved(b, sums, x, w, fused_activation_function)
 
@@ -127,7 +139,7 @@ def depthwise_conv_2d(
     fused_activation_function: str,
 ) -> SSAValue:
     """x [N, H, W, C], w [1, KH, KW, C * m]; channel k of the result is of channel k // m."""
-    check(x, w)
+    check(x, w, bias)
     if len(shape_of(x)) != 4 or len(shape_of(w)) != 4 or shape_of(w)[0] != 1:
         raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
     w = weight(b, w, (1, 2, 0, 3))
@@ -165,7 +177,7 @@ def fully_connected(
             raise NotExpressible("floats that are quantized with a zero point of run time")
         found = hybrid(b, rows, w, bias, (1,), lambda q: b.emit(graph.MatmulOp(q, w)))
         return reshape(b, activated(b, found, fused_activation_function), b.shape)
-    check(x, w)
+    check(x, w, bias)
     sums = b.emit(graph.MatmulOp(rows, w, bias))
     if is_quantized(x):
         sums = rescaled(b, sums, factors(b, x, w, narrow=False), b.quant, "half_up")

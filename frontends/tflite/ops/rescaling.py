@@ -47,6 +47,13 @@ def recipe(factors: Sequence[float], rounding: str = "double") -> RequantAttr:
     return graph.requant_fixed([m for m, _ in pairs], [31 - e for _, e in pairs], rounding)
 
 
+def wide_recipe(factors: Sequence[float]) -> RequantAttr:
+    """The recipe of TFLite's rescaling of 64-bit sums: multipliers of 15 bits, rounded once."""
+    pairs = [quantized_multiplier(float(f)) for f in factors]
+    reduced = [(m + (1 << 15)) >> 16 if m < 0x7FFF0000 else 0x7FFF for m, _ in pairs]
+    return graph.requant_fixed(reduced, [15 - e for _, e in pairs], "half_up")
+
+
 def rescaled(
     b: Builder,
     sums: SSAValue,
