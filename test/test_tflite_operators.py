@@ -130,6 +130,20 @@ def test_16_bit_activations_times_8_bit_weights(data: st.DataObject, seed: int, 
     compare(model(code, [x, w, more], [y], options, **fields), [draw(rng, x)])
 
 
+def test_16_bit_activations_on_a_machine() -> None:
+    rng = np.random.default_rng(3)
+    x, y = Tensor((1, 8, 8, 16), "int16", 0.001), Tensor((1, 8, 8, 24), "int16", 0.003)
+    w = weights((24, 3, 3, 16), "int8", rng, 0)
+    scale = np.asarray(w.scale, np.float32) * np.float32(0.001)
+    more = constant(rng.integers(-5000, 5000, 24), "int64", scale=scale, zero=[0] * 24)
+    source = model("CONV_2D", [x, w, more], [y], "Conv2DOptions", strideH=1, strideW=1)
+    values = draw(rng, x)
+    program = npu.compile(tflite.load(source), "ethos_u55_256")
+    assert all(row.engine != "host" for row in program.placement)
+    (found,) = npu.simulate(program, values).outputs.values()
+    np.testing.assert_array_equal(found, reference(source, [values])[0])
+
+
 @given(st.data(), seeds, activations, st.sampled_from(["ADD", "SUB", "MUL"]))
 @settings(max_examples=30)
 def test_sums_and_products_of_16_bits(
@@ -245,6 +259,42 @@ def test_relu_rescales_to_its_result(data: st.DataObject, seed: int, dtype: str,
     x, y = quantized((256,), dtype, data), quantized((256,), dtype, data)
     low = np.iinfo(dtype).min
     compare(model(code, [x], [y]), [np.arange(low, low + 256).astype(dtype)])
+
+
+@given(st.data(), types, st.sampled_from([0.1, 0.3, 1.5]))
+@settings(max_examples=30)
+def test_leaky_relu(data: st.DataObject, dtype: str, alpha: float) -> None:
+    x, y = quantized((256,), dtype, data), quantized((256,), dtype, data)
+    low = np.iinfo(dtype).min
+    source = model("LEAKY_RELU", [x], [y], "LeakyReluOptions", alpha=alpha)
+    compare(source, [np.arange(low, low + 256).astype(dtype)])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize(("corners", "centers"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("size", [(6, 10), (2, 3), (5, 4), (1, 1)])
+def test_resize_to_the_nearest(
+    size: tuple[int, int], corners: bool, centers: bool, dtype: str
+) -> None:
+    scale = None if dtype == "float32" else 0.05
+    x, y = Tensor((2, 3, 5, 4), dtype, scale, 7), Tensor((2, *size, 4), dtype, scale, 7)
+    source = model(
+        "RESIZE_NEAREST_NEIGHBOR", [x, constant(size)], [y], "ResizeNearestNeighborOptions",
+        alignCorners=corners, halfPixelCenters=centers,
+    )  # fmt: skip
+    compare(source, [draw(np.random.default_rng(0), x)])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize(
+    ("axis", "shape"), [(0, (2, 2, 3, 4)), (1, (2, 2, 2, 4)), (-1, (2, 3, 2, 2))]
+)
+def test_gather(axis: int, shape: tuple[int, ...], dtype: str) -> None:
+    scale = None if dtype == "float32" else 0.05
+    x = Tensor((2, 3, 4), dtype, scale, 7)
+    inputs = [x, constant([[0, 1], [1, 0]])]
+    source = model("GATHER", inputs, [Tensor(shape, dtype, scale, 7)], "GatherOptions", axis=axis)
+    compare(source, [draw(np.random.default_rng(0), x)])
 
 
 MOVES = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from xdsl.ir import SSAValue
 
-from npu_dialect import dtypes, graph
+from npu_dialect import dtypes, graph, numerics
 from npu_dialect.frontends.onnx.builder import dtype_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.tflite.builder import Builder
@@ -18,6 +18,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
     quant_of,
+    quantized_multiplier,
     rescaled,
     scale_of,
 )
@@ -191,6 +192,15 @@ def hard_swish(b: Builder, x: SSAValue) -> SSAValue:
 @op("LEAKY_RELU", options="LeakyReluOptions")
 def leaky_relu(b: Builder, x: SSAValue, *, alpha: float) -> SSAValue:
     """x, times alpha where it is negative."""
-    if is_quantized(x):
-        raise NotExpressible("this function of a quantized tensor")
-    return b.emit(graph.LeakyReluOp(x, alpha))
+    if not is_quantized(x):
+        return b.emit(graph.LeakyReluOp(x, alpha))
+    steps = (stored_values(quant_of(x)) - quant_of(x).zero_point).astype(np.int32)
+    scale, result = quant_of(x).scales[0], b.quant.scales[0]
+    same = _rescaled(steps, float(scale) / float(result))
+    less = _rescaled(steps, float(scale * np.float32(alpha) / result))
+    return tabled(b, x, np.where(steps >= 0, same, less) + b.quant.zero_point)
+
+
+def _rescaled(steps: Array, factor: float) -> Array:
+    m, e = quantized_multiplier(factor)
+    return numerics.requantize_fixed(steps, m, 31 - e, "double").astype(np.int64)

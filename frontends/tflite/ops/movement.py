@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
+import numpy as np
 from xdsl.ir import SSAValue
 
+from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import (
     along,
     broadcast,
+    cast,
     concat,
     normalize_axis,
     pad,
@@ -19,6 +23,7 @@ from npu_dialect.frontends.onnx.ops.common import (
     window,
 )
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
@@ -207,3 +212,48 @@ def broadcast_to(b: Builder, x: SSAValue, shape: SSAValue) -> SSAValue:
     """x, repeated to the shape of the result."""
     del shape
     return as_result(b, broadcast(b, x, b.shape))
+
+
+@op("GATHER", options="GatherOptions")
+def gather(b: Builder, x: SSAValue, indices: SSAValue, *, axis: int, batch_dims: int) -> SSAValue:
+    """The parts of x along a dimension that the indices name."""
+    if batch_dims:
+        raise NotExpressible("a gather of batches")
+    axis = normalize_axis(axis, len(shape_of(x)))
+    order = (axis, *(k for k in range(len(shape_of(x))) if k != axis))
+    rest = [shape_of(x)[k] for k in order[1:]]
+    rows = reshape(b, transpose(b, x, order), (shape_of(x)[axis], prod(rest)))
+    flat = reshape(b, cast(b, indices, dtypes.i32), (prod(shape_of(indices)),))
+    found = reshape(b, b.emit(graph.GatherOp(rows, flat)), (*shape_of(indices), *rest))
+    count = len(shape_of(indices))
+    back = [*range(count, count + axis), *range(count), *range(count + axis, count + len(rest))]
+    return as_result(b, transpose(b, found, back))
+
+
+@op("RESIZE_NEAREST_NEIGHBOR", options="ResizeNearestNeighborOptions")
+def resize_nearest_neighbor(
+    b: Builder, x: SSAValue, size: SSAValue, *, align_corners: bool, half_pixel_centers: bool
+) -> SSAValue:
+    """The nearest pixel of x for each of the result."""
+    del size
+    if len(shape_of(x)) != 4 or len(b.shape) != 4 or 0 in (*shape_of(x), *b.shape):
+        raise Misfit(f"a resize of {list(shape_of(x))} to {list(b.shape)}")
+    n, height, width, channels = shape_of(x)
+    y, k = (
+        _nearest(old, new, align_corners, half_pixel_centers)
+        for old, new in ((height, b.shape[1]), (width, b.shape[2]))
+    )
+    image = np.arange(n).reshape(-1, 1, 1) * height
+    places = ((image + y.reshape(1, -1, 1)) * width + k.reshape(1, 1, -1)).reshape(-1)
+    rows = reshape(b, x, (n * height * width, channels))
+    found = b.emit(graph.GatherOp(rows, b.constant(places.astype(np.int32))))
+    return as_result(b, reshape(b, found, b.shape))
+
+
+def _nearest(old: int, new: int, corners: bool, centers: bool) -> Array:
+    """The places in `old` of each of `new` (`GetNearestNeighbor`), computed in float32."""
+    aligned = corners and new > 1
+    scale = np.float32(old - 1 if aligned else old) / np.float32(new - 1 if aligned else new)
+    places = (np.arange(new).astype(np.float32) + np.float32(0.5 if centers else 0)) * scale
+    whole = np.floor(places + np.float32(0.5)) if corners else np.floor(places)
+    return np.clip(whole, 0, old - 1).astype(np.int64)
