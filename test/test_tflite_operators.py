@@ -270,6 +270,15 @@ def test_leaky_relu(data: st.DataObject, dtype: str, alpha: float) -> None:
     compare(source, [np.arange(low, low + 256).astype(dtype)])
 
 
+@given(st.data(), types)
+@settings(max_examples=60)
+def test_hard_swish(data: st.DataObject, dtype: str) -> None:
+    x, y = quantized((256,), dtype, data), quantized((256,), dtype, data)
+    y.scale = float(np.float32(max(y.scale, x.scale / 64)))  # type: ignore[operator, type-var]
+    low = np.iinfo(dtype).min
+    compare(model("HARD_SWISH", [x], [y]), [np.arange(low, low + 256).astype(dtype)])
+
+
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
 @pytest.mark.parametrize(("corners", "centers"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("size", [(6, 10), (2, 3), (5, 4), (1, 1)])

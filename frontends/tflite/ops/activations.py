@@ -183,12 +183,6 @@ def ceil(b: Builder, x: SSAValue) -> SSAValue:
     return floats_only(b, graph.CeilOp, x)
 
 
-@op("HARD_SWISH")
-def hard_swish(b: Builder, x: SSAValue) -> SSAValue:
-    """x * min(max(x + 3, 0), 6) / 6."""
-    return floats_only(b, graph.HardSwishOp, x)
-
-
 @op("LEAKY_RELU", options="LeakyReluOptions")
 def leaky_relu(b: Builder, x: SSAValue, *, alpha: float) -> SSAValue:
     """x, times alpha where it is negative."""

@@ -34,14 +34,14 @@ def _saturate(x: Array) -> Array:
     return np.clip(x, LOW, HIGH)
 
 
-def _times(x: Array, y: Array | int) -> Array:
+def times(x: Array, y: Array | int) -> Array:
     """The saturating rounding doubling high half of a product; the integer bits add up."""
     product = x * y
     nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
     return np.minimum(np.where(nudged >= 0, nudged >> 15, -(-nudged >> 15)), HIGH)
 
 
-def _halved(x: Array, times: int) -> Array:
+def halved(x: Array, times: int) -> Array:
     """x / 2**times, ties away from zero."""
     half = 1 << (times - 1)
     return np.where(x >= 0, (x + half) >> times, -((-x + half) >> times))
@@ -51,10 +51,10 @@ def _exp_near_zero(a: Array) -> Array:
     """exp(a) for -1/4 <= a < 0, of no integer bits."""
     term = _constant(math.exp(-1 / 8))
     x = a + (1 << 12)
-    x2 = _times(x, x)
-    x3, x4 = _times(x2, x), _times(x2, x2)
-    rest = _halved(_times(_wrap(_halved(x4, 2) + x3), _constant(1 / 3)) + x2, 1)
-    return _saturate(term + _times(_wrap(x + rest), term))
+    x2 = times(x, x)
+    x3, x4 = times(x2, x), times(x2, x2)
+    rest = halved(times(_wrap(halved(x4, 2) + x3), _constant(1 / 3)) + x2, 1)
+    return _saturate(term + times(_wrap(x + rest), term))
 
 
 def _exp(a: Array, bits: int) -> Array:
@@ -66,7 +66,7 @@ def _exp(a: Array, bits: int) -> Array:
     rest = part - a
     for exponent in range(-2, bits):
         bit = (rest >> (fraction + exponent)) & 1
-        result = np.where(bit, _times(result, _constant(math.exp(-(2.0**exponent)))), result)
+        result = np.where(bit, times(result, _constant(math.exp(-(2.0**exponent)))), result)
     return np.where(a == 0, ONE, result)
 
 
@@ -74,10 +74,10 @@ def _newton(a: Array) -> Array:
     """2 / (1 + a) for 0 <= a <= 1, of two integer bits."""
     total = a + ONE
     denominator = (total + np.where(total >= 0, 1, -1)) // 2
-    x = _constant(48 / 17, 2) + _times(denominator, _constant(-32 / 17, 2))
+    x = _constant(48 / 17, 2) + times(denominator, _constant(-32 / 17, 2))
     for _ in range(3):
-        off = _wrap(ONE_2 - _times(denominator, x))
-        x = _wrap(x + _saturate(_times(x, off) << 2))
+        off = _wrap(ONE_2 - times(denominator, x))
+        x = _wrap(x + _saturate(times(x, off) << 2))
     return x
 
 
