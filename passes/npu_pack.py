@@ -19,7 +19,7 @@ room; else they are no longer named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple, cast
@@ -130,6 +130,10 @@ class _Given:
     instructions: Sequence[Instruction]
     kernels: Sequence[Kernel]
     target: Target
+    _found: dict[bool, Values] = field(default_factory=dict[bool, Values])
+    _joined: dict[tuple[bool, bool], Values] = field(
+        default_factory=dict[tuple[bool, bool], Values]
+    )
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -144,18 +148,23 @@ class _Given:
         """Whether somebody looks at whole tensors."""
         return any(TENSORS in i.attributes for i in self.instructions)
 
-    @cached_property
-    def parts(self) -> Values:
+    def values(self, is_whole: bool, joins_all: bool) -> Values:
+        """The values, with whole tensors in one piece each where `is_whole`."""
+        if (is_whole, joins_all) not in self._joined:
+            values = self._as_used(is_whole).copy()
+            if joins_all:
+                values.webs.join_interleaved()
+            else:
+                values.webs.join_close()
+            self._joined[is_whole, joins_all] = values
+        return self._joined[is_whole, joins_all]
+
+    def _as_used(self, is_whole: bool) -> Values:
         """The values as instructions read and write them."""
-        return self._values(is_whole=False)
-
-    @cached_property
-    def whole(self) -> Values:
-        """The values with whole tensors in one piece each."""
-        return self._values(is_whole=True)
-
-    def _values(self, is_whole: bool) -> Values:
-        return Values(self.instructions, self.target.memories["spm"].size, _tensors, is_whole)
+        if is_whole not in self._found:
+            size = self.target.memories["spm"].size
+            self._found[is_whole] = Values(self.instructions, size, _tensors, is_whole)
+        return self._found[is_whole]
 
 
 class _Packing:
@@ -163,12 +172,8 @@ class _Packing:
 
     def __init__(self, given: _Given, manner: _Manner, is_whole: bool) -> None:
         self.given, self.hidden = given, manner.hidden
-        self.values = (given.whole if is_whole else given.parts).copy()
+        self.values = given.values(is_whole, manner.joins_all)
         webs = self.values.webs
-        if manner.joins_all:
-            webs.join_interleaved()
-        else:
-            webs.join_close()
         self.roots = webs.roots()
         self.webs = [webs.members[root] for root in self.roots]
         self.sizes = [web.high - web.start for web in self.webs]

@@ -226,13 +226,18 @@ def latest(tasks: Tasks, rooms: Rooms, found: Schedule) -> Schedule:
         queue, latency = tasks.queues[task], tasks.latencies[task]
         end = free.get(queue, found.makespan)
         due[task] = min(due[task], stored.get(queue, found.makespan))
+        last = due[task]
         for later, lag in after[task]:
-            if lag == latency:
-                due[task] = min(due[task], starts[later])
-            else:
-                end = min(end, starts[later] - lag)
-        starts[task] = min(end, due[task] - latency) - tasks.cycles[task]
-        free[queue], stored[queue] = starts[task], due[task]
+            start = starts[later]
+            if lag != latency:
+                start -= lag
+                if start < end:
+                    end = start
+            elif start < last:
+                last = start
+        due[task] = last
+        starts[task] = min(end, last - latency) - tasks.cycles[task]
+        free[queue], stored[queue] = starts[task], last
     return Schedule(starts, _ends(tasks, starts, found.order))
 
 

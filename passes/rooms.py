@@ -225,7 +225,8 @@ class _Run:
         """Whether a better task than this one will be ready in a small part of its time."""
         self.soon[engine] = [entry for entry in self.soon[engine] if entry[0] > now]
         limit = now + self.tasks.cycles[task] // PATIENCE
-        return any(t < limit and self.rank[n] < self.rank[task] for t, n in self.soon[engine])
+        rank = self.rank[task]
+        return any(t < limit and self.rank[n] < rank for t, n in self.soon[engine])
 
     def start(self, task: int, engine: int, now: int) -> None:
         """The engine takes the task; what only waited for it gets its time."""
@@ -236,13 +237,17 @@ class _Run:
         self.idle[engine], self.waits[task] = False, False
         heappush(self.events, (end, 1, engine))
         heappush(self.events, (complete, 2, task))
+        ready_at, missing = self.ready_at, self.missing
         for later, lag in self.after[task]:
-            ready = max(complete, end + lag) if lag == latency else end + lag
-            self.ready_at[later] = max(self.ready_at[later], ready)
-            self.missing[later] -= 1
-            if self.missing[later] == 0:
-                heappush(self.events, (self.ready_at[later], 0, later))
-                self.soon[self.tasks.queues[later]].append((self.ready_at[later], later))
+            ready = end + lag
+            if lag == latency and ready < complete:
+                ready = complete
+            if ready > ready_at[later]:
+                ready_at[later] = ready
+            missing[later] -= 1
+            if not missing[later]:
+                heappush(self.events, (ready_at[later], 0, later))
+                self.soon[self.tasks.queues[later]].append((ready_at[later], later))
 
 
 class _Room:
@@ -271,7 +276,8 @@ class _Room:
 
     def begins(self, task: int) -> list[int]:
         """The values that a task would begin now."""
-        return [v for v in self.of_task.get(task, ()) if not self.begun[v]]
+        begun = self.begun
+        return [v for v in self.of_task.get(task, ()) if not begun[v]]
 
     def admits(self, task: int, window: int) -> bool:
         """Whether there is room for a task, now and for what comes before it in the basis."""
@@ -341,8 +347,10 @@ class _Offsets(_Room):
     def admits(self, task: int, window: int) -> bool:
         if self.refused.get(task) == self.releases or not super().admits(task, window):
             return False
-        begins = sorted(self.begins(task), key=lambda v: -self.sizes[v])
         self.found = {}
+        begins = self.begins(task)
+        if len(begins) > 1:
+            begins.sort(key=lambda v: -self.sizes[v])
         for value in begins:
             offset = self.offset(value, begins)
             if offset is None:

@@ -92,11 +92,14 @@ class Tasks:
         """(edges to the tasks that depend on each, edges to those that each depends on)."""
         after: Edges = [[] for _ in self.queues]
         before: Edges = [[] for _ in self.queues]
+        queues, latencies, overtaking = self.queues, self.latencies, self.overtaking
         for task, found in enumerate(self.before):
+            queue, mine = queues[task], before[task]
             for earlier in found:
-                lag = self.lag(earlier, task)
+                is_hidden = queues[earlier] == queue and (earlier, task) not in overtaking
+                lag = 0 if is_hidden else latencies[earlier]
                 after[earlier].append((task, lag))
-                before[task].append((earlier, lag))
+                mine.append((earlier, lag))
         return after, before
 
 
@@ -164,9 +167,13 @@ def in_order(tasks: Tasks) -> Schedule:
     starts, ends = [0] * tasks.count, [0] * tasks.count
     free: dict[int, int] = {}
     complete: dict[int, int] = {}
-    for task, (queue, found) in enumerate(zip(tasks.queues, tasks.before, strict=True)):
-        awaited = (ends[p] for p in found if tasks.queues[p] != queue or tasks.lag(p, task))
-        starts[task] = max(free.get(queue, 0), max(awaited, default=0))
+    queues = tasks.queues
+    for task, (queue, found) in enumerate(zip(queues, tasks.before, strict=True)):
+        start = free.get(queue, 0)
+        for p in found:
+            if ends[p] > start and (queues[p] != queue or tasks.lag(p, task)):
+                start = ends[p]
+        starts[task] = start
         free[queue] = starts[task] + tasks.cycles[task]
         ends[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
         complete[queue] = ends[task]
@@ -240,9 +247,13 @@ class _Run:
         self.starts[task], self.ends[task], self.complete[engine] = now, complete, complete
         self.idle[engine] = False
         heappush(self.events, (end, -1 - engine))
+        latency, ready_at, missing = self.tasks.latencies[task], self.ready_at, self.missing
         for later, lag in self.after[task]:
-            ready = max(end + lag, complete) if lag == self.tasks.latencies[task] else end + lag
-            self.ready_at[later] = max(self.ready_at[later], ready)
-            self.missing[later] -= 1
-            if self.missing[later] == 0:
-                heappush(self.events, (self.ready_at[later], later))
+            ready = end + lag
+            if lag == latency and ready < complete:
+                ready = complete
+            if ready > ready_at[later]:
+                ready_at[later] = ready
+            missing[later] -= 1
+            if not missing[later]:
+                heappush(self.events, (ready_at[later], later))

@@ -154,10 +154,16 @@ class Run:
         spm = self.works.capacity
         inputs = self.holdable(resident)
         near = self.near(resident, stays, [s.value for s in inputs.values()])
+        weights = [self._weights(near, stays, held, spm // part) for held, part in TRIED]
         found: list[Option] = []
         for geometry in self.geometries:
-            for held, part in TRIED:
-                option = self._option(geometry, inputs, near, stays, held, spm // part)
+            left = spm - self._row_buffers(geometry, inputs)
+            for (held, part), taken in zip(TRIED, weights, strict=True):
+                if taken > left:
+                    continue
+                option = self._option(
+                    geometry, inputs, near, stays, held, spm // part, left - taken
+                )
                 if option is not None:
                     found.append(option)
                     if held and sum(m.weights for m in option.members) * SMALL <= spm:
@@ -172,27 +178,38 @@ class Run:
         stays: Sequence[bool],
         held: bool,
         room: int,
+        left: int,
     ) -> Option | None:
-        members: list[Member] = []
-        left = self.works.capacity
+        """`left` bytes are not held, so that tiles may take them."""
+        parts: list[tuple[Work, int]] = []
         for k in range(len(self.groups)):
             out = stays[k] if self.leaves[k] else True
             buffered = self.is_buffered(k, inputs)
             part = self.works.part(
                 self.first + k, geometry.stripe[k], near[k], out, held, room, buffered
             )
-            if part is None:
+            if part is None or part[0].used > left:
                 return None
-            work, weights = part
+            parts.append(part)
+        members: list[Member] = []
+        for k, (work, weights) in enumerate(parts):
             rows = None if self.leaves[k] else geometry.held[k]
-            member = self.member(k, geometry, work, rows, weights, inputs.get(k))
-            left -= member.holds
-            if left < work.used:
-                return None
-            members.append(member)
-        if left < max(m.work.used for m in members):
-            return None
+            members.append(self.member(k, geometry, work, rows, weights, inputs.get(k)))
         return Option(self.first, geometry.rows, tuple(members), self.total(members, geometry))
+
+    def _weights(
+        self, near: Sequence[frozenset[SSAValue]], stays: Sequence[bool], held: bool, room: int
+    ) -> int:
+        """Bytes of the constants that are held where tiles have `room` bytes."""
+        outs = (stay or not leaves for stay, leaves in zip(stays, self.leaves, strict=True))
+        groups = enumerate(zip(near, outs, strict=True), self.first)
+        return sum(self.works.held(k, resident, out, held, room) for k, (resident, out) in groups)
+
+    def _row_buffers(self, geometry: Geometry, inputs: Mapping[int, Source]) -> int:
+        """Bytes of the row buffers of results and inputs."""
+        rows = zip(self.leaves, geometry.held, self.row_bytes, strict=True)
+        results = sum(aligned(held * size) for leaves, held, size in rows if not leaves)
+        return results + sum(_input_buffer(geometry, k, s)[1] for k, s in inputs.items())
 
     def member(
         self,
@@ -209,9 +226,8 @@ class Run:
         member = Member(work, geometry.stripe[number], held, size, weights > 0, weights, most)
         if source is None:
             return member
-        # while a piece reads its rows, those of the next one are loaded
-        ahead = geometry.stripe[number] * source.readers[0][1].stride
-        return with_input(member, source, geometry.inputs[source.value] + ahead)
+        held, held_bytes = _input_buffer(geometry, number, source)
+        return replace(member, input_held=held, input_bytes=held_bytes)
 
     def total(self, members: Sequence[Member], geometry: Geometry) -> Work:
         """The work of all stripes."""
@@ -264,9 +280,20 @@ class Run:
 
 def with_input(member: Member, source: Source, rows: int) -> Member:
     """A group of which an input has a row buffer of so many rows, if it has as many."""
+    held, size = _buffered(source, rows)
+    return replace(member, input_held=held, input_bytes=size)
+
+
+def _input_buffer(geometry: Geometry, number: int, source: Source) -> tuple[int, int]:
+    """(rows, bytes) of the row buffer of an input that a group reads first."""
+    # while a piece reads its rows, those of the next one are loaded
+    ahead = geometry.stripe[number] * source.readers[0][1].stride
+    return _buffered(source, geometry.inputs[source.value] + ahead)
+
+
+def _buffered(source: Source, rows: int) -> tuple[int, int]:
     rows = min(rows, source.rows)
-    size = aligned(rows * (size_in_bytes(source.value) // source.rows))
-    return replace(member, input_held=rows, input_bytes=size)
+    return rows, aligned(rows * (size_in_bytes(source.value) // source.rows))
 
 
 def _front(options: Sequence[Option]) -> list[Option]:

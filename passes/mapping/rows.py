@@ -47,16 +47,19 @@ class RowWindow:
     def seen_of(self, start: int, stop: int) -> tuple[int, int]:
         """The rows [lo, hi) as the reader counts them, clamped."""
         low = start * self.stride - self.pad
-        high = (stop - 1) * self.stride - self.pad + self.extent
-        low = min(max(low, 0), self.seen)
-        return low, max(low, min(high, self.seen))
+        high = low + (stop - 1 - start) * self.stride + self.extent
+        seen = self.seen
+        low = 0 if low < 0 else seen if low > seen else low
+        high = seen if high > seen else high
+        return low, low if high < low else high
 
     def of(self, start: int, stop: int) -> tuple[int, int]:
         """The rows [lo, hi) of the tensor that rows [start, stop) of the result need, clamped; an
         empty range where nothing but padding is needed. `stop` must be greater than `start`.
         """
         low, high = self.seen_of(start, stop)
-        low, high = low * self.rows // self.seen, -(-high * self.rows // self.seen)
+        if self.rows != self.seen:
+            low, high = low * self.rows // self.seen, -(-high * self.rows // self.seen)
         if self.other is None:
             return low, high
         other = self.other.of(start, stop)

@@ -124,10 +124,13 @@ class Flow:
 
     def kept_from(self, source: Source, made: Sequence[int]) -> int:
         """The first row that is still needed when the groups have made `made` rows each."""
-        starts = [
-            w.of(made[j], made[j] + 1)[0] for j, w in source.readers if made[j] < self.rows[j]
-        ]
-        return min(starts, default=source.rows)
+        rows, first = self.rows, -1
+        for j, window in source.readers:
+            start = made[j]
+            if start < rows[j]:
+                low = window.of(start, start + 1)[0]
+                first = low if first < 0 or low < first else first
+        return source.rows if first < 0 else first
 
 
 def _leaves(value: SSAValue, inside: set[Operation]) -> bool:

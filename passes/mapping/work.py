@@ -135,6 +135,7 @@ class Works:
         self.reads = [frozenset(map(storage, g.inputs)) for g in groups]
         self.row_bytes = [_row_bytes(g) for g in groups]
         self._operands: dict[int, SSAValue] = {}
+        self._constants: dict[tuple[int, frozenset[SSAValue], bool], int] = {}
         self._parts: dict[tuple[Any, ...], tuple[Work, int] | None] = {}
         self._by_group: dict[tuple[int, frozenset[SSAValue], bool], Problem | None] = {}
 
@@ -215,13 +216,30 @@ class Works:
         p = self.problem(number, resident, out_resident)
         assert p is not None and not isinstance(p, Scatter)
         start = (rows_of_tensor(group.result) - rows) // 2
-        constants = constant_bytes(p)
-        holds = constants > 0 and (held or constants <= room // SMALL)
+        constants = self.held(number, resident, out_resident, held, room)
+        holds = constants > 0
         some: Any = part(p, group, start, start + rows, holds, buffered)  # pyright: ignore[reportArgumentType]
         share = rows_of_tensor(group.result) // rows
         some = replace(some, takes_over=p.takes_over // share, hands_over=p.hands_over // share)
         work = self.mapped(ENGINES[group.kind], some, room)
-        return None if work is None else (work, constants if holds else 0)
+        return None if work is None else (work, constants)
+
+    def held(
+        self,
+        number: int,
+        resident: frozenset[SSAValue],
+        out_resident: bool,
+        held: bool,
+        room: int,
+    ) -> int:
+        """The bytes of the constants of a group that are held, as in `part`."""
+        key = (number, resident, out_resident)
+        if key not in self._constants:
+            p = self.problem(*key)
+            assert p is not None and not isinstance(p, Scatter)
+            self._constants[key] = constant_bytes(p)
+        constants = self._constants[key]
+        return constants if held or constants <= room // SMALL else 0
 
     def mapped(self, engine: str, p: Problem, room: int) -> Work | None:
         """The work of a problem within `room` bytes.
