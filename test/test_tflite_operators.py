@@ -123,7 +123,7 @@ def test_16_bit_activations_times_8_bit_weights(data: st.DataObject, seed: int, 
     rng = np.random.default_rng(seed)
     inner, kernel, outer, options, axis = WIDE[code]
     x, y, w = symmetric(inner, data), symmetric(outer, data), weights(kernel, "int8", rng, axis)
-    scale = np.asarray(w.scale, np.float32) * np.float32(x.scale)  # type: ignore[arg-type]
+    scale = np.asarray(w.scale, np.float32) * np.float32(x.scale)
     values = rng.integers(-(1 << 20), 1 << 20, outer[-1])
     more = constant(values, "int64", scale=scale, zero=[0] * scale.size)
     fields = {} if axis is None else {"strideH": 1, "strideW": 1}
@@ -151,7 +151,7 @@ def test_sums_and_products_of_16_bits(
 ) -> None:
     rng = np.random.default_rng(seed)
     x, z, y = symmetric((2, 500), data), symmetric((500,), data), symmetric((2, 500), data)
-    y.scale = float(np.float32(max(y.scale, x.scale / 8, z.scale / 8)))  # type: ignore[operator, type-var]
+    y.scale = float(np.float32(max(y.scale, x.scale / 8, z.scale / 8)))
     options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[code]
     source = model(code, [x, z], [y], options, fusedActivationFunction=activation)
     compare(source, [draw(rng, x), draw(rng, z)])
@@ -177,7 +177,7 @@ def test_sums_and_products(
     rng = np.random.default_rng(seed)
     x, z = quantized((2, 500), dtype, data), quantized((500,), dtype, data)
     y = quantized((2, 500), dtype, data)
-    y.scale = float(np.float32(max(y.scale, x.scale / 8, z.scale / 8)))  # type: ignore[operator, type-var]
+    y.scale = float(np.float32(max(y.scale, x.scale / 8, z.scale / 8)))
     options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[code]
     source = model(code, [x, z], [y], options, fusedActivationFunction=activation)
     compare(source, [draw(rng, x), draw(rng, z)])
@@ -248,7 +248,7 @@ def test_quantize_floats_with_ties_away_from_zero(
     rng = np.random.default_rng(seed)
     y = quantized((600,), dtype, data)
     ties = (np.arange(-150, 150) + np.float32(0.5)) * np.float32(y.scale)
-    values = np.concatenate([ties, rng.normal(0, 50 * y.scale, 300)]).astype(np.float32)  # type: ignore[operator]
+    values = np.concatenate([ties, rng.normal(0, 50 * y.scale, 300)]).astype(np.float32)
     compare(model("QUANTIZE", [Tensor((600,), "float32")], [y]), [values])
 
 
@@ -274,7 +274,7 @@ def test_leaky_relu(data: st.DataObject, dtype: str, alpha: float) -> None:
 @settings(max_examples=60)
 def test_hard_swish(data: st.DataObject, dtype: str) -> None:
     x, y = quantized((256,), dtype, data), quantized((256,), dtype, data)
-    y.scale = float(np.float32(max(y.scale, x.scale / 64)))  # type: ignore[operator, type-var]
+    y.scale = float(np.float32(max(y.scale, x.scale / 64)))
     low = np.iinfo(dtype).min
     compare(model("HARD_SWISH", [x], [y]), [np.arange(low, low + 256).astype(dtype)])
 

@@ -6,6 +6,7 @@ the reference kernels (`BUILTIN_REF`), without delegates.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,15 @@ class Tensor:
 
     shape: Sequence[int]
     dtype: str = "int8"
-    scale: Sequence[float] | float | None = None
-    zero: Sequence[int] | int = 0
+    scale: Any = None
+    """A number, or one for each index of `axis`; None where it is not quantized."""
+    zero: Any = 0
     axis: int = 0
     values: Array | None = None
+
+
+def _schema() -> Any:
+    return importlib.import_module("ai_edge_litert.schema_py_generated")
 
 
 def constant(values: Any, dtype: str = "int32", **more: Any) -> Tensor:
@@ -43,7 +49,8 @@ def model(
 ) -> bytes:
     """A file with one operator; its computed inputs are those of the model, in order."""
     import flatbuffers
-    from ai_edge_litert import schema_py_generated as s
+
+    s = _schema()
 
     found = s.ModelT()
     found.version = 3
@@ -82,7 +89,8 @@ def model(
 def first_operator(source: bytes) -> bytes:
     """The model that ends with its first operator."""
     import flatbuffers
-    from ai_edge_litert import schema_py_generated as s
+
+    s = _schema()
 
     found = s.ModelT.InitFromPackedBuf(source, 0)
     (graph,) = found.subgraphs
@@ -95,8 +103,7 @@ def first_operator(source: bytes) -> bytes:
 
 
 def _tensor(found: Any, tensor: Tensor, name: str) -> Any:
-    from ai_edge_litert import schema_py_generated as s
-
+    s = _schema()
     made = s.TensorT()
     made.name, made.shape, made.type = name, list(tensor.shape), TYPES[tensor.dtype]
     made.hasRank = True
