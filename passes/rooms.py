@@ -148,6 +148,10 @@ class _Run:
         self.ready_at = [0] * tasks.count
         engines = max(tasks.queues, default=-1) + 1
         self.idle = [True] * engines
+        self.changes = 0
+        """How often a task started or bytes became free."""
+        self.stuck = [-1] * engines
+        """By engine, `changes` when none of the tasks that are ready now might start."""
         self.complete = [0] * engines
         self.ready: list[list[tuple[int, int]]] = [[] for _ in range(engines)]
         """By engine, a heap of (rank, task); some may have started out of their turn."""
@@ -171,10 +175,11 @@ class _Run:
                 if kind == 0:
                     self.waits[number] = True
                     heappush(self.ready[queues[number]], (self.rank[number], number))
+                    self.stuck[queues[number]] = -1
                 elif kind == 1:
                     self.idle[number] = True
-                else:
-                    self.room.complete(number)
+                elif self.room.complete(number):
+                    self.changes += 1
             while self.serve_one(now):
                 pass
         assert self.room.first_left is None, "the basis must be a solution"
@@ -188,13 +193,17 @@ class _Run:
 
     def serve(self, engine: int, now: int) -> bool:
         """Starts a task of an engine that is idle where one is ready that has room."""
+        if self.stuck[engine] == self.changes:
+            return False
         task = self.choose(engine)
         if task is None:
+            self.stuck[engine] = self.changes
             return False
         if self.is_worth_waiting(engine, task, now):
             heappush(self.ready[engine], (self.rank[task], task))
             return False
         self.room.take(task)
+        self.changes += 1
         self.start(task, engine, now)
         return True
 
@@ -310,13 +319,16 @@ class _Room:
         while self.next_place < len(self.started) and self.started[self.next_place]:
             self.next_place += 1
 
-    def complete(self, task: int) -> None:
-        """What no other task touches any more gives its bytes back."""
+    def complete(self, task: int) -> bool:
+        """What no other task touches any more gives its bytes back; whether there is any."""
+        is_over = False
         for v in self.of_task.get(task, ()):
             self.left[v] -= 1
             if self.left[v] == 0:
+                is_over = True
                 self.live -= self.sizes[v]
                 self.needed.add(0, self.last[v] + 1, -self.sizes[v])
+        return is_over
 
 
 class _Offsets(_Room):
@@ -402,9 +414,10 @@ class _Offsets(_Room):
             self.waiting[self.number[v]] = False
         super().take(task)
 
-    def complete(self, task: int) -> None:
-        super().complete(task)
-        for v in self.of_task.get(task, ()):
+    def complete(self, task: int) -> bool:
+        is_over = super().complete(task)
+        for v in self.of_task.get(task, ()) if is_over else ():
             if self.left[v] == 0:
                 del self.taken[v]
                 self.releases += 1
+        return is_over
