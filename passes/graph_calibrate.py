@@ -65,7 +65,7 @@ class GraphCalibratePass(ModulePass):
     statistics: str = ""
     save: str = ""
     method: str = "minmax"
-    percent: float = PERCENTILE
+    percent: float | int = PERCENTILE
     levels: int = LEVELS
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
@@ -98,6 +98,9 @@ class GraphCalibratePass(ModulePass):
                 found=self.method,
                 source="graph-calibrate",
             )
+        if not 0 < self.percent <= 100:
+            rule = "percent must be above 0 and at most 100"
+            raise error(Code.OPTION, rule, found=self.percent, source="graph-calibrate")
         if self.method == "percentile":
             return partial(percentile, percent=self.percent)
         return ESTIMATORS[self.method]
