@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import dtypes, graph, levels, pipeline, universe
 from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect.passes.graph_assign_precision import PREPARE
 from npu_dialect.passes.graph_calibrate import LEVELS
 from npu_dialect.passes.quantizing import calibration, samples
 from npu_dialect.passes.quantizing.images import Images
@@ -26,14 +27,6 @@ from npu_dialect.target import Target
 
 AUTO, DEFAULT_SCHEME = "auto", "int8"
 DEFAULT_METHOD = "minmax"
-PREPARE = (
-    "graph-unroll",
-    "graph-canonicalize",
-    "graph-fold-constants",
-    "graph-channels-last",
-    "graph-fuse-batch-norm",
-)
-"""What runs before ranges are looked for: the operations that the integers will be of."""
 
 
 @dataclass(frozen=True)

@@ -33,19 +33,20 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, error, warn
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.passes.graph_calibrate import functions, range_of
 from npu_dialect.passes.quantizing import replay
 from npu_dialect.passes.quantizing.costs import OBJECTIVES, Costs, costs_of, shared_out
 from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
-from npu_dialect.passes.quantizing.knapsack import cheapest
+from npu_dialect.passes.quantizing.knapsack import STEPS, cheapest
 from npu_dialect.passes.quantizing.precision import (
     FLOAT,
     PRECISION,
@@ -64,6 +65,14 @@ ATTEMPTS = 10
 """At a budget of the knapsack with which the whole keeps what is wanted."""
 TIGHTER = 0.9
 """Than the share by which it was missed."""
+PREPARE = (
+    "graph-unroll",
+    "graph-canonicalize",
+    "graph-fold-constants",
+    "graph-channels-last",
+    "graph-fuse-batch-norm",
+)
+"""What makes the operations that integers will be of."""
 NEAR = 1.05
 """Budgets that differ by this factor are alike."""
 
@@ -82,7 +91,7 @@ class GraphAssignPrecisionPass(ModulePass):
     """It only says what graph-quantize does."""
 
     samples: str = ""
-    budget: float = 30.0
+    budget: float | int = 30.0
     objective: str = "cycles"
     choices: str = ""
     scheme: str = "int8"
@@ -94,6 +103,9 @@ class GraphAssignPrecisionPass(ModulePass):
         if self.objective not in OBJECTIVES:
             rule = f"objective must be {' or '.join(OBJECTIVES)}"
             raise error(Code.OPTION, rule, found=self.objective, source=self.name)
+        if not np.isfinite(self.budget):
+            rule = "budget must be a finite number of decibels"
+            raise error(Code.OPTION, rule, found=self.budget, source=self.name)
         if self.count < 1:
             raise error(Code.OPTION, "count must be above 0", found=self.count, source=self.name)
         names = [n for n in self.choices.split(",") if n] or choices_for(module_target(op))
@@ -157,17 +169,26 @@ class Assignment:
         cannot be chosen, unless nothing else can.
         """
         nodes = dict(zip(self.labels, (u.nodes for u in self.units), strict=True))
+        away = np.zeros(self.prices.shape, np.bool_)
         for k, name in enumerate(self.names):
             self._give([name] * len(self.units))
             self.costs[name] = found = self._planned(ctx, objective)
             by_unit = shared_out(found, nodes)
             self.prices[:, k] = [by_unit[label] for label in self.labels]
-            away = [bool(nodes[label] & found.hosted) for label in self.labels]
-            self.prices[away, k] = np.inf
-        for row, allowed in zip(self.prices, self.allowed, strict=True):
-            row[[name not in allowed for name in self.names]] = np.inf
-            if not np.isfinite(row).any():
-                row[[name in allowed for name in self.names]] = 0.0
+            away[:, k] = [bool(nodes[label] & found.hosted) for label in self.labels]
+        for row, hosted, allowed in zip(self.prices, away, self.allowed, strict=True):
+            barred = np.array([name not in allowed for name in self.names])
+            row[barred if (hosted | barred).all() else hosted | barred] = np.inf
+        stay = [label for label, hosted in zip(self.labels, away, strict=True) if hosted.all()]
+        if stay:
+            warn(
+                Code.OPTION,
+                "layers should run on the accelerator with one of the choices",
+                found=f"{', '.join(stay[:3])}{' and others' if len(stay) > 3 else ''}, "
+                "on the host with each",
+                remedy=f"before calibration: {','.join(PREPARE)}",
+                source=self.function.sym_name.data,
+            )
 
     def _planned(self, ctx: Context, objective: str) -> Costs:
         copy = self.module.clone()
@@ -230,14 +251,16 @@ class Assignment:
     def _search(self, wanted: float) -> tuple[list[str], float] | None:
         """The cheapest of some choices whose noise as a whole is at most what is wanted, and it.
         The budget of the knapsack follows the share by which the last one missed, and then lies
-        between those that held and those that did not.
+        between those that held and those that did not. It is no less than what the most exact
+        choices sum to: the whole may have less noise than that.
         """
-        held, missed, allowed = 0.0, np.inf, wanted
-        kept: tuple[list[str], float] | None = None
+        exact = self._most_exact()
+        kept = exact if exact[1] <= wanted else None
+        held, missed, allowed = 0.0, np.inf, max(wanted, self._least())
         for _ in range(ATTEMPTS):
             tried = self._tried(allowed)
             if tried is None and not held:
-                return None
+                break
             if tried is not None and tried[1] <= wanted:
                 held, kept = allowed, tried
             else:
@@ -257,10 +280,23 @@ class Assignment:
         self._give(chosen)
         return chosen, self._measured()
 
+    def _possible(self) -> npt.NDArray[np.float64]:
+        """The noise of each unit and choice; infinite where the choice cannot be made."""
+        return np.where(np.isfinite(self.prices), self.noise, np.inf).astype(np.float64)
+
+    def _least(self) -> float:
+        """The budget of the knapsack that is enough for the most exact choices, rounded up."""
+        steps = 1 - len(self.units) / STEPS
+        return float(self._possible().min(axis=1).sum()) / max(steps, TIGHTER)
+
+    def _most_exact(self) -> tuple[list[str], float]:
+        """The choices with the least noise of each unit, and the noise of the whole."""
+        chosen = [self.names[int(np.argmin(row))] for row in self._possible()]
+        self._give(chosen)
+        return chosen, self._measured()
+
     def _refusal(self, budget: float) -> Exception:
-        finite = np.where(np.isfinite(self.prices), self.noise, np.inf)
-        self._give([self.names[k] for k in finite.argmin(axis=1)])
-        best = decibels(self._measured())
+        best = decibels(self._most_exact()[1])
         for unit in self.units:
             for op in unit.ops:
                 op.attributes.pop(PRECISION, None)

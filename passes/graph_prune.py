@@ -68,11 +68,11 @@ class GraphPrunePass(ModulePass):
     keeps_bits: ClassVar[bool] = False
     """It is another function."""
 
-    sparsity: float = 0.5
+    sparsity: float | int = 0.5
     structure: str = ""
     samples: str = ""
     places: int = 8192
-    damping: float = 0.01
+    damping: float | int = 0.01
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if not 0 <= self.sparsity < 1:

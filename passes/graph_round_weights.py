@@ -67,7 +67,7 @@ class GraphRoundWeightsPass(ModulePass):
     scheme: str = "int8"
     places: int = 8192
     sweeps: int = 20
-    damping: float = 0.01
+    damping: float | int = 0.01
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for name, value in (("places", self.places), ("damping", self.damping)):

@@ -57,7 +57,7 @@ class GraphSmoothPass(ModulePass):
     """New constants are rounded once; results may differ in the last bits."""
 
     samples: str = ""
-    alpha: float = 0.5
+    alpha: float | int = 0.5
     everywhere: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:

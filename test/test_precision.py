@@ -24,9 +24,9 @@ from quantizing_models import (
 
 import npu_dialect as npu
 from npu_dialect import dtypes, graph, overrides, pipeline, provenance, universe
-from npu_dialect.diagnostics import CompileError
+from npu_dialect.diagnostics import CompileError, collect
 from npu_dialect.graph.base import dtype_of, quant_of
-from npu_dialect.passes import graph_calibrate
+from npu_dialect.passes import graph_assign_precision, graph_calibrate
 from npu_dialect.passes.quantizing import calibration
 from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
 from npu_dialect.passes.quantizing.knapsack import STEPS, cheapest
@@ -235,6 +235,56 @@ def test_the_table_names_layers_errors_and_costs(tmp_path: Path, capsys: Any):
     assert "int8: dB, cycles" in lines[0]
     assert [line.split()[0] for line in lines[1:6]] == ["conv1", "conv2", "conv3", "conv4", "add1"]
     assert lines[-1].startswith("chosen: ")
+
+
+@pytest.mark.parametrize("below", [0.1, 1.0])
+def test_a_budget_is_kept_that_the_whole_keeps_and_the_sum_of_layers_does_not(
+    tmp_path: Path, below: float
+):
+    module = prepared(convolutions(residual=False))
+    every = "".join(
+        f'["{n}"]\nprecision = "int16x8"\n' for n in said(assigned(tmp_path, f"budget=12 {TWO}"))
+    )
+    (tmp_path / "all.toml").write_text(every)
+    overrides.apply(module, tmp_path / "all.toml")
+    samples = saved(tmp_path, IMAGES)
+    pipeline.run(module, f"graph-calibrate{{samples={samples}}},graph-quantize")
+    reference = expected(convolutions(residual=False), IMAGES)
+    budget = decibels(computed(module, IMAGES), reference) - below
+    module = assigned(tmp_path, f"budget={budget} {TWO}")
+    pipeline.run(module, "graph-quantize")
+    assert decibels(computed(module, IMAGES), reference) >= budget - 0.1
+
+
+def test_a_budget_may_be_a_whole_number(tmp_path: Path):
+    assert said(assigned(tmp_path, f"budget=25 {TWO}"))
+
+
+def test_layers_of_the_host_have_its_cost_and_are_warned_of(tmp_path: Path, capsys: Any):
+    weights = [normal(1, 3 * 8, n, seed=n) for n in (4, 8)]
+    made = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("GRU", ["x", "w", "r"], ["y"], "gru", hidden_size=8)],
+            "g",
+            [helper.make_tensor_value_info("x", 1, [5, 1, 4])],
+            [helper.make_tensor_value_info("y", 1, [5, 1, 1, 8])],
+            [numpy_helper.from_array(w, n) for w, n in zip(weights, "wr", strict=True)],
+        ),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    samples = saved(tmp_path, normal(2, 5, 1, 4))
+    assign = f"graph-assign-precision{{samples={samples} choices=int8 budget=1}}"
+    spec = f"graph-calibrate{{samples={samples}}},{assign}"
+    with collect() as plain:
+        pipeline.run(npu.load(made, "edge256"), spec)
+    with collect() as unrolled:
+        prepare = ",".join(graph_assign_precision.PREPARE)
+        pipeline.run(npu.load(made, "edge256"), f"{prepare},{spec}")
+    warned = [any("should run on the accelerator" in r.rule for r in e) for e in (plain, unrolled)]
+    assert warned == [True, False]
+    row = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("gru "))
+    assert int(row.split()[2].replace(",", "")) > 0
 
 
 def test_a_budget_that_nothing_keeps_is_refused(tmp_path: Path):
