@@ -459,7 +459,8 @@ def test_factors_behind_a_matrix_product_go_with_its_scale(divide: bool, by: Arr
     build = ModuleBuilder("edge256", ((5, 6, 8), left), ((5, 8, 9), right))
     reals = [graph.DequantizeOp(v, location=name_location("dequantize")) for v in build.args]
     build.block.add_ops(reals)
-    product = graph.MatmulOp(*(r.result for r in reals), location=name_location("product"))
+    left_real, right_real = (r.result for r in reals)
+    product = graph.MatmulOp(left_real, right_real, location=name_location("product"))
     build.block.add_op(product)
     kind = graph.DivOp if divide else graph.MulOp
     scaled = kind(product.result, build.constant(np.asarray(by)), location=name_location("factor"))

@@ -148,7 +148,7 @@ def test_wide_sums_are_rescaled_in_f32_with_two_roundings(
     real = np.float32(float(round(Fraction(x, 2**bits)) * 2**bits)) * np.float32(scale)
     expected = clamp(round(Fraction(float(real))) + zero_out, -32768, 32767)
     got = numerics.requantize_f32(
-        np.array([x], np.int64), np.float32(scale), 0, zero_out, -32768, 32767
+        np.array([x], np.int64), np.array(scale, np.float32), 0, zero_out, -32768, 32767
     )
     assert got.tolist() == [expected]
 
