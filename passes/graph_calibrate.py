@@ -9,7 +9,8 @@ becomes, with the samples of a file,
 Two numbers for each result, the least and the greatest real number that a quantized type shall
 hold; those of the arguments stand on the function. Arguments and results keep all that was seen; of
 tensors between, `method` says how a range follows from the
-values (passes/quantizing/ranges.py). The statistics behind them can be written (`save`), and read
+values (passes/quantizing/ranges.py); what masks make of scores needs no range down to -1e9
+(passes/quantizing/masks.py). The statistics behind them can be written (`save`), and read
 instead of running the samples again (`statistics`), also to try another method.
 """
 
@@ -31,6 +32,7 @@ from npu_dialect.diagnostics import Code, error, remark, warn
 from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.states import states_of
 from npu_dialect.passes.quantizing import calibration
+from npu_dialect.passes.quantizing.masks import Limits
 from npu_dialect.passes.quantizing.ranges import (
     ESTIMATORS,
     PERCENTILE,
@@ -124,7 +126,9 @@ def annotate(
     ranges: dict[SSAValue, Range] = {}
     found = {**found, **_of_states(function, found)}
     ends = {*function.args, *returned(function)}
-    for value, name in calibration.names_in(function).items():
+    names = calibration.names_in(function)
+    limits = Limits(names, found, levels)
+    for value, name in names.items():
         if 0 in shape_of(value):
             continue
         if name not in found or not found[name].known:
@@ -135,9 +139,10 @@ def annotate(
                 remedy="statistics of this model, after the same passes",
                 source="graph-calibrate",
             )
+        limited = limits.range_of(value)
         chosen = minmax if value in ends else estimator
-        ranges[value] = chosen(found[name], levels)
-        if not isinstance(value.owner, graph.ReshapeOp | graph.TransposeOp):
+        ranges[value] = limited or chosen(found[name], levels)
+        if not limited and not isinstance(value.owner, graph.ReshapeOp | graph.TransposeOp):
             report(name, found[name], ranges[value], value in ends)
     function.attributes[RANGES] = _attribute(function.args, ranges)
     for op in function.body.block.ops:

@@ -7,7 +7,7 @@ before the last of the same source; arguments by the name of the input. Statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -28,6 +28,7 @@ from npu_dialect.graph.states import (
     initial_of,
     states_of,
 )
+from npu_dialect.passes.quantizing import masks
 from npu_dialect.passes.quantizing import samples as sample_files
 from npu_dialect.passes.quantizing.samples import NO_SAMPLES, not_arrays, read_arrays
 from npu_dialect.passes.quantizing.statistics import Calibration, Statistics
@@ -105,7 +106,7 @@ def observe(function: FuncOp, samples: Iterable[Inputs]) -> dict[str, Statistics
     numbers.
     """
     names = names_in(function)
-    found = {name: Statistics() for name in names.values()}
+    found, record = _recorder(function, names)
     states = states_of(function)
     contents = {s.name: _initial(function, s) for s in states}
     total, count = len(samples) if isinstance(samples, Sequence) else 0, 0
@@ -116,15 +117,13 @@ def observe(function: FuncOp, samples: Iterable[Inputs]) -> dict[str, Statistics
         count += 1
         given = arguments_with(function, bind(ports_of(function), sample), contents)
         for value, array in zip(function.args, given, strict=True):
-            if value in names:
-                found[names[value]].add(array)
+            record(value, array)
 
-        def record(op: Operation, results: Sequence[Array]) -> None:
+        def note(op: Operation, results: Sequence[Array]) -> None:
             for value, array in zip(op.results, results, strict=True):
-                if value in names:
-                    found[names[value]].add(array)
+                record(value, array)
 
-        outputs = interpret.run(function, given, record=record)
+        outputs = interpret.run(function, given, record=note)
         contents |= {s.name: outputs[s.result] for s in states if s.result is not None}
     if not count:
         raise error(
@@ -136,6 +135,27 @@ def observe(function: FuncOp, samples: Iterable[Inputs]) -> dict[str, Statistics
         )
     check(found)
     return found
+
+
+def _recorder(
+    function: FuncOp, names: Mapping[SSAValue, str]
+) -> tuple[dict[str, Statistics], Callable[[SSAValue, Array], None]]:
+    """Empty statistics, and what counts the values of a tensor in them; of what masks are put on,
+    also the greatest of each row.
+    """
+    axes = {op.x: op.axis.value.data for op in masks.masked(function) if op.x in names}
+    ends = {value for value in names if masks.reaches_softmax(value)}
+    rows = [names[value] + masks.GREATEST for value in axes]
+    found = {name: Statistics() for name in (*names.values(), *rows)}
+
+    def record(value: SSAValue, array: Array) -> None:
+        if value not in names:
+            return
+        found[names[value]].add(masks.finite(array) if value in ends else array)
+        if value in axes:
+            found[names[value] + masks.GREATEST].add(masks.greatest(array, axes[value]))
+
+    return found, record
 
 
 def _initial(function: FuncOp, state: State) -> Array:

@@ -24,6 +24,7 @@ from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.unary import UnaryOp
 from npu_dialect.passes.quantizing.calibration import argument_names, is_real
 from npu_dialect.passes.quantizing.clipping import clipped
+from npu_dialect.passes.quantizing.masks import limit_constants
 from npu_dialect.passes.quantizing.precision import PRECISION, scheme_named, units
 from npu_dialect.passes.quantizing.ranges import Range
 from npu_dialect.passes.quantizing.schemes import Array, Grid, Scheme
@@ -80,6 +81,7 @@ class Insertion:
 
     def run(self) -> int:
         """Rewrites the function; the number of tensors that are quantized, or could be."""
+        limit_constants(self.function, self.ranges, self.scheme.levels)
         chosen = self.chosen()
         for unit in units(chosen):
             said = unit.said
@@ -113,11 +115,19 @@ class Insertion:
         cone = frozenset[SSAValue]().union(*(self.cones.get(v, {v}) for v in operands))
         is_line = self._is_line(owner, operands)
         varies = self._varies(owner)
-        if len(cone) != 1 or (varies and not is_line):
+        if len(cone) != 1 or (varies and not is_line) or self._is_apart(owner, cone):
             return
         self.cones[value] = cone
         self.lines.update([value] if is_line else [])
         self.by_channel.update([value] if varies else [])
+
+    @staticmethod
+    def _is_apart(owner: Operation, cone: frozenset[SSAValue]) -> bool:
+        """Whether an operation's constants vary along more than the channels, as masks do, behind
+        a contraction: no scale of its sums is that.
+        """
+        linear = any(isinstance(value.owner, LINEAR) for value in cone)
+        return linear and not all(map(_by_channel, owner.operands))
 
     def _varies(self, owner: Operation) -> bool:
         """Whether an elementwise operation is another function for each channel."""
