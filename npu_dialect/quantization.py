@@ -7,15 +7,19 @@ runs the pipeline that `Outcome.spec` says, which `npu-opt -p` runs as well.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
 
-from npu_dialect import dtypes, graph, levels, pipeline, universe
-from npu_dialect.diagnostics import Code, CompileError, error
+from npu_dialect import dtypes, graph, levels, pipeline, provenance, universe
+from npu_dialect.diagnostics import Code, CompileError, error, warn
+from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.graph_assign_precision import PREPARE
 from npu_dialect.passes.graph_calibrate import LEVELS
 from npu_dialect.passes.quantizing import calibration, samples
@@ -27,6 +31,9 @@ from npu_dialect.target import Target
 
 AUTO, DEFAULT_SCHEME = "auto", "int8"
 DEFAULT_METHOD = "minmax"
+BYTE = 8
+LISTED = 5
+"""Layers that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ class Quantization:
     """Whether inputs and outputs are integers, without conversion in the program."""
     images: Images = field(default_factory=Images)
     """How the images in a folder of samples become inputs."""
-    improve: tuple[str, ...] = ()
-    """Names of `IMPROVEMENTS`."""
+    improve: Sequence[str] = ()
+    """Names of `IMPROVEMENTS`, or one string with commas between them."""
     budget: float | None = None
     """Signal to noise in dB that the outputs shall keep: each layer gets the cheapest precision
     with which they do (graph-assign-precision).
@@ -86,6 +93,11 @@ class Quantization:
     """What is cheap: `cycles` or `energy`."""
     save_precisions: str | Path | None = None
     """An overrides file to write, of what `budget` chose."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.improve, str):
+            names = tuple(n for name in self.improve.split(",") if (n := name.strip()))
+            object.__setattr__(self, "improve", names)
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ def quantize(
     better += f", mixed for {wanted.budget:g} dB" if wanted.budget is not None else ""
     note = f"{scheme}, ranges by {wanted.method} of {count if found else wanted.statistics}{better}"
     spec, runs = _run(module, wanted, found, options, whole=True)
+    _tell_of_bytes(module, SCHEMES[scheme], target)
     return Outcome(scheme, note, spec, tuple(runs))
 
 
@@ -214,6 +227,46 @@ def _samples(module: ModuleOp, wanted: Quantization) -> list[samples.Sample]:
     return samples.gather(wanted.samples, levels.inputs_of(module), wanted.images)
 
 
+def _tell_of_bytes(module: ModuleOp, scheme: Scheme, target: Target) -> None:
+    """Warns of weights of 4 bits that keep a byte: all, where the target has no codec for them, and
+    those of layers that the scheme does not fit.
+    """
+    if scheme.weight_bits >= BYTE:
+        return
+    codec = f"i4x{scheme.group}" if scheme.group else "i4"
+    if not set(target.dma.codecs) & {codec, "i4"}:
+        warn(
+            Code.TARGET_LACKS,
+            f"the target should have the codec {codec} (dma.codecs) for weights of 4 bits",
+            found=f"{target.name} without, so that weights keep a byte each",
+            remedy="the scheme int8, which is as fast there and more exact",
+            source="quantize",
+        )
+    size = max(2, scheme.group)
+    wide = dict.fromkeys(name for op in module.walk() for name in _wide(op, size))
+    if wide:
+        names = ", ".join(list(wide)[:LISTED]) + (" and others" if len(wide) > LISTED else "")
+        warn(
+            Code.APPROXIMATION,
+            f"layers must have a multiple of {size} input channels for weights of 4 bits",
+            found=f"{names}, whose weights keep 8 bits",
+            source="quantize",
+        )
+
+
+def _wide(op: Operation, size: int) -> tuple[str, ...]:
+    """The name of a layer whose constant weights are not packed by `size` input channels."""
+    if not isinstance(op, graph.Conv2DOp | graph.MatmulOp):
+        return ()
+    weights = op.operands[1]
+    maker = weights.owner
+    if not isinstance(maker, graph.DequantizeOp):
+        return ()
+    is_constant = isinstance(maker.x.owner, graph.ConstantOp | graph.QuantizeOp)
+    fits = shape_of(weights)[-2] % size == 0
+    return provenance.sources(op)[-1:] if is_constant and not fits else ()
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -235,14 +288,15 @@ def is_quantized(module: ModuleOp) -> bool:
 def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) -> None:
     if scheme not in SCHEMES:
         rule = f"a scheme must be one of {', '.join((AUTO, *SCHEMES))}"
-        raise _refusal(rule, scheme, "--quantize int8")
+        raise _refusal(rule, scheme, DEFAULT_SCHEME)
     for name in wanted.improve:
         if name not in IMPROVEMENTS:
             rule = f"an improvement must be one of {', '.join(IMPROVEMENTS)}"
-            raise _refusal(rule, name, "--improve bias")
+            raise _refusal(rule, name, "bias")
         if wanted.samples is None and "SAMPLES" in IMPROVEMENTS[name].spec:
             rule = f"the improvement {name} must have samples beside statistics"
             raise _refusal(rule, "none", samples.NO_SAMPLES)
+    _check_numbers(wanted)
     if wanted.budget is not None and wanted.samples is None:
         rule = "a budget must come with samples that the noise is measured on"
         raise _refusal(rule, "none", samples.NO_SAMPLES)
@@ -253,7 +307,7 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
         raise _refusal(
             "a model must be of floats to be quantized",
             "one with quantized tensors",
-            "compiling it as it is, or --quantize auto",
+            "compiling it as it is, or the scheme auto",
         )
     if len(levels.entries(module)) > 1:
         names = ", ".join(f.sym_name.data for f in levels.entries(module))
@@ -265,9 +319,26 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
             Code.TARGET_LACKS,
             f"the target must have what the scheme {scheme} needs",
             found=f"{target.name} without {found}",
-            remedy=", ".join(f"--quantize {name}" for name in able) or "another target",
+            remedy=f"the scheme {' or '.join(able)}" if able else "another target",
             source="quantize",
         )
+
+
+def _check_numbers(wanted: Quantization) -> None:
+    """Refuses numbers that mean nothing, and what would be ignored."""
+    if wanted.budget is not None and not math.isfinite(wanted.budget):
+        raise _refusal("a budget must be a finite number of decibels", wanted.budget, "30")
+    if not 0 < wanted.percent <= 100:
+        rule = "percent must be above 0 and at most 100"
+        raise _refusal(rule, wanted.percent, f"{PERCENTILE}")
+    if wanted.percent != PERCENTILE and wanted.method != "percentile":
+        rule = "percent must go with the method percentile"
+        raise _refusal(rule, f"the method {wanted.method}", "the method percentile")
+    on_samples = any("SAMPLES" in IMPROVEMENTS[name].spec for name in wanted.improve)
+    both = wanted.statistics and wanted.samples is not None
+    if both and wanted.budget is None and not on_samples:
+        rule = "ranges must come either from samples or from statistics of them"
+        raise _refusal(rule, "both, and nothing else that samples are for", "one of the two")
 
 
 def lacking(scheme: Scheme, target: Target) -> str:

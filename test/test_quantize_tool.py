@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from harness import RunTool
 from onnx import helper, numpy_helper, save
 
@@ -133,6 +134,9 @@ def in_python(kind: str, folder: Path) -> Any:
         "arrays": {"x": SAMPLES},
         "array": SAMPLES,
         "list": list(SAMPLES[:, None]),
+        "list without batch": list(SAMPLES),
+        "tensor": torch.from_numpy(SAMPLES),
+        "tensors": list(torch.from_numpy(SAMPLES[:, None])),
         "dictionaries": [{"x": sample[None]} for sample in SAMPLES],
         "function": stream,
     }[kind]
@@ -140,7 +144,7 @@ def in_python(kind: str, folder: Path) -> Any:
 
 KINDS = (
     "npz", "npy", "folder of npy", "folder of npz", "arrays", "array", "list", "dictionaries",
-    "function",
+    "function", "list without batch", "tensor", "tensors",
 )  # fmt: skip
 
 
@@ -258,6 +262,10 @@ def test_a_budget_that_no_choice_keeps_is_refused(folder: Path, run_tool: RunToo
     assert run.code == 1 and "must be able to keep 300 dB" in run.err
 
 
+def test_improvements_may_be_one_string():
+    assert npu.Quantization(improve="bias, round").improve == ("bias", "round")
+
+
 @pytest.mark.parametrize("name", IMPROVEMENTS)
 def test_improvements_keep_the_function(name: str):
     wanted = npu.Quantization(samples=SAMPLES, improve=(name,))
@@ -276,7 +284,10 @@ def refused(rule: str, samples: Any = SAMPLES, source: Any = None, **options: An
 
 
 def test_there_must_be_samples():
-    refused(r"quantize: there must be samples .* or statistics .* try --calibrate", None)
+    refused(
+        r"quantize: there must be samples .* or statistics .* try some tens of typical inputs",
+        None,
+    )
 
 
 @pytest.mark.parametrize("none", [[], SAMPLES[:0], lambda: iter(())])
@@ -321,7 +332,7 @@ def test_each_input_has_as_many_samples():
 
 
 def test_the_sample_that_does_not_fit_is_named():
-    refused(r"calibrate, sample 1, x: the input must have shape", [SAMPLES[:1], SAMPLES[0]])
+    refused(r"calibrate, sample 1, x: the input must have shape", [SAMPLES[:1], SAMPLES[0, 0]])
 
 
 def test_samples_must_be_finite():
@@ -330,6 +341,61 @@ def test_samples_must_be_finite():
     refused(
         r"x: the values of a tensor that is quantized must be finite; found 1 of 1,296", samples
     )
+
+
+@pytest.mark.parametrize("percent", [0, -3.0, 200, float("nan")])
+def test_a_percentile_is_a_share(percent: float):
+    with pytest.raises(CompileError, match="percent"):
+        npu.quantize(
+            npu.load(model(), "edge256"),
+            npu.Quantization(samples=SAMPLES, method="percentile", percent=percent),
+        )
+
+
+def test_a_percentage_must_have_its_method(folder: Path, run_tool: RunTool):
+    options = ("--calibrate", "s.npz", "--percent", "99")
+    run = run_tool("npu-compile", "m.onnx", *COMMON, *options)
+    assert run.code == 1 and "--percent must go with --method percentile" in run.err
+    refused("percent must go with the method percentile", percent=99.0)
+
+
+def test_samples_beside_statistics_are_refused_where_nothing_needs_them(tmp_path: Path):
+    refused("either from samples or from statistics", statistics=tmp_path / "s.npz")
+
+
+def test_a_budget_must_be_finite():
+    refused("a budget must be a finite number", budget=float("nan"))
+
+
+@pytest.mark.parametrize("pair", [(".npy", ".npz"), (".npy", ".png")])
+def test_a_folder_of_two_kinds_is_refused(tmp_path: Path, pair: tuple[str, str]):
+    for suffix in pair:
+        (tmp_path / f"a{suffix}").write_bytes(b"")
+    refused(f"nothing else; found {' and '.join(pair)} files together", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("a.csv", "a .csv file"), ("a.npz", "other contents"), ("a.png", "a single image")],
+)
+def test_a_file_without_arrays_is_refused(tmp_path: Path, name: str, found: str):
+    (tmp_path / name).write_text("1,2,3")
+    refused(f"samples must be in a .npy or .npz file .*; found {found}", tmp_path / name)
+
+
+def test_a_function_that_wants_an_argument_is_refused():
+    def one(index: int) -> Array:
+        return SAMPLES[index]
+
+    refused("must be called without arguments; found missing a required argument", one)
+
+
+def test_weights_of_four_bits_that_keep_a_byte_are_warned_of():
+    with collect() as records:
+        npu.quantize(npu.load(model(), "mobile4k"), npu.Quantization("int4", SAMPLES))
+    found = [str(r) for r in records]
+    assert any("mobile4k without, so that weights keep a byte" in line for line in found)
+    assert any("found conv, whose weights keep 8 bits" in line for line in found)
 
 
 def test_what_is_no_samples_is_refused():

@@ -131,9 +131,16 @@ def wanted_of(args: argparse.Namespace) -> Quantization | None:
         "budget": args.budget,
         "save_precisions": args.save_precisions,
         "objective": "energy" if getattr(args, "objective", "") == "energy" else None,
-        "improve": tuple(args.improve.split(",")) if args.improve else None,
+        "improve": args.improve or None,
     }
     given = {name: value for name, value in fields.items() if value is not None}
+    if args.percent is not None and args.method != "percentile":
+        raise error(
+            Code.OPTION,
+            "--percent must go with --method percentile",
+            found=f"--method {args.method}" if args.method else "no --method",
+            source="quantize",
+        )
     return Quantization(args.quantize, integer_io=args.integer_io, **given)
 
 

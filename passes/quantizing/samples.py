@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,7 @@ import numpy as np
 from npu_dialect import files
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.passes.quantizing.images import SUFFIXES, Images
-from npu_dialect.ports import Array, Inputs, Port, bind
+from npu_dialect.ports import Array, Port, bind
 
 Sample = dict[str, Array]
 Source = Any
@@ -34,7 +35,10 @@ MEMORY = "memory:"
 """What stands before the name of samples that are held."""
 _held: dict[str, list[Sample]] = {}
 
-NO_SAMPLES = "--calibrate samples.npz, with some tens of typical inputs"
+STARTS = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")
+"""How files of arrays begin: .npy, .npz, and a .npz without arrays."""
+NO_FILE = "numpy.savez('samples.npz', NAME=array)"
+NO_SAMPLES = "some tens of typical inputs: calibrate=samples, or --calibrate samples.npz in a shell"
 
 
 @contextmanager
@@ -71,7 +75,9 @@ def gather(
     if isinstance(source, str | Path):
         return _some(read(source, ports, images), str(source))
     if callable(source):
-        source = cast(Callable[[], Any], source)()
+        source = _called(cast(Callable[[], Any], source), where)
+    if _is_array(source):
+        source = np.asarray(source)
     if isinstance(source, np.ndarray):
         return _some(_by_column(where, {"": cast(Array, source)}, ports), where)
     if isinstance(source, Mapping):
@@ -88,6 +94,28 @@ def gather(
     return _some([_bound(ports, s, f"{where}, sample {k}") for k, s in enumerate(each)], where)
 
 
+def _is_array(source: Any) -> bool:
+    """Whether this is an array of another package, such as a torch.Tensor."""
+    return hasattr(source, "__array__") and hasattr(source, "shape")
+
+
+def _called(source: Callable[[], Any], where: str) -> Any:
+    """What a function gives. Raises CompileError for one that must be given something."""
+    try:
+        signature(source).bind()
+    except TypeError as problem:
+        raise error(
+            Code.OPTION,
+            "a function that gives samples must be called without arguments",
+            found=str(problem),
+            remedy="lambda: (sample(i) for i in range(64))",
+            source=where,
+        ) from problem
+    except ValueError:
+        pass  # of a builtin, whose arguments are not known
+    return source()
+
+
 def _some(found: list[Sample], source: str) -> list[Sample]:
     if not found:
         rule = "there must be samples to calibrate with"
@@ -98,8 +126,7 @@ def _some(found: list[Sample], source: str) -> list[Sample]:
 def _bound(ports: Sequence[Port], sample: Any, where: str) -> Sample:
     """A sample by name. Raises CompileError that says which sample it is."""
     try:
-        is_many = isinstance(sample, Mapping | Sequence)
-        arrays = bind(ports, cast(Inputs, sample) if is_many else np.asarray(sample))
+        arrays = bind(ports, _batched(ports, sample))
     except CompileError as problem:
         first = problem.records[0]
         source = f"{where}, {first.source}" if first.source != "inputs" else where
@@ -107,6 +134,21 @@ def _bound(ports: Sequence[Port], sample: Any, where: str) -> Sample:
             first.code, first.rule, found=first.found, remedy=first.remedy, source=source
         ) from problem
     return {port.name: array for port, array in zip(ports, arrays, strict=True)}
+
+
+def _batched(ports: Sequence[Port], sample: Any) -> dict[str, Array] | list[Array]:
+    """The arrays of a sample, with the batch of one that they may lack."""
+    if isinstance(sample, Mapping):
+        given = cast("Mapping[str, Any]", sample)
+        shapes = {port.name: port.shape for port in ports}
+        return {name: _with_batch(shapes.get(name), np.asarray(a)) for name, a in given.items()}
+    many = list(cast("Sequence[Any]", sample)) if isinstance(sample, Sequence) else [sample]
+    shapes = [port.shape for port in ports] if len(many) == len(ports) else [None] * len(many)
+    return [_with_batch(s, np.asarray(a)) for s, a in zip(shapes, many, strict=True)]
+
+
+def _with_batch(shape: Sequence[int] | None, array: Array) -> Array:
+    return array[None] if shape is not None and tuple(shape) == (1, *array.shape) else array
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -136,11 +178,13 @@ def _folder(folder: Path, ports: Sequence[Port], images: Images | None) -> list[
     if kinds <= SUFFIXES:
         port = _only(ports, folder)
         return [{port.name: array} for array in (images or Images()).read(entries, port)]
-    other = next(e for e in entries if e.suffix.lower() not in (".npy", ".npz", *SUFFIXES))
+    known = (".npy", ".npz", *SUFFIXES)
+    other = [e.name for e in entries if e.suffix.lower() not in known]
     raise error(
         Code.FILE_KIND,
         "a folder of samples must hold .npy files, .npz files or images, and nothing else",
-        found=other.name,
+        found=other[0] if other else f"{' and '.join(sorted(kinds))} files together",
+        remedy="" if other else "a folder of each kind",
         source=str(folder),
     )
 
@@ -160,8 +204,7 @@ def _only(ports: Sequence[Port], folder: Path) -> Port:
 
 def _one(port: Port, array: Array, source: str) -> Sample:
     """The sample in a file, which may lack a batch of one."""
-    if tuple(port.shape) == (1, *array.shape):
-        array = array[None]
+    array = _with_batch(port.shape, array)
     return _bound([port], {port.name: array}, source)
 
 
@@ -170,6 +213,14 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
     (NPU0001, NPU0003).
     """
     content = files.read_bytes(Path(path))
+    if not content.startswith(STARTS):
+        raise error(
+            Code.FILE_KIND,
+            "samples must be in a .npy or .npz file of arrays, or in a folder",
+            found=_contents(Path(path), content),
+            remedy="a folder with it" if Path(path).suffix.lower() in SUFFIXES else NO_FILE,
+            source=str(path),
+        )
     try:
         loaded: Any = np.load(BytesIO(content), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -178,6 +229,15 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, BadZipFile, OSError) as problem:
         raise not_arrays(path, problem, "must be a .npy or .npz file of arrays") from problem
+
+
+def _contents(path: Path, content: bytes) -> str:
+    """What a file is that holds no arrays."""
+    if not content:
+        return "an empty file"
+    if path.suffix.lower() in SUFFIXES:
+        return "a single image"
+    return f"a {path.suffix} file" if path.suffix not in (".npy", ".npz", "") else "other contents"
 
 
 def not_arrays(path: str | Path, problem: Exception, rule: str) -> CompileError:
