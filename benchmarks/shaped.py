@@ -30,6 +30,8 @@ CALIBRATION, MEASURED = 32, 8
 """Inputs that ranges are found with, and others that noise is measured on."""
 TOKENS, WORDS = 32, 1000
 WIDTH, HEADS, BLOCKS = 128, 4, 3
+MASKED = -1e9
+"""What is added to the scores of words that another one must not see."""
 STEPS, FEATURES, HIDDEN = 12, 40, 96
 SIDE = 96
 
@@ -138,6 +140,25 @@ def bert() -> Any:
     return _vary(Net())
 
 
+def decoder() -> Any:
+    """Radford et al., 2019: norms before, and no word sees those after it."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(WORDS, WIDTH)
+            self.places = nn.Parameter(0.3 * torch.randn(1, TOKENS, WIDTH))
+            self.blocks = nn.Sequential(*(_block(before=True, causal=True) for _ in range(BLOCKS)))
+            self.last = nn.LayerNorm(WIDTH)
+
+        def forward(self, numbers: Any) -> Any:
+            return self.last(self.blocks(self.words(numbers) + self.places))
+
+    return _vary(Net())
+
+
 def vit() -> Any:
     """Dosovitskiy et al., 2020, on 32 x 32 pixels in patches of 4 x 4."""
     import torch
@@ -160,8 +181,11 @@ def vit() -> Any:
     return _vary(Net())
 
 
-def _block(*, before: bool) -> Any:
-    """Attention and perceptron beside what they skip; norms before or after."""
+def _block(*, before: bool, causal: bool = False) -> Any:
+    """Attention and perceptron beside what they skip; norms before or after; whether words see
+    only those before them.
+    """
+    import torch
     from torch import nn
 
     class Block(nn.Module):
@@ -177,6 +201,8 @@ def _block(*, before: bool) -> Any:
                      for p in (self.query, self.key, self.value))  # fmt: skip
             q, k, v = heads
             scores = q @ k.transpose(-1, -2) / (WIDTH // HEADS) ** 0.5
+            if causal:
+                scores = scores + torch.triu(torch.full(scores.shape[-2:], MASKED), 1)
             mixed = (scores.softmax(-1) @ v).transpose(1, 2)
             return self.project(mixed.reshape(*x.shape[:2], WIDTH))
 
@@ -261,6 +287,7 @@ def lstm() -> Any:
 
 SHAPES: dict[str, tuple[Callable[[], Any], Callable[[np.random.Generator], Array]]] = {
     "bert": (bert, _words),
+    "decoder": (decoder, _words),
     "vit": (vit, _image(32)),
     "mobilenet": (mobilenet, _image(SIDE)),
     "lstm_shaped": (lstm, _frames),
