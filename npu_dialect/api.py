@@ -401,6 +401,7 @@ def _quantize(
 ) -> None:
     from dataclasses import replace
 
+    from npu_dialect.overrides import check_precisions
     from npu_dialect.quantization import Quantization
 
     if wanted is None:
@@ -408,6 +409,7 @@ def _quantize(
             rule = "samples must go with a scheme to quantize to"
             raise error(Code.OPTION, rule, found="calibrate alone", remedy='quantize="int8"',
                         source="compile")  # fmt: skip
+        check_precisions(module)
         return
     if not isinstance(wanted, Quantization):
         wanted = Quantization(wanted)

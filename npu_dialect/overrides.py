@@ -121,6 +121,20 @@ def _attribute(value: Any) -> Attribute:
     return IntegerAttr(value, i64) if isinstance(value, int) else StringAttr(str(value))
 
 
+def check_precisions(module: ModuleOp) -> None:
+    """Raises CompileError (NPU0004) where a module that is not quantized has precisions."""
+    table = module.attributes.get(ATTRIBUTE)
+    for name, entry in table.data.items() if isinstance(table, DictionaryAttr) else ():
+        if isinstance(entry, DictionaryAttr) and "precision" in entry.data:
+            raise error(
+                Code.OPTION,
+                "overrides that set a precision must go with a scheme to quantize to",
+                found=f'["{name}"] precision = {entry.data["precision"]}, and none',
+                remedy='--quantize int8, or quantize="int8" in Python',
+                source="overrides",
+            )
+
+
 def pins(op: Operation) -> dict[str, Attribute]:
     """What the user decided for the sources of an operation, in their order; later ones win."""
     module = _module(op)

@@ -211,6 +211,21 @@ def test_a_program_is_compared_with_the_model_that_it_was_made_of(folder: Path, 
     assert run.code == 0 and "quantized against float, 1 input" in run.out, run.err
 
 
+def test_another_model_than_that_of_the_program_is_refused(folder: Path, run_tool: RunTool):
+    run_tool("npu-compile", "m.onnx", "--quantize", "int8", "--calibrate", "s.npz", "-o", "m.npu")
+    save(recurrent(), str(folder / "other.onnx"))
+    run = run_tool("npu-run", "m.npu", "--model", "other.onnx", "--compare", "--random", "0")
+    assert run.code == 1 and "--model must be the model that m.npu was made of" in run.err
+
+
+def test_inputs_that_are_no_numbers_are_refused(folder: Path, run_tool: RunTool):
+    array = SAMPLES[0].copy()
+    array.flat[3] = np.nan
+    np.save(folder / "nan.npy", array)
+    run = run_tool("npu-run", "m.onnx", *OPTIONS, "--input", "nan.npy")
+    assert run.code == 1 and "must be finite; found 1 of " in run.err
+
+
 def test_as_json(folder: Path, run_tool: RunTool):
     run = run_tool("npu-run", "m.onnx", *OPTIONS, "--input", "x.npy", "--json")
     found = json.loads(run.out)

@@ -453,6 +453,20 @@ def test_options_without_a_scheme_are_refused(folder: Path, run_tool: RunTool):
     assert run.code == 1 and "--calibrate must go with --quantize" in run.err
 
 
+def test_precisions_without_a_scheme_are_refused(folder: Path, run_tool: RunTool):
+    (folder / "p.toml").write_text('["conv"]\nprecision = "int16x8"\n')
+    run = run_tool("npu-compile", "m.onnx", "--overrides", "p.toml")
+    assert run.code == 1 and "must go with a scheme to quantize to" in run.err
+    with pytest.raises(CompileError, match="must go with a scheme to quantize to"):
+        npu.compile(model(), "edge256", overrides=folder / "p.toml")
+
+
+def test_many_samples_for_one_input_are_told_how_to_pick(folder: Path, run_tool: RunTool):
+    run_tool("npu-compile", "m.onnx", *COMMON, "--calibrate", "s.npz", "-o", "m.npu")
+    run = run_tool("npu-run", "m.npu", "--input", "s.npz")
+    assert run.code == 1 and "try one sample, array[:1]" in run.err
+
+
 def test_numbers_of_images_are_numbers(folder: Path, run_tool: RunTool):
     run = run_tool("npu-compile", "m.onnx", *COMMON, "--calibrate", "s.npz", "--image-mean", "a")
     assert "--image-mean: must be numbers with commas between them; found 'a'" in run.err

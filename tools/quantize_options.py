@@ -109,6 +109,9 @@ def quantize(args: argparse.Namespace, module: ModuleOp, options: Options) -> Ou
     """Quantize a module that was just loaded, as the options say; None where they do not."""
     wanted = wanted_of(args)
     if wanted is None:
+        from npu_dialect import overrides
+
+        overrides.check_precisions(module)
         return None
     from npu_dialect import api
 

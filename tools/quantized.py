@@ -59,12 +59,37 @@ def of_program(args: argparse.Namespace, module: ModuleOp, program: Program) -> 
     from npu_dialect import fidelity, pipeline
     from npu_dialect.quantization import PREPARE
 
+    _check_model(args, module, program)
     samples = _samples(args, program.inputs)
     pipeline.run(module, ",".join(PREPARE))
     with common.progress("npu-run --compare"):
         found = fidelity.compare_program(module, program, samples)
     _finish(args, found, program, None)
     return 0
+
+
+def _check_model(args: argparse.Namespace, module: ModuleOp, program: Program) -> None:
+    """Raises CompileError where the inputs or outputs of a model are not those of a program, which
+    it then cannot have been made of. Element types may differ.
+    """
+    from npu_dialect import levels
+
+    given, wanted = _shapes(levels.inputs_of(module)), _shapes(program.inputs)
+    made, outputs = levels.output_names(module), [port.name for port in program.outputs]
+    pairs = (("inputs", given, wanted), ("outputs", made, outputs))
+    for what, found, expected in pairs:
+        if found != expected:
+            raise error(
+                Code.OPTION,
+                f"--model must be the model that {args.program} was made of, with the {what} "
+                f"{', '.join(expected) or 'none'}",
+                found=", ".join(found) or "none",
+                source=args.model,
+            )
+
+
+def _shapes(ports: Sequence[Port]) -> list[str]:
+    return [f"{port.name} {list(port.shape)}" for port in ports]
 
 
 def is_quantized(program: Program, module: ModuleOp) -> bool:
@@ -112,7 +137,25 @@ def _samples(args: argparse.Namespace, ports: Sequence[Port]) -> list[Inputs]:
         )
     many = _many(args.input, ports)
     step = max(1, -(-len(many) // MOST))
-    return list(many)[::step]
+    chosen = list(many)[::step]
+    for number, sample in enumerate(chosen):
+        _check_finite(ports, sample, f"--input, sample {number * step}")
+    return chosen
+
+
+def _check_finite(ports: Sequence[Port], sample: Inputs, source: str) -> None:
+    """Raises CompileError for values that no integer stands for, which have no noise to measure."""
+    from npu_dialect.ports import bind
+
+    for port, array in zip(ports, bind(ports, sample), strict=True):
+        bad = int(np.sum(~np.isfinite(array))) if port.dtype.is_float else 0
+        if bad:
+            raise error(
+                Code.OPTION,
+                "the values of an input to compare with must be finite",
+                found=f"{bad:,} of {array.size:,} that are not",
+                source=f"{source}, {port.name}",
+            )
 
 
 def _many(options: Sequence[str], ports: Sequence[Port]) -> Sequence[Inputs]:
