@@ -135,7 +135,7 @@ def in_python(kind: str, folder: Path) -> Any:
         "array": SAMPLES,
         "list": list(SAMPLES[:, None]),
         "list without batch": list(SAMPLES),
-        "tensor": torch.from_numpy(SAMPLES),
+        "tensor": torch.from_numpy(SAMPLES).requires_grad_(),
         "tensors": list(torch.from_numpy(SAMPLES[:, None])),
         "dictionaries": [{"x": sample[None]} for sample in SAMPLES],
         "function": stream,
@@ -381,6 +381,10 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path: Path, pair: tuple[str, str])
 def test_a_file_without_arrays_is_refused(tmp_path: Path, name: str, found: str):
     (tmp_path / name).write_text("1,2,3")
     refused(f"samples must be in a .npy or .npz file .*; found {found}", tmp_path / name)
+
+
+def test_a_sample_by_another_name_is_told_no_flag():
+    refused("calibrate, sample 0: .*; found q; try arrays by name", [{"q": SAMPLES[:1]}])
 
 
 def test_a_function_that_wants_an_argument_is_refused():

@@ -77,7 +77,7 @@ def gather(
     if callable(source):
         source = _called(cast(Callable[[], Any], source), where)
     if _is_array(source):
-        source = np.asarray(source)
+        source = _numpy(source)
     if isinstance(source, np.ndarray):
         return _some(_by_column(where, {"": cast(Array, source)}, ports), where)
     if isinstance(source, Mapping):
@@ -97,6 +97,11 @@ def gather(
 def _is_array(source: Any) -> bool:
     """Whether this is an array of another package, such as a torch.Tensor."""
     return hasattr(source, "__array__") and hasattr(source, "shape")
+
+
+def _numpy(array: Any) -> Array:
+    """An array of numpy; of a torch.Tensor, without its gradient and on the host."""
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
 
 
 def _called(source: Callable[[], Any], where: str) -> Any:
@@ -130,8 +135,9 @@ def _bound(ports: Sequence[Port], sample: Any, where: str) -> Sample:
     except CompileError as problem:
         first = problem.records[0]
         source = f"{where}, {first.source}" if first.source != "inputs" else where
+        remedy = "arrays by name" if first.code is Code.INPUT_NAMES else first.remedy
         raise error(
-            first.code, first.rule, found=first.found, remedy=first.remedy, source=source
+            first.code, first.rule, found=first.found, remedy=remedy, source=source
         ) from problem
     return {port.name: array for port, array in zip(ports, arrays, strict=True)}
 
@@ -141,10 +147,10 @@ def _batched(ports: Sequence[Port], sample: Any) -> dict[str, Array] | list[Arra
     if isinstance(sample, Mapping):
         given = cast("Mapping[str, Any]", sample)
         shapes = {port.name: port.shape for port in ports}
-        return {name: _with_batch(shapes.get(name), np.asarray(a)) for name, a in given.items()}
+        return {name: _with_batch(shapes.get(name), _numpy(a)) for name, a in given.items()}
     many = list(cast("Sequence[Any]", sample)) if isinstance(sample, Sequence) else [sample]
     shapes = [port.shape for port in ports] if len(many) == len(ports) else [None] * len(many)
-    return [_with_batch(s, np.asarray(a)) for s, a in zip(shapes, many, strict=True)]
+    return [_with_batch(s, _numpy(a)) for s, a in zip(shapes, many, strict=True)]
 
 
 def _with_batch(shape: Sequence[int] | None, array: Array) -> Array:
@@ -276,7 +282,7 @@ def _split(source: str, port: Port, arrays: Mapping[str, Array]) -> Iterator[Arr
             remedy=f"numpy.savez('samples.npz', {port.name}=array)",
             source=source,
         )
-    array, shape = np.asarray(arrays[port.name]), tuple(port.shape)
+    array, shape = _numpy(arrays[port.name]), tuple(port.shape)
     if array.dtype != port.dtype.numpy:
         raise error(
             Code.INPUT_DTYPE,
