@@ -76,7 +76,8 @@ def trim(kind: str, most: int) -> None:
     time.
     """
     with suppress(OSError):
-        found = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(folder(kind))]
+        with os.scandir(folder(kind)) as entries:
+            found = [(entry.stat().st_mtime_ns, entry.path) for entry in entries]
         for _, path in sorted(found)[: max(0, len(found) - most)]:
             with suppress(OSError):
                 os.unlink(path)

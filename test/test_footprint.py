@@ -103,7 +103,7 @@ def assert_planned(module: ModuleOp) -> None:
         name = provenance.sources(step.group.op)[0]
         tiles[name] = max(tiles[name], step.work.used)
         if step.member is not None:
-            kept[name] += step.member.held_bytes + step.member.weights
+            kept[name] += step.member.holds
     emitted, held = Counter[tuple[str, int]](), Counter[str]()
     for name, life, size in in_scratchpad(module):
         if not isinstance(life.alloc.parent_op(), FuncOp):

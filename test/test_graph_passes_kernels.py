@@ -100,6 +100,13 @@ def lookup(s: Sample, x: SSAValue) -> Operation | None:
     return graph.LookupOp(x, table, element)
 
 
+def interpolate(s: Sample, x: SSAValue) -> Operation | None:
+    if dtype_of(x) is not dtypes.i16:
+        return None
+    element = dtypes.element_type(dtypes.i16)
+    return graph.InterpolateOp(x, s.constant(numbers(s.rng, (513,), element)), element)
+
+
 def leaky_relu(s: Sample, x: SSAValue) -> Operation:
     return graph.LeakyReluOp(x, float(s.rng.normal()))
 
@@ -113,10 +120,14 @@ MAKERS: dict[type[Operation], Callable[[Sample, SSAValue], Operation | None]] = 
     graph.RequantizeOp: requantize,
     graph.RescaleOp: rescale,
     graph.LookupOp: lookup,
+    graph.InterpolateOp: interpolate,
     graph.LeakyReluOp: leaky_relu,
     graph.EluOp: lambda s, x: graph.EluOp(x, float(s.rng.uniform(0.1, 2))),
     graph.HardSigmoidOp: lambda s, x: graph.HardSigmoidOp(x, float(s.rng.normal()), 0.5),
 }
+
+TABLES = (graph.LookupOp, graph.InterpolateOp)
+"""A kernel has room for one table."""
 
 STARTS = [
     dtypes.element_type(t)
@@ -194,11 +205,11 @@ def test_chains_of_elementwise_operations_compute_what_they_do_one_by_one(seed: 
     for _ in range(12):
         cls = classes[int(s.rng.integers(len(classes)))]
         x = pool[int(s.rng.integers(max(0, len(pool) - 3), len(pool)))]
-        if cls is graph.LookupOp and looked_up:
+        if cls in TABLES and looked_up:
             continue
         op = make(cls, s, x)
         if op is not None:
-            looked_up |= cls is graph.LookupOp
+            looked_up |= cls in TABLES
             pool.append(s.add(op))
     check(s, pool[-1])
 

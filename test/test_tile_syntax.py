@@ -263,7 +263,7 @@ def squeeze(code: str) -> str:
         (
             'tile.matmul ins(%m, %n : memref<2x3xi8, "spm">, memref<3x4xi8, "spm">) '
             'acc(%q : memref<2x4xi8, "spm">)',
-            "acc must be i32, found i8",
+            "acc must be i32 or i64, found i8",
         ),
         (
             f"tile.vector ins(%x : {X}) out(%x : {X}) {{kernel = {PLUS}}}",
