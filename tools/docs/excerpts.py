@@ -16,6 +16,7 @@ are left out of them. What is left out, of the lines and within them, is marked 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 TOOLS = ("npu-opt", "npu-compile", "npu-run")
 
@@ -105,7 +107,8 @@ def _run_tool(words: Sequence[str]) -> str:
     """What a tool prints, run inside this process. Raises DocumentError where it fails."""
     main = import_module(f"npu_dialect.tools.{words[0].replace('-', '_')}").main
     out, err = StringIO(), StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
+    with redirect_stdout(out), redirect_stderr(err), patch.dict(os.environ):
+        os.environ.pop("COLUMNS", None)  # lines are as wide as in a pipe, wherever this runs
         code = main(list(words[1:]))
     if code:
         raise DocumentError(f"{shlex.join(words)}\n{err.getvalue()}")
