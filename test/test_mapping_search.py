@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_groups import I8, OUT, ModuleBuilder, integers
+from mapped_layers import TARGETS, Layer, layers
 from mapping_cases import extent
-from xdsl.dialects.builtin import i32
-from xdsl.ir import SSAValue
 
-from npu_dialect import api, cache, cost, graph
+from npu_dialect import api, cache, cost
 from npu_dialect.cost import ArrayWork
-from npu_dialect.graph.attributes import requant_f32
 from npu_dialect.passes.graph_map import mapping_attribute
 from npu_dialect.passes.mapping import contraction, fronts
 from npu_dialect.passes.mapping.contraction_problem import (
@@ -29,13 +26,11 @@ from npu_dialect.passes.mapping.contraction_problem import (
     loop_trips,
 )
 from npu_dialect.passes.mapping.contraction_taps import may_join
-from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.problems import problem
 from npu_dialect.passes.mapping.tiles import spm_bytes
 from npu_dialect.pipeline import Options
 from npu_dialect.target import Target, load_target
 
-TARGETS = ("edge256", "edge512", "headset2k", "mobile4k", "systolic32_ws", "systolic32_os")
 QUIET = Options(reproducer=None)
 some = settings(max_examples=40, deadline=None)
 few = settings(max_examples=25, deadline=None)
@@ -71,53 +66,6 @@ def test_stages_of_many_tiles_are_those_of_each(name: str, depthwise: bool, seed
         assert one == {stage: int(np.broadcast_to(v, 8)[k]) for stage, v in many.items()}
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A convolution of int8 alone in a module."""
-
-    target: str
-    image: tuple[int, int, int, int]
-    filters: tuple[int, int, int]
-    """Rows, columns, output channels."""
-    depthwise: bool
-    strides: tuple[int, int]
-    pads: tuple[int, ...]
-
-    def build(self) -> tuple[ModuleBuilder, Group]:
-        """The module under construction, and its group."""
-        rng = np.random.default_rng(0)
-        build = ModuleBuilder(self.target, (self.image, I8))
-        kh, kw, oc = self.filters
-        ic = self.image[3]
-        w = build.constant(integers(rng, kh, kw, 1 if self.depthwise else ic, oc), I8)
-        b = build.constant(rng.integers(-1000, 1000, oc, np.int32), i32)
-        y = build.group("conv", "array", [build.args[0], w, b], self._body)
-        assert isinstance(y.owner, graph.GroupOp)
-        return build, Group(y.owner)
-
-    def _body(self, x: SSAValue, w: SSAValue, b: SSAValue) -> list[graph.GraphOp]:
-        groups = self.image[3] if self.depthwise else 1
-        sums = graph.Conv2DOp(x, w, b, self.strides, self.pads, groups=groups)
-        return [sums, graph.RequantizeOp(sums.result, requant_f32(0.003), OUT)]
-
-
-@st.composite
-def layers(draw: st.DrawFn) -> Layer:
-    """Any window, pads and strides, on any target."""
-    depthwise = draw(st.booleans())
-    ic = draw(st.integers(2, 24))
-    oc = ic if depthwise else draw(st.integers(1, 40))
-    kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    return Layer(
-        draw(st.sampled_from(TARGETS)),
-        (1, draw(st.integers(4, 14)), draw(st.integers(4, 14)), ic),
-        (kh, kw, oc),
-        depthwise,
-        (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
-        tuple(draw(st.integers(0, k - 1)) for k in (kh, kw, kh, kw)),
-    )
-
-
 def random_mapping(p: Contraction, rng: np.random.Generator) -> ContractionMapping:
     level = st_levels(p)
     return ContractionMapping(
@@ -137,7 +85,7 @@ def st_levels(p: Contraction) -> tuple[str, ...]:
 
 
 @few
-@given(layers(), st.integers(0, 1 << 16))
+@given(layers(24, 14), st.integers(0, 1 << 16))
 def test_the_estimate_of_any_mapping_is_what_the_array_takes_and_nearly_what_copies_take(
     layer: Layer, seed: int
 ):
