@@ -1,4 +1,5 @@
 """SOFTMAX; of an 8-bit tensor, the one of TFLite's tables of exponentials, in float32.
+(Of 16 bits: wide_softmax.py.)
 
     d = x - max(x)                    whole numbers, from -255
     e = table[d]                      exp(-beta * scale * -d), rounded to float32
@@ -26,6 +27,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     plain,
     quant_of,
 )
+from npu_dialect.frontends.tflite.ops.wide_softmax import wide_softmax
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import uniform
 
@@ -40,7 +42,8 @@ def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
         raise Misfit("a number")
     axis = len(shape_of(x)) - 1
     if is_quantized(x):
-        return _by_table(b, x, beta, axis)
+        is_wide = dtype_of(x).itemsize > 1
+        return wide_softmax(b, x, beta) if is_wide else _by_table(b, x, beta, axis)
     if dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"a softmax of {dtype_of(x)}")
     if beta != 1.0:
@@ -50,8 +53,8 @@ def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
 
 def _by_table(b: Builder, x: SSAValue, beta: float, axis: int) -> SSAValue:
     quant = quant_of(x)
-    if quant.storage_dtype.itemsize > 1 or b.dtype.itemsize > 1:
-        raise NotExpressible("a softmax of 16 bits")
+    if b.dtype.itemsize > 1:
+        raise NotExpressible(f"a softmax of {quant.storage_dtype} with a result of 16 bits")
     greatest = plain(b, b.emit(graph.ReduceMaxOp(x, (axis,))))
     distance = b.emit(graph.SubOp(plain(b, x), greatest))
     index = b.emit(graph.RequantizeOp(distance, KEEP, DISTANCES))
