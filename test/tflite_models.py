@@ -31,7 +31,7 @@ class Tensor:
     values: Array | None = None
 
 
-def _schema() -> Any:
+def schema() -> Any:
     return importlib.import_module("ai_edge_litert.schema_py_generated")
 
 
@@ -45,12 +45,13 @@ def model(
     inputs: Sequence[Tensor | None],
     outputs: Sequence[Tensor],
     options: str = "",
+    version: int = 1,
     **fields: Any,
 ) -> bytes:
     """A file with one operator; its computed inputs are those of the model, in order."""
     import flatbuffers
 
-    s = _schema()
+    s = schema()
 
     found = s.ModelT()
     found.version = 3
@@ -58,7 +59,7 @@ def model(
     operator = s.OperatorCodeT()
     operator.builtinCode = getattr(s.BuiltinOperator, code)
     operator.deprecatedBuiltinCode = min(operator.builtinCode, 127)
-    operator.version = 1
+    operator.version = version
     found.operatorCodes = [operator]
     graph, node = s.SubGraphT(), s.OperatorT()
     graph.tensors, graph.inputs, node.inputs, node.outputs = [], [], [], []
@@ -66,12 +67,12 @@ def model(
         index = -1 if tensor is None else len(graph.tensors)
         node.inputs.append(index)
         if tensor is not None:
-            graph.tensors.append(_tensor(found, tensor, f"x{k}"))
+            graph.tensors.append(written(found, tensor, f"x{k}"))
             if tensor.values is None:
                 graph.inputs.append(index)
     for k, tensor in enumerate(outputs):
         node.outputs.append(len(graph.tensors))
-        graph.tensors.append(_tensor(found, tensor, f"y{k}"))
+        graph.tensors.append(written(found, tensor, f"y{k}"))
     graph.outputs = list(node.outputs)
     if options:
         node.builtinOptionsType = getattr(s.BuiltinOptions, options)
@@ -90,7 +91,7 @@ def first_operator(source: bytes) -> bytes:
     """The model that ends with its first operator."""
     import flatbuffers
 
-    s = _schema()
+    s = schema()
 
     found = s.ModelT.InitFromPackedBuf(source, 0)
     (graph,) = found.subgraphs
@@ -102,8 +103,8 @@ def first_operator(source: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def _tensor(found: Any, tensor: Tensor, name: str) -> Any:
-    s = _schema()
+def written(found: Any, tensor: Tensor, name: str) -> Any:
+    s = schema()
     made = s.TensorT()
     made.name, made.shape, made.type = name, list(tensor.shape), TYPES[tensor.dtype]
     made.hasRank = True
@@ -121,12 +122,12 @@ def _tensor(found: Any, tensor: Tensor, name: str) -> Any:
     return made
 
 
-def reference(source: bytes, inputs: Sequence[Array]) -> list[Array]:
-    """The outputs of TFLite's reference kernels."""
+def reference(source: bytes, inputs: Sequence[Array], resolver: str = "BUILTIN_REF") -> list[Array]:
+    """The outputs of TFLite's reference kernels, or of the kernels that `resolver` has."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
-        model_content=source, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+        model_content=source, experimental_op_resolver_type=OpResolverType[resolver]
     )
     interpreter.allocate_tensors()
     for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
@@ -139,5 +140,7 @@ def draw(rng: np.random.Generator, tensor: Tensor) -> Array:
     """Values of a tensor, over all of its range."""
     if tensor.dtype == "float32":
         return rng.normal(0, 3, tensor.shape).astype(np.float32)
+    if tensor.dtype == "bool":
+        return rng.random(tensor.shape) < 0.5
     info = np.iinfo(tensor.dtype)
     return rng.integers(info.min, info.max, tensor.shape, tensor.dtype, endpoint=True)

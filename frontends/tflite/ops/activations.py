@@ -1,4 +1,4 @@
-"""Functions of one tensor. Those of an 8-bit tensor are tables of their 256 results."""
+"""Activations. Those of an 8-bit tensor are tables of their 256 results."""
 
 from __future__ import annotations
 
@@ -9,51 +9,27 @@ from typing import Any
 import numpy as np
 from xdsl.ir import SSAValue
 
-from npu_dialect import dtypes, graph, numerics
+from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.onnx.ops.common import where
+from npu_dialect.frontends.onnx.ops.fused import fast_gelu
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
+    plain,
     quant_of,
-    quantized_multiplier,
     rescaled,
     scale_of,
 )
+from npu_dialect.frontends.tflite.ops.tables import (
+    real_function,
+    rescaled_steps,
+    steps_of,
+    tabled,
+)
 from npu_dialect.frontends.tflite.registry import op
-from npu_dialect.graph.quant import QuantType
-
-
-def stored_values(quant: QuantType) -> Array:
-    """The 256 values of an 8-bit type, ascending, int64."""
-    storage = quant.storage_dtype
-    if storage.itemsize > 1:
-        raise NotExpressible("a function of a 16-bit tensor")
-    return np.arange(storage.low, storage.high + 1, dtype=np.int64)
-
-
-def away(x: Array) -> Array:
-    """Rounded to whole numbers, ties away from zero."""
-    return np.copysign(np.floor(np.abs(x.astype(np.float64)) + 0.5), x)
-
-
-def tabled(b: Builder, x: SSAValue, stored: Array) -> SSAValue:
-    """A table of stored results, one for each stored value of `x`."""
-    element = b.quant
-    low, high = element.low, element.high
-    table = np.clip(stored, low, high).astype(element.storage_dtype.numpy)
-    return b.emit(graph.LookupOp(x, b.constant(table), element))
-
-
-def real_function(b: Builder, x: SSAValue, function: Callable[[float], float]) -> SSAValue:
-    """The table of a function of real numbers, as LUTPopulate of lut.h makes it: in float32."""
-    quant = quant_of(x)
-    values = quant.scales[0] * (stored_values(quant) - quant.zero_point).astype(np.float32)
-    reals = np.array([function(float(v)) for v in values], np.float32)
-    steps = reals * (np.float32(1) / b.quant.scales[0])
-    return tabled(b, x, away(steps) + b.quant.zero_point)
 
 
 def function(b: Builder, kind: type[Any], x: SSAValue, real: Callable[[float], float]) -> SSAValue:
@@ -108,79 +84,60 @@ def relu_n1_to_1(b: Builder, x: SSAValue) -> SSAValue:
     return relu_of(b, x, "RELU_N1_TO_1")
 
 
-def floats_only(b: Builder, kind: type[Any], x: SSAValue) -> SSAValue:
-    """An operation of floats (or plain integers, where graph has it for them)."""
+@op("RELU_0_TO_1")
+def relu_0_to_1(b: Builder, x: SSAValue) -> SSAValue:
+    """min(max(x, 0), 1)."""
+    return relu_of(b, x, "RELU_0_TO_1")
+
+
+@op("ELU")
+def elu(b: Builder, x: SSAValue) -> SSAValue:
+    """x, or exp(x) - 1 where it is negative."""
     if is_quantized(x):
-        raise NotExpressible("this function of a quantized tensor")
-    return b.emit(kind(x))
+        return real_function(b, x, lambda v: math.expm1(v) if v < 0 else v)
+    return b.emit(graph.EluOp(x, 1.0))
 
 
-@op("SQRT")
-def sqrt(b: Builder, x: SSAValue) -> SSAValue:
-    """The square root."""
-    return floats_only(b, graph.SqrtOp, x)
+SQRT_HALF, SQRT_2_PI = np.float32(math.sqrt(0.5)), np.float32(math.sqrt(2 / math.pi))
 
 
-@op("RSQRT")
-def rsqrt(b: Builder, x: SSAValue) -> SSAValue:
-    """1 / sqrt(x)."""
-    return floats_only(b, graph.RsqrtOp, x)
+def _gelu(x: float) -> float:
+    v = np.float32(x)
+    return float(np.float32(0.5) * v * np.float32(math.erfc(v * -SQRT_HALF)))
 
 
-@op("SQUARE")
-def square(b: Builder, x: SSAValue) -> SSAValue:
-    """x * x."""
+def _gelu_by_tanh(x: float) -> float:
+    v = np.float32(x)
+    inner = SQRT_2_PI * (v + np.float32(0.044715) * v * v * v)
+    return float(np.float32(0.5) * v * (np.float32(1) + np.float32(math.tanh(inner))))
+
+
+@op("GELU", options="GeluOptions")
+def gelu(b: Builder, x: SSAValue, *, approximate: bool) -> SSAValue:
+    """x times the normal distribution's cumulative function, or what is close to it."""
+    if not approximate:
+        return function(b, graph.GeluOp, x, _gelu)
     if is_quantized(x):
-        raise NotExpressible("this function of a quantized tensor")
-    return b.emit(graph.MulOp(x, x))
+        return real_function(b, x, _gelu_by_tanh)
+    return fast_gelu(b, x)
 
 
-@op("NEG")
-def neg(b: Builder, x: SSAValue) -> SSAValue:
-    """-x."""
-    return floats_only(b, graph.NegOp, x)
-
-
-@op("ABS")
-def absolute(b: Builder, x: SSAValue) -> SSAValue:
-    """|x|."""
-    return floats_only(b, graph.AbsOp, x)
-
-
-@op("EXP")
-def exp(b: Builder, x: SSAValue) -> SSAValue:
-    """e**x."""
-    return floats_only(b, graph.ExpOp, x)
-
-
-@op("LOG")
-def log(b: Builder, x: SSAValue) -> SSAValue:
-    """The natural logarithm."""
-    return floats_only(b, graph.LogOp, x)
-
-
-@op("SIN")
-def sin(b: Builder, x: SSAValue) -> SSAValue:
-    """sin(x)."""
-    return floats_only(b, graph.SinOp, x)
-
-
-@op("COS")
-def cos(b: Builder, x: SSAValue) -> SSAValue:
-    """cos(x)."""
-    return floats_only(b, graph.CosOp, x)
-
-
-@op("FLOOR")
-def floor(b: Builder, x: SSAValue) -> SSAValue:
-    """The greatest whole number that is not above x."""
-    return floats_only(b, graph.FloorOp, x)
-
-
-@op("CEIL")
-def ceil(b: Builder, x: SSAValue) -> SSAValue:
-    """The least whole number that is not below x."""
-    return floats_only(b, graph.CeilOp, x)
+@op("PRELU")
+def prelu(b: Builder, x: SSAValue, alpha: SSAValue) -> SSAValue:
+    """x, times alpha where it is negative; the product of quantized ones is rescaled by itself."""
+    if not is_quantized(x):
+        zero = b.scalar(0.0, x)
+        negative = b.emit(graph.LtOp(x, zero))
+        return where(b, negative, b.emit(graph.MulOp(x, alpha)), x)
+    if dtype_of(alpha) is not dtype_of(x):
+        raise NotExpressible(f"a slope of {dtype_of(alpha)} for {dtype_of(x)}")
+    scale, slope = quant_of(x).scales[0], quant_of(alpha).scales[0]
+    numbers = plain(b, x)
+    products = b.emit(graph.MulOp(numbers, plain(b, alpha)))
+    less = rescaled(b, products, [float(scale * slope / b.quant.scales[0])], b.quant)
+    same = rescaled(b, numbers, [float(scale / b.quant.scales[0])], b.quant)
+    negative = b.emit(graph.LtOp(numbers, b.scalar(0, numbers)))
+    return where(b, negative, less, same)
 
 
 @op("LEAKY_RELU", options="LeakyReluOptions")
@@ -188,13 +145,8 @@ def leaky_relu(b: Builder, x: SSAValue, *, alpha: float) -> SSAValue:
     """x, times alpha where it is negative."""
     if not is_quantized(x):
         return b.emit(graph.LeakyReluOp(x, alpha))
-    steps = (stored_values(quant_of(x)) - quant_of(x).zero_point).astype(np.int32)
+    steps = steps_of(x)
     scale, result = quant_of(x).scales[0], b.quant.scales[0]
-    same = _rescaled(steps, float(scale) / float(result))
-    less = _rescaled(steps, float(scale * np.float32(alpha) / result))
+    same = rescaled_steps(steps, float(scale) / float(result))
+    less = rescaled_steps(steps, float(scale * np.float32(alpha) / result))
     return tabled(b, x, np.where(steps >= 0, same, less) + b.quant.zero_point)
-
-
-def _rescaled(steps: Array, factor: float) -> Array:
-    m, e = quantized_multiplier(factor)
-    return numerics.requantize_fixed(steps, m, 31 - e, "double").astype(np.int64)

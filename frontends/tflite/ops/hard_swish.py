@@ -8,13 +8,13 @@ from xdsl.ir import SSAValue
 from npu_dialect import graph
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
-from npu_dialect.frontends.tflite.ops.activations import stored_values, tabled
 from npu_dialect.frontends.tflite.ops.gemmlowp import HIGH, LOW, halved, times
 from npu_dialect.frontends.tflite.ops.rescaling import (
     is_quantized,
     quant_of,
     quantized_multiplier,
 )
+from npu_dialect.frontends.tflite.ops.tables import steps_of, tabled
 from npu_dialect.frontends.tflite.registry import op
 
 FINE = 7
@@ -29,9 +29,8 @@ def hard_swish(b: Builder, x: SSAValue) -> SSAValue:
     """x * min(max(x + 3, 0), 6) / 6."""
     if not is_quantized(x):
         return b.emit(graph.HardSwishOp(x))
-    quant = quant_of(x)
-    fine = np.float32(1 / 128) * quant.scales[0]
-    steps = (stored_values(quant) - quant.zero_point) << FINE
+    fine = np.float32(1 / 128) * quant_of(x).scales[0]
+    steps = steps_of(x) << FINE
     factor, exponent = _multiplier(fine / b.quant.scales[0])
     gate = _gate(steps, *_multiplier(fine / REACH))
     product = gate * times(steps, factor)

@@ -103,9 +103,9 @@ def retyped(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
 
 ACTIVATIONS = {
     "NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0),
 }  # fmt: skip
-"""The bounds of the functions that an operator may apply to its result."""
+"""The bounds of the functions that an operator may apply to its result, or that are operators."""
 
 
 def bounds(activation: str) -> tuple[float, float]:
