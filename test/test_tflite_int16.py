@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ import npu_dialect as npu
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from tflite_models import Array, Tensor, draw, model, reference
+from tflite_models import Array, Tensor, constant, draw, model, reference
 
 from npu_dialect.frontends import tflite
 
@@ -66,3 +68,56 @@ def test_softmax_is_integers_on_the_accelerator(target: str) -> None:
     x, y = wide((8, 65), 0.0007), wide((8, 65), 2.0**-15)
     source = model("SOFTMAX", [x], [y], "SoftmaxOptions", beta=1.0)
     compare_program(source, [draw(np.random.default_rng(1), x)], target)
+
+
+@given(seeds, scales, scales, st.booleans(), st.sampled_from([[1, 2], [2], [1], [3], [1, 3]]))
+@settings(max_examples=40)
+def test_mean(seed: int, scale: float, other: float, keeps: bool, axes: list[int]) -> None:
+    x, y = wide((2, 5, 3, 16), scale), wide(reduced((2, 5, 3, 16), axes, keeps), other)
+    source = model("MEAN", [x, constant(axes)], [y], "ReducerOptions", keepDims=keeps)
+    compare(source, [draw(np.random.default_rng(seed), x)])
+
+
+@given(seeds, scales, scales, st.integers(0, 255))
+@settings(max_examples=40)
+def test_sum_of_bytes(seed: int, scale: float, other: float, zero: int) -> None:
+    """The reference kernel reads all tensors as u8; i8 is compared with the same numbers in u8."""
+    x, y = Tensor((4, 7, 16), "uint8", scale, zero), Tensor((4, 16), "uint8", other, zero)
+    source = model("SUM", [x, constant([1])], [y], "ReducerOptions")
+    values = draw(np.random.default_rng(seed), x)
+    compare(source, [values])
+    x, y = Tensor(x.shape, "int8", scale, zero - 128), Tensor(y.shape, "int8", other, zero - 128)
+    module = npu.load(
+        tflite.load(model("SUM", [x, constant([1])], [y], "ReducerOptions")), target="edge256"
+    )
+    (found,) = npu.execute(module, [(values.astype(int) - 128).astype(np.int8)]).values()
+    np.testing.assert_array_equal(found.astype(int) + 128, reference(source, [values])[0])
+
+
+@pytest.mark.parametrize(("scale", "other"), [(0.003, 0.003), (0.001, 0.00377), (0.25, 1.0)])
+def test_sum_of_16_bits_is_rounded_twice(scale: float, other: float) -> None:
+    """The reference kernel reads them as u8, so that this is its source, written out."""
+    x, y = wide((4, 7, 16), scale), wide((4, 16), other)
+    source = model("SUM", [x, constant([1])], [y], "ReducerOptions")
+    values = draw(np.random.default_rng(0), x)
+    module = npu.load(tflite.load(source), target="edge256")
+    (found,) = npu.execute(module, [values]).values()
+    fraction, exponent = math.frexp(float(np.float32(scale)) / float(np.float32(other)))
+    first = (values.astype(int).sum(1) << max(exponent, 0)) * round(fraction * 2**31)
+    high = (first + (1 << 30)) >> 31
+    half = 1 << (-exponent - 1) if exponent < 0 else 0
+    steps = np.sign(high) * ((np.abs(high) + half) >> max(-exponent, 0))
+    np.testing.assert_array_equal(found, np.clip(steps, -32768, 32767))
+
+
+def reduced(shape: tuple[int, ...], axes: list[int], keeps: bool) -> tuple[int, ...]:
+    if keeps:
+        return tuple(1 if k in axes else n for k, n in enumerate(shape))
+    return tuple(n for k, n in enumerate(shape) if k not in axes)
+
+
+@pytest.mark.parametrize("code", ["REDUCE_MAX", "REDUCE_MIN", "MEAN"])
+def test_reductions_are_on_the_accelerator(code: str) -> None:
+    x, y = wide((4, 7, 16), 0.001), wide((4, 16), 0.001)
+    source = model(code, [x, constant([1])], [y], "ReducerOptions")
+    compare_program(source, [draw(np.random.default_rng(0), x)], "edge256")

@@ -16,6 +16,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     is_quantized,
     quant_of,
     quantized_multiplier,
+    rescaled,
     retyped,
     scale_of,
 )
@@ -37,8 +38,6 @@ def mean(b: Builder, x: SSAValue, axes: SSAValue, *, keep_dims: bool) -> SSAValu
         if dtype_of(x) is not dtypes.f32:
             raise NotExpressible(f"a mean of {dtype_of(x)}")
         return reshape(b, reduce(b, graph.ReduceMeanOp, x, found, 1), b.shape)
-    if dtype_of(x).itemsize > 1:
-        raise NotExpressible("a mean of 16 bits")
     count = prod(shape_of(x)[a] for a in found)
     sums = b.emit(graph.ReduceSumOp(x, found))
     made = mean_recipe(scale_of(quant_of(x)) / scale_of(b.quant), count)
@@ -72,7 +71,10 @@ def reduce_min(b: Builder, x: SSAValue, axes: SSAValue) -> SSAValue:
 
 @op("SUM")
 def sum_(b: Builder, x: SSAValue, axes: SSAValue) -> SSAValue:
-    """The sum."""
-    if is_quantized(x):
-        raise NotExpressible("a sum of a quantized tensor")
-    return reshape(b, reduce(b, graph.ReduceSumOp, x, axes_of(b, x, axes), 1), b.shape)
+    """The sum; of a quantized tensor, exact and then rescaled."""
+    found = axes_of(b, x, axes)
+    if not is_quantized(x):
+        return reshape(b, reduce(b, graph.ReduceSumOp, x, found, 1), b.shape)
+    sums = b.emit(graph.ReduceSumOp(x, found))
+    factor = scale_of(quant_of(x)) / scale_of(b.quant)
+    return reshape(b, rescaled(b, sums, [factor], b.quant), b.shape)
