@@ -6,8 +6,16 @@ a module with such a name in a location or a label is not read back.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
+from xdsl.ir import Operation
 from xdsl.parser import Parser
+from xdsl.utils.exceptions import ParseError, VerifyException
 from xdsl.utils.mlir_lexer import MLIRTokenKind, StringLiteral
+
+from npu_dialect.diagnostics import Code, CompileError, error
 
 
 class Utf8Parser(Parser):
@@ -24,3 +32,48 @@ class Utf8Parser(Parser):
             self._consume_token(MLIRTokenKind.BYTES_LIT)
             return text
         return super().parse_optional_str_literal()
+
+
+class PlacingParser(Utf8Parser):
+    """The parser, which also notes where each operation stands."""
+
+    def __init__(self, context: Context, text: str, name: str, line: int = 0) -> None:
+        """`line` is the one that the text starts at in the file `name`, counted from 0."""
+        super().__init__(context, text, name)
+        self.file = StringAttr(name)
+        self.first_line = line
+        self.newlines = [i for i, character in enumerate(text) if character == "\n"]
+
+    def module(self) -> ModuleOp:
+        """The module that the text spells. Raises CompileError (NPU0201) for text that is no IR."""
+        try:
+            return self.parse_module()
+        except ParseError as problem:
+            raise self._syntax_error(problem) from problem
+        except VerifyException as problem:
+            source = self.file.data
+            rule = "must be valid IR"
+            raise error(Code.IR_SYNTAX, rule, found=problem, source=source) from problem
+
+    def parse_operation(self) -> Operation:
+        """The next operation; without a `loc(...)` it gets its place in the file."""
+        position = self.pos
+        op = super().parse_operation()
+        if isinstance(op.location, UnknownLoc) and not isinstance(op, ModuleOp):
+            op.location = self._location(position)
+        return op
+
+    def _location(self, position: int) -> FileLineColLoc:
+        row = bisect_left(self.newlines, position)
+        start = self.newlines[row - 1] + 1 if row else 0
+        line = IntAttr(self.first_line + row + 1)
+        return FileLineColLoc(self.file, line, IntAttr(position - start + 1))
+
+    def _syntax_error(self, problem: ParseError) -> CompileError:
+        place = problem.span.get_location()
+        return error(
+            Code.IR_SYNTAX,
+            "must be valid IR",
+            found=problem.msg.strip().splitlines()[0],
+            source=f"{self.file.data}:{self.first_line + place.line}:{place.col}",
+        )

@@ -6,7 +6,6 @@ Large constants print as a digest; their data is in a side file, `model.blobs.np
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.printer import Printer
-from xdsl.utils.exceptions import ParseError, VerifyException
 
 from npu_dialect import blob, files
-from npu_dialect.diagnostics import Code, CompileError, error
-from npu_dialect.parser import Utf8Parser
+from npu_dialect.parser import PlacingParser
 from npu_dialect.universe import NpuContext
 
 if TYPE_CHECKING:
@@ -36,15 +33,7 @@ def parse(
     An operation without a `loc(...)` gets its place in the file, counted from `line`. Raises
     CompileError (NPU0201) for text that is no IR.
     """
-    parser = _Parser(context or NpuContext(), text, name, line)
-    try:
-        return parser.parse_module()
-    except ParseError as problem:
-        raise _syntax_error(problem, name, line) from problem
-    except VerifyException as problem:
-        raise error(
-            Code.IR_SYNTAX, "must be valid IR", found=problem, source=name
-        ) from problem
+    return PlacingParser(context or NpuContext(), text, name, line).module()
 
 
 def read(path: str | Path, context: Context | None = None) -> ModuleOp:
@@ -91,36 +80,3 @@ def save(path: str | Path, content: str, modules: Sequence[ModuleOp]) -> None:
 def side_file(path: str | Path) -> Path:
     """Where the large constants of a `.mlir` file are."""
     return Path(path).with_suffix(".blobs.npz")
-
-
-class _Parser(Utf8Parser):
-    """The parser, which also notes where each operation stands."""
-
-    def __init__(self, context: Context, text: str, name: str, line: int) -> None:
-        super().__init__(context, text, name)
-        self.file = StringAttr(name)
-        self.first_line = line
-        self.newlines = [i for i, character in enumerate(text) if character == "\n"]
-
-    def parse_operation(self) -> Operation:
-        position = self.pos
-        op = super().parse_operation()
-        if isinstance(op.location, UnknownLoc) and not isinstance(op, ModuleOp):
-            op.location = self._location(position)
-        return op
-
-    def _location(self, position: int) -> FileLineColLoc:
-        row = bisect_left(self.newlines, position)
-        start = self.newlines[row - 1] + 1 if row else 0
-        line = IntAttr(self.first_line + row + 1)
-        return FileLineColLoc(self.file, line, IntAttr(position - start + 1))
-
-
-def _syntax_error(problem: ParseError, name: str, line: int) -> CompileError:
-    place = problem.span.get_location()
-    return error(
-        Code.IR_SYNTAX,
-        "must be valid IR",
-        found=problem.msg.strip().splitlines()[0],
-        source=f"{name}:{line + place.line}:{place.col}",
-    )
