@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr
 
 from npu_dialect import files, levels, pipeline, text, universe
+from npu_dialect.collector import rarely_collecting
 from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.graph.attributes import EXACT
 from npu_dialect.graph.entries import merge
@@ -39,7 +40,7 @@ AnyShapes = Shapes | Mapping[str, Shapes]
 DEFAULT_TARGET = "edge256"
 
 
-@pipeline.rarely_collecting()
+@rarely_collecting()
 def load(
     source: Any,
     target: str | Path | None = None,
@@ -208,7 +209,7 @@ def remaining(module: ModuleOp, until: Level) -> tuple[Level, ...]:
     return every[first : every.index(until) + 1]
 
 
-@pipeline.rarely_collecting()
+@rarely_collecting()
 def lower(
     module: ModuleOp,
     until: Level = "npu",
@@ -259,7 +260,7 @@ def quantize(
     return quantization.quantize(module, wanted, module_target(module), options)
 
 
-@pipeline.rarely_collecting()
+@rarely_collecting()
 def assemble(module: ModuleOp) -> Program:
     """The program of a module at level `npu`, proved by npu-verify. Raises CompileError."""
     from npu_dialect.runtime.program import Program

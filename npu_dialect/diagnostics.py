@@ -11,7 +11,6 @@ report the rest with `warn(...)` and `remark(...)`, which `collect()` gathers.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -255,4 +254,6 @@ def report(record: Diagnostic) -> None:
     if records is not None:
         records.append(record)
     elif record.severity is Severity.WARNING:
+        import logging
+
         logging.getLogger("npu_dialect").warning("%s", record)

@@ -6,10 +6,8 @@ leaves a reproducer, and the error says how to run it.
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +21,7 @@ from xdsl.utils.arg_spec import ArgSpec, parse_pipeline
 from xdsl.utils.exceptions import ArgSpecParseError, VerifyException
 
 from npu_dialect import provenance, reproducer, text, universe
+from npu_dialect.collector import rarely_collecting
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
 
 Progress = Callable[[str, int, int], None]
@@ -64,26 +63,6 @@ class PassDefectError(Exception):
         super().__init__(spec, cause)
         self.spec = spec
         self.cause = cause
-
-
-RARELY = 200_000, 20, 20
-"""The thresholds of Python's collector while it runs rarely."""
-
-
-@contextmanager
-def rarely_collecting() -> Generator[None]:
-    """Python looks for garbage in cycles a few times only, as IR makes many objects and little of
-    that: looking often takes a third of a compilation of ResNet-50.
-    """
-    before = gc.get_threshold()
-    if before == RARELY:
-        yield
-        return
-    gc.set_threshold(*RARELY)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def parse(spec: str) -> tuple[ModulePass, ...]:

@@ -16,10 +16,12 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
+import numpy
+import xdsl
 from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import cache, diagnostics, text, universe
@@ -37,7 +39,7 @@ LARGEST = 128 << 20
 """Bytes of a program that is kept."""
 _LENGTH = 8
 """Bytes of the length of what stands before a program."""
-_PACKAGES = ("xdsl", "numpy", "ml_dtypes")
+_PACKAGES = (xdsl, numpy, ml_dtypes)
 """What else computes while a module is compiled."""
 
 
@@ -95,7 +97,7 @@ def _code() -> str:
     digest = hashlib.sha256()
     for path in sorted(_files(Path(__file__).parent)):
         digest.update(path.read_bytes())
-    known = (platform.python_version(), platform.machine(), *map(version, _PACKAGES))
+    known = (platform.python_version(), platform.machine(), *(p.__version__ for p in _PACKAGES))
     return " ".join((digest.hexdigest(), *known))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import traceback
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from xdsl.dialects.builtin import ModuleOp
@@ -28,6 +26,8 @@ def write(folder: Path, module: ModuleOp, spec: str, cause: BaseException) -> st
 
 
 def _story(command: str, cause: BaseException) -> Iterator[str]:
+    import platform
+
     yield command
     yield f"fails with {one_line(cause)} (see traceback.txt)"
     packages = ", ".join(f"{name} {_version(name)}" for name in ("npu-dialect", "xdsl"))
@@ -60,8 +60,9 @@ def one_line(cause: BaseException) -> str:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import version
+
     try:
         return version(package)
     except ImportError:
         return "(not installed)"
-

@@ -266,7 +266,7 @@ def _pressure(placement: _Placement) -> Ints:
     """The greatest live sum during the lifetime of each buffer: its conflict degree, weighed by
     sizes.
     """
-    times = np.unique(np.concatenate((placement.lower, placement.upper)))
+    times = np.array(sorted({*placement.lower.tolist(), *placement.upper.tolist()}), np.int64)
     first, last = np.searchsorted(times, placement.lower), np.searchsorted(times, placement.upper)
     change = np.zeros(times.size + 1, np.int64)
     np.add.at(change, first, placement.size)

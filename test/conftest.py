@@ -10,7 +10,7 @@ import pytest
 from harness import ROOT, RunTool, ToolRun, run_in_process
 from hypothesis import settings
 
-from npu_dialect.pipeline import RARELY
+from npu_dialect.collector import RARELY
 
 # What modules and parameters hold lives as long as the suite: looking through it takes a third.
 gc.set_threshold(*RARELY)

@@ -13,8 +13,7 @@ from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from npu_dialect import dtypes, graph, provenance
 from npu_dialect.dtypes import DType
-from npu_dialect.frontends.onnx import tensors
-from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.onnx.errors import MAX_MADE, NotExpressible, check_shape
 from npu_dialect.graph.quant import QuantType
 
 Array = NDArray[Any]
@@ -98,7 +97,7 @@ class Builder:
 
     def reserve(self, *shape: int, itemsize: int = 8) -> None:
         """Refuse to make an absurdly large constant, before it is made."""
-        tensors.check_shape(shape, itemsize, self.source, tensors.MAX_MADE)
+        check_shape(shape, itemsize, self.source, MAX_MADE)
 
     def scalar(self, value: float, like: SSAValue) -> SSAValue:
         """A 0-d constant of the element type of `like`."""
@@ -147,7 +146,7 @@ class Builder:
     def _check(self, op: Operation) -> None:
         for result in op.results:
             itemsize = dtype_of(result).itemsize
-            tensors.check_shape(shape_of(result), itemsize, self.source)
+            check_shape(shape_of(result), itemsize, self.source)
 
     def _fold(self, op: graph.GraphOp) -> SSAValue | None:
         if isinstance(op, NEVER_FOLDED) or not op.operands:

@@ -43,7 +43,7 @@ from npu_dialect.frontends.onnx import (
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.onnx.model import Model, Source, free_names, node_source, read
-from npu_dialect.frontends.onnx.ops import TOPICS
+from npu_dialect.frontends.onnx.topics import TOPICS
 
 MAX_DEPTH = 32
 """Functions and subgraphs nested deeper than this are taken for a recursion."""

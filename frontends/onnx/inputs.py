@@ -14,7 +14,7 @@ from npu_dialect import dtypes
 from npu_dialect.diagnostics import Code
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx import tensors
-from npu_dialect.frontends.onnx.errors import refuse
+from npu_dialect.frontends.onnx.errors import check_shape, refuse
 from npu_dialect.frontends.onnx.model import Model
 
 Dim = int | str | None
@@ -144,5 +144,5 @@ def _example(entry: Input) -> str:
 
 def _type(entry: Input, dims: Sequence[Dim]) -> TensorType:
     shape = [dim for dim in dims if isinstance(dim, int)]
-    tensors.check_shape(shape, entry.dtype.itemsize, entry.name)
+    check_shape(shape, entry.dtype.itemsize, entry.name)
     return TensorType(dtypes.element_type(entry.dtype), shape)

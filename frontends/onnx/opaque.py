@@ -16,7 +16,7 @@ from npu_dialect import dtypes, graph
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.builder import Builder, dtype_of, is_small, shape_of
-from npu_dialect.frontends.onnx.errors import refuse
+from npu_dialect.frontends.onnx.errors import check_shape, refuse
 from npu_dialect.frontends.onnx.model import ONNX_DOMAINS
 
 IR_VERSION = 10
@@ -177,7 +177,7 @@ def _result_types(
                 "ends before this operator",
             )  # fmt: skip
         shape = result.get_shape()
-        tensors.check_shape(shape, dtypes.of(result.get_element_type()).itemsize, source)
+        check_shape(shape, dtypes.of(result.get_element_type()).itemsize, source)
         types.append(result)
     return types
 

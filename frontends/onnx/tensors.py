@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,9 @@ from onnx import SparseTensorProto, TensorProto, numpy_helper
 from npu_dialect import dtypes
 from npu_dialect.diagnostics import Code
 from npu_dialect.dtypes import DType
-from npu_dialect.frontends.onnx.errors import refuse
+from npu_dialect.frontends.onnx.errors import check_shape, refuse
 
 Array = NDArray[Any]
-
-MAX_BYTES = 1 << 34
-"""No tensor may be larger: 16 GiB, more than the address space of any target."""
-
-MAX_MADE = 1 << 30
-"""No constant that is worked out here (a range, a triangle, a mask) may be larger."""
 
 _DTYPES: dict[int, DType] = {
     TensorProto.FLOAT: dtypes.f32,
@@ -68,17 +61,6 @@ def type_name(code: int) -> str:
 def code_of(dtype: DType) -> int:
     """The ONNX element type of a storage type."""
     return _CODES[dtype]
-
-
-def check_shape(shape: Sequence[int], itemsize: int, source: str, limit: int = MAX_BYTES) -> None:
-    """Refuse negative and absurd dimensions; `limit` is in bytes."""
-    if any(size < 0 for size in shape) or prod(shape) * itemsize > limit:
-        raise refuse(
-            Code.MODEL_MALFORMED,
-            source,
-            f"every dimension must be at least 0 and a tensor at most {limit >> 30} GiB",
-            "x".join(map(str, shape)),
-        )
 
 
 def array_of(tensor: TensorProto, source: str) -> Array:

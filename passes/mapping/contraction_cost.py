@@ -253,7 +253,7 @@ class Cuts:
     @staticmethod
     def of(extent: Extent, tiles: Numbers) -> Cuts:
         """The cuts for these sizes of tiles; equal ones are counted once."""
-        sizes = np.unique(tiles)
+        sizes = np.flatnonzero(np.bincount(tiles))
         found = [sorted(extent.classes(t).items(), reverse=True) for t in sizes.tolist()]
         table = np.zeros((3, max(map(len, found)), len(sizes)), np.int64)
         table[:2] = 1

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import SparseTensorProto, TensorProto
 
 from npu_dialect.frontends.onnx import tensors
+from npu_dialect.frontends.onnx.errors import check_shape
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
@@ -57,7 +58,7 @@ def constant_of_shape(b: Builder, shape: SSAValue, *, value: TensorProto | None)
     if value is not None:
         array = tensors.array_of(value, b.source)
     wanted = b.ints(shape, "the shape")
-    tensors.check_shape(wanted, array.itemsize, b.source)
+    check_shape(wanted, array.itemsize, b.source)
     return common.broadcast(b, b.constant(array.reshape(())), wanted)
 
 
