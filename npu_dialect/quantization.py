@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from npu_dialect.passes.graph_calibrate import LEVELS
 from npu_dialect.passes.quantizing import calibration, samples
 from npu_dialect.passes.quantizing.images import Images
 from npu_dialect.passes.quantizing.ranges import PERCENTILE
-from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
+from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme, wider
 from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
 from npu_dialect.target import Target
 
@@ -81,6 +81,10 @@ class Quantization:
     save_statistics: str | Path | None = None
     integer_io: bool = False
     """Whether inputs and outputs are integers, without conversion in the program."""
+    recurrent: str = ""
+    """The precision of recurrent layers, whose noise goes on from step to step; by default that of
+    `scheme` with activations of 16 bits, where the target has it. Not with `budget`.
+    """
     images: Images = field(default_factory=Images)
     """How the images in a folder of samples become inputs."""
     improve: Sequence[str] = ()
@@ -130,6 +134,7 @@ def quantize(
     better = f", {' and '.join(wanted.improve)}" if wanted.improve else ""
     better += f", mixed for {wanted.budget:g} dB" if wanted.budget is not None else ""
     note = f"{scheme}, ranges by {wanted.method} of {count if found else wanted.statistics}{better}"
+    wanted = replace(wanted, recurrent=recurrent_of(wanted, target))
     spec, runs = _run(module, wanted, found, options, whole=True)
     _tell_of_bytes(module, SCHEMES[scheme], target)
     return Outcome(scheme, note, spec, tuple(runs))
@@ -145,6 +150,14 @@ def prepare(
 def scheme_of(wanted: Quantization) -> str:
     """The scheme where there is something to quantize."""
     return DEFAULT_SCHEME if wanted.scheme == AUTO else wanted.scheme
+
+
+def recurrent_of(wanted: Quantization, target: Target) -> str:
+    """The precision of recurrent layers; empty where it is that of all others."""
+    if wanted.recurrent or wanted.budget is not None:
+        return wanted.recurrent
+    name = wider(scheme_of(wanted))
+    return "" if name == scheme_of(wanted) or lacking(SCHEMES[name], target) else name
 
 
 def _run(
@@ -168,7 +181,10 @@ def _run(
 
 def _early(wanted: Quantization, name: str) -> list[str]:
     """The passes before calibration."""
-    return [*PREPARE, *_improvements(wanted, name, early=True)]
+    first, *rest = PREPARE
+    if wanted.recurrent:
+        first = f'{first}{{precision="{wanted.recurrent}"}}'
+    return [first, *rest, *_improvements(wanted, name, early=True)]
 
 
 def _late(wanted: Quantization, name: str) -> list[str]:
@@ -297,6 +313,7 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
             rule = f"the improvement {name} must have samples beside statistics"
             raise _refusal(rule, "none", samples.NO_SAMPLES)
     _check_numbers(wanted)
+    _check_recurrent(wanted, target)
     if wanted.budget is not None and wanted.samples is None:
         rule = "a budget must come with samples that the noise is measured on"
         raise _refusal(rule, "none", samples.NO_SAMPLES)
@@ -312,6 +329,10 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
     if len(levels.entries(module)) > 1:
         names = ", ".join(f.sym_name.data for f in levels.entries(module))
         raise _refusal("a module must have one entry to be quantized", names, "one at a time")
+    _check_target(scheme, target)
+
+
+def _check_target(scheme: str, target: Target) -> None:
     found = lacking(SCHEMES[scheme], target)
     if found:
         able = [name for name, each in SCHEMES.items() if not lacking(each, target)]
@@ -322,6 +343,18 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
             remedy=f"the scheme {' or '.join(able)}" if able else "another target",
             source="quantize",
         )
+
+
+def _check_recurrent(wanted: Quantization, target: Target) -> None:
+    """Refuses a precision of recurrent layers that there is not, or that would be ignored."""
+    if wanted.recurrent and wanted.budget is not None:
+        rule = "with a budget, recurrent layers get the precision that it needs"
+        raise _refusal(rule, f"{wanted.recurrent} for them", "one of the two")
+    if wanted.recurrent in SCHEMES:
+        _check_target(wanted.recurrent, target)
+    elif wanted.recurrent:
+        rule = f"the precision of recurrent layers must be one of {', '.join(SCHEMES)}"
+        raise _refusal(rule, wanted.recurrent, "int16x8")
 
 
 def _check_numbers(wanted: Quantization) -> None:

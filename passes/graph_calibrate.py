@@ -27,12 +27,13 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 from xdsl.passes import ModulePass
 
-from npu_dialect import graph
+from npu_dialect import graph, provenance
 from npu_dialect.diagnostics import Code, error, remark, warn
 from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.states import states_of
 from npu_dialect.passes.quantizing import calibration
 from npu_dialect.passes.quantizing.masks import Limits
+from npu_dialect.passes.quantizing.precision import precision_of_layers, scheme_named
 from npu_dialect.passes.quantizing.ranges import (
     ESTIMATORS,
     PERCENTILE,
@@ -127,7 +128,7 @@ def annotate(
     found = {**found, **_of_states(function, found)}
     ends = {*function.args, *returned(function)}
     names = calibration.names_in(function)
-    limits = Limits(names, found, levels)
+    limits, wide = Limits(names, found, levels), _levels_of_layers(function)
     for value, name in names.items():
         if 0 in shape_of(value):
             continue
@@ -141,13 +142,24 @@ def annotate(
             )
         limited = limits.range_of(value)
         chosen = minmax if value in ends else estimator
-        ranges[value] = limited or chosen(found[name], levels)
+        ranges[value] = limited or chosen(found[name], wide.get(value, levels))
         if not limited and not isinstance(value.owner, graph.ReshapeOp | graph.TransposeOp):
             report(name, found[name], ranges[value], value in ends)
     function.attributes[RANGES] = _attribute(function.args, ranges)
     for op in function.body.block.ops:
         if any(result in ranges for result in op.results):
             op.attributes[RANGES] = _attribute(op.results, ranges)
+
+
+def _levels_of_layers(function: FuncOp) -> dict[SSAValue, int]:
+    """How many values the tensors have of nodes with a precision of their own."""
+    rows = precision_of_layers(function)
+    found: dict[SSAValue, int] = {}
+    for op in function.body.block.ops if rows else ():
+        name = next(iter(provenance.sources(op)[-1:]), "")
+        scheme = scheme_named(rows[name], name) if name in rows else None
+        found |= dict.fromkeys(op.results, scheme.levels) if scheme else {}
+    return found
 
 
 def _of_states(function: FuncOp, found: Calibration) -> Calibration:

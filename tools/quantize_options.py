@@ -24,6 +24,7 @@ OPTIONS = {
     "improve": None,
     "budget": None,
     "save_precisions": None,
+    "recurrent": None,
     "statistics": None,
     "save_statistics": None,
     "image_scale": None,
@@ -68,6 +69,12 @@ def add(parser: common.Parser) -> None:
         metavar="DB",
         help="mixed precision: the outputs keep this signal-to-noise ratio, and each layer gets "
         "the precision with the fewest cycles (--objective energy: least energy); prints the table",
+    )
+    add(
+        "--recurrent",
+        metavar="SCHEME",
+        help="of recurrent layers, whose noise goes on from step to step (default: that of "
+        "--quantize with activations of 16 bits)",
     )
     add("--save-precisions", metavar="FILE", help="what --budget chose, as a file for --overrides")
     add("--statistics", metavar="FILE", help="what --save-statistics wrote, instead of samples")
@@ -133,6 +140,7 @@ def wanted_of(args: argparse.Namespace) -> Quantization | None:
         "images": _images(args),
         "budget": args.budget,
         "save_precisions": args.save_precisions,
+        "recurrent": args.recurrent,
         "objective": "energy" if getattr(args, "objective", "") == "energy" else None,
         "improve": args.improve or None,
     }

@@ -37,6 +37,7 @@ MOVES = (
 """Operations whose results are some of the first operand's values."""
 LINEAR = (graph.Conv2DOp, graph.MatmulOp)
 FACTORS = (graph.AddOp, graph.SubOp, graph.MulOp, graph.DivOp)
+TERMS = (graph.AddOp, graph.SubOp)
 ACTIVATIONS = (graph.ReluOp, graph.ClampOp)
 WEIGHTS_TYPE = "npu.weights_type"
 """The attribute of a contraction: the quantized type that its weights were rounded for."""
@@ -73,7 +74,18 @@ class Insertion:
             self._note(value)
         chosen = [value for value in self.ranges if self._is_chosen(value)]
         self.ranges.update({value: clipped(value, self.ranges[value]) for value in chosen})
+        for value in chosen:
+            if self.ranges[value].is_zero:
+                self.ranges[value] = self._beside(value)
         return chosen
+
+    def _beside(self, value: SSAValue) -> Range:
+        """The range of a tensor of zeros, of which nothing else is known: that of the sum it goes
+        into, so that their steps are alike.
+        """
+        sums = [use.operation for use in value.uses if isinstance(use.operation, TERMS)]
+        found = [self.ranges[op.results[0]] for op in sums if op.results[0] in self.ranges]
+        return found[0] if found else self.ranges[value]
 
     def scheme_of(self, op: Operation) -> Scheme | None:
         """The scheme of an operation; None where it stays with floats."""

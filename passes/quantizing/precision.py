@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import DictionaryAttr, StringAttr
 from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import graph, overrides, provenance
@@ -22,6 +22,8 @@ from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
 
 PRECISION = "npu.precision"
 """The attribute of an operation: the name of a scheme, or `float`."""
+RECURRENT = "npu.recurrent"
+"""The attribute of a function: the same for the nodes that are recurrent layers."""
 FLOAT = "float"
 
 
@@ -46,8 +48,20 @@ class Unit:
 
     @property
     def said(self) -> str | None:
-        """The precision that the user or a pass gave it."""
-        return next((found for op in self.ops if (found := said(op)) is not None), None)
+        """The precision that the user or a pass gave it, or that its recurrent layer has."""
+        own = next((found for op in self.ops if (found := said(op)) is not None), None)
+        return own or self._of_layer()
+
+    def _of_layer(self) -> str | None:
+        function = self.ops[0].parent_op()
+        return None if function is None else precision_of_layers(function).get(self.name)
+
+
+def precision_of_layers(function: Operation) -> dict[str, str]:
+    """The precisions of the nodes of a function that are recurrent layers."""
+    rows = function.attributes.get(RECURRENT)
+    found = rows.data if isinstance(rows, DictionaryAttr) else {}
+    return {name: p.data for name, p in found.items() if isinstance(p, StringAttr)}
 
 
 def said(op: Operation) -> str | None:

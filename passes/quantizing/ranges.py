@@ -39,6 +39,11 @@ class Range:
     low: float
     high: float
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether there is nothing but zero."""
+        return self.low == self.high == 0
+
     @staticmethod
     def around(low: float, high: float) -> Range:
         """The range with zero in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -153,17 +153,32 @@ def _scale(scale: float) -> np.float32:
     return np.float32(scale if scale > LEAST_SCALE else 1.0)
 
 
-_INT16X8 = Scheme(activations=dtypes.i16, symmetric=True)
+_INT4 = {
+    "int4": Scheme(weight_bits=4),
+    **{f"int4-g{group}": Scheme(weight_bits=4, group=group) for group in (16, 32, 64, 128)},
+}
+
+
+def _wide(scheme: Scheme) -> Scheme:
+    return replace(scheme, activations=dtypes.i16, symmetric=True, per_channel=True)
+
 
 SCHEMES = {
     "int8": Scheme(),
     "uint8": Scheme(activations=dtypes.u8),
     "int8-symmetric": Scheme(symmetric=True),
     "int8-per-tensor": Scheme(per_channel=False),
-    "int16x8": _INT16X8,
-    "int4": Scheme(weight_bits=4),
-    **{f"int4-g{group}": Scheme(weight_bits=4, group=group) for group in (16, 32, 64, 128)},
+    "int16x8": _wide(Scheme()),
+    **_INT4,
+    **{name.replace("int4", "int16x4"): _wide(scheme) for name, scheme in _INT4.items()},
 }
-"""The schemes by name: activations of 8 bits (int16x8: of 16), weights of 8, or of 4, also by
-groups of input channels.
+"""The schemes by name: activations of 8 bits (int16x8, int16x4: of 16), weights of 8, or of 4, also
+by groups of input channels.
 """
+
+
+def wider(name: str) -> str:
+    """The scheme with the same weights and activations of 16 bits."""
+    if SCHEMES[name].activations.itemsize > 1:
+        return name
+    return name.replace("int4", "int16x4") if name in _INT4 else "int16x8"
