@@ -86,7 +86,7 @@ def test_sum_of_bytes(seed: int, scale: float, other: float, zero: int) -> None:
     source = model("SUM", [x, constant([1])], [y], "ReducerOptions")
     values = draw(np.random.default_rng(seed), x)
     compare(source, [values])
-    x, y = Tensor(x.shape, "int8", scale, zero - 128), Tensor(y.shape, "int8", other, zero - 128)
+    x, y = (Tensor(t.shape, "int8", t.scale, zero - 128) for t in (x, y))
     module = npu.load(
         tflite.load(model("SUM", [x, constant([1])], [y], "ReducerOptions")), target="edge256"
     )
@@ -121,3 +121,50 @@ def test_reductions_are_on_the_accelerator(code: str) -> None:
     x, y = wide((4, 7, 16), 0.001), wide((4, 16), 0.001)
     source = model(code, [x, constant([1])], [y], "ReducerOptions")
     compare_program(source, [draw(np.random.default_rng(0), x)], "edge256")
+
+
+@given(scales, st.sampled_from(["LOGISTIC", "TANH"]))
+@settings(max_examples=30)
+def test_sigmoid_and_tanh(scale: float, code: str) -> None:
+    compare(model(code, [wide(ALL.shape, scale)], [wide(ALL.shape, 2.0**-15)]), [ALL])
+
+
+@pytest.mark.parametrize("code", ["LOGISTIC", "TANH"])
+@pytest.mark.parametrize("scale", [2.0**e for e in range(-14, -8)])
+def test_sigmoid_and_tanh_of_powers_of_two(scale: float, code: str) -> None:
+    compare(model(code, [wide(ALL.shape, scale)], [wide(ALL.shape, 2.0**-15)]), [ALL])
+
+
+@pytest.mark.parametrize("target", ["edge256", "ethos_u55_256"])
+@pytest.mark.parametrize("code", ["LOGISTIC", "TANH"])
+def test_sigmoid_and_tanh_are_on_the_accelerator(code: str, target: str) -> None:
+    x, y = wide((4, 33), 0.0004), wide((4, 33), 2.0**-15)
+    source = model(code, [x], [y])
+    compare_program(source, [draw(np.random.default_rng(0), x)], target)
+
+
+@given(scales, scales, st.sampled_from(["EXP", "LOG", "GELU", "ABS", "NEG"]))
+@settings(max_examples=60)
+def test_functions(scale: float, other: float, code: str) -> None:
+    options = {"EXP": "ExpOptions", "GELU": "GeluOptions"}.get(code, "")
+    compare(model(code, [wide(ALL.shape, scale)], [wide(ALL.shape, other)], options), [ALL])
+
+
+@given(scales, scales, st.sampled_from(["SQRT", "RSQRT"]))
+@settings(max_examples=20)
+def test_functions_of_what_is_not_negative(scale: float, other: float, code: str) -> None:
+    values = ALL[1 << 15 :]
+    compare(model(code, [wide(values.shape, scale)], [wide(values.shape, other)]), [values])
+
+
+@given(scales, scales, st.sampled_from(["RELU", "RELU6"]))
+@settings(max_examples=30)
+def test_relu_rescales_to_its_result(scale: float, other: float, code: str) -> None:
+    compare(model(code, [wide(ALL.shape, scale)], [wide(ALL.shape, other)]), [ALL])
+
+
+@given(scales, scales, st.sampled_from([0.1, 0.3, 1.5]))
+@settings(max_examples=30)
+def test_leaky_relu(scale: float, other: float, alpha: float) -> None:
+    x, y = wide(ALL.shape, scale), wide(ALL.shape, other)
+    compare(model("LEAKY_RELU", [x], [y], "LeakyReluOptions", alpha=alpha), [ALL])

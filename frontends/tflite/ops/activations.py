@@ -15,13 +15,13 @@ from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.onnx.ops.common import where
 from npu_dialect.frontends.onnx.ops.fused import fast_gelu
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops import wide_functions
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
     plain,
     quant_of,
     rescaled,
-    scale_of,
 )
 from npu_dialect.frontends.tflite.ops.tables import (
     real_function,
@@ -48,12 +48,16 @@ def _sigmoid(x: float) -> float:
 @op("LOGISTIC")
 def logistic(b: Builder, x: SSAValue) -> SSAValue:
     """1 / (1 + exp(-x))."""
+    if is_quantized(x) and dtype_of(x) is dtypes.i16:
+        return wide_functions.sigmoid(b, x)
     return function(b, graph.SigmoidOp, x, _sigmoid)
 
 
 @op("TANH")
 def tanh(b: Builder, x: SSAValue) -> SSAValue:
     """tanh(x)."""
+    if is_quantized(x) and dtype_of(x) is dtypes.i16:
+        return wide_functions.tanh(b, x)
     return function(b, graph.TanhOp, x, math.tanh)
 
 
@@ -62,7 +66,7 @@ def relu_of(b: Builder, x: SSAValue, activation: str) -> SSAValue:
     if not is_quantized(x):
         return activated(b, x, activation)
     if quant_of(x) != b.quant:
-        x = rescaled(b, x, [scale_of(quant_of(x)) / scale_of(b.quant)], b.quant)
+        x = rescaled(b, x, [float(quant_of(x).scales[0] / b.quant.scales[0])], b.quant)
     return activated(b, x, activation)
 
 
@@ -145,8 +149,10 @@ def leaky_relu(b: Builder, x: SSAValue, *, alpha: float) -> SSAValue:
     """x, times alpha where it is negative."""
     if not is_quantized(x):
         return b.emit(graph.LeakyReluOp(x, alpha))
+    if dtype_of(x) is dtypes.i16:
+        return wide_functions.leaky_relu(b, x, alpha)
     steps = steps_of(x)
     scale, result = quant_of(x).scales[0], b.quant.scales[0]
-    same = rescaled_steps(steps, float(scale) / float(result))
+    same = rescaled_steps(steps, float(scale / result))
     less = rescaled_steps(steps, float(scale * np.float32(alpha) / result))
     return tabled(b, x, np.where(steps >= 0, same, less) + b.quant.zero_point)

@@ -15,6 +15,7 @@ from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops import wide_functions
 from npu_dialect.frontends.tflite.ops.fixed_point import inverse_root
 from npu_dialect.frontends.tflite.ops.rescaling import is_quantized, quant_of, scale_of
 from npu_dialect.frontends.tflite.ops.tables import (
@@ -37,6 +38,11 @@ def signed(x: SSAValue) -> bool:
     return True
 
 
+def is_wide(x: SSAValue) -> bool:
+    """Whether a quantized tensor has 16 bits."""
+    return dtype_of(x).itemsize > 1
+
+
 def floats_only(b: Builder, kind: type[Any], x: SSAValue) -> SSAValue:
     """An operation of floats (or plain integers, where graph has it for them)."""
     if is_quantized(x):
@@ -49,6 +55,8 @@ def absolute(b: Builder, x: SSAValue) -> SSAValue:
     """|x|; a quantized one is rescaled with two roundings."""
     if not signed(x):
         return b.emit(graph.AbsOp(x))
+    if is_wide(x):
+        return wide_functions.absolute(b, x)
     steps = np.abs(steps_of(x))
     if scale_of(quant_of(x)) != scale_of(b.quant):
         steps = rescaled_steps(steps, float(quant_of(x).scales[0] / b.quant.scales[0]))
@@ -60,6 +68,8 @@ def neg(b: Builder, x: SSAValue) -> SSAValue:
     """-x; of 8 bits the stored value is negated, whatever its zero point, and wraps."""
     if not signed(x):
         return b.emit(graph.NegOp(x))
+    if is_wide(x):
+        return wide_functions.negative(b, x)
     return tabled(b, x, (-stored_values(quant_of(x))).astype(np.int8))
 
 
@@ -85,6 +95,8 @@ def sqrt(b: Builder, x: SSAValue) -> SSAValue:
     """The square root; of 8 bits rounded down, and 0 where x is negative."""
     if not signed(x):
         return b.emit(graph.SqrtOp(x))
+    if is_wide(x):
+        return wide_functions.root(b, x)
     steps = np.sqrt(np.maximum(reals_of(x), np.float32(0))) / b.quant.scales[0]
     return tabled(b, x, np.trunc(steps) + b.quant.zero_point)
 
@@ -94,6 +106,9 @@ def rsqrt(b: Builder, x: SSAValue) -> SSAValue:
     """1 / sqrt(x); of 8 bits in fixed point, and the greatest result where x is not positive."""
     if not signed(x):
         return b.emit(graph.RsqrtOp(x))
+    if is_wide(x):
+        most = float(np.float32(b.quant.high) * b.quant.scales[0])
+        return real_function(b, x, lambda v: 1 / math.sqrt(v) if v > 0 else most)
     factor = 1 / float(np.sqrt(quant_of(x).scales[0]) * b.quant.scales[0])
     found = [b.quant.high if n <= 0 else inverse_root(int(n), factor) for n in steps_of(x)]
     zero = np.where(steps_of(x) <= 0, 0, b.quant.zero_point)

@@ -11,6 +11,7 @@ from npu_dialect import graph, numerics
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
+from npu_dialect.frontends.tflite.ops import wide_functions
 from npu_dialect.frontends.tflite.ops.rescaling import quant_of, quantized_multiplier
 from npu_dialect.graph.quant import QuantType
 
@@ -49,6 +50,8 @@ def tabled(b: Builder, x: SSAValue, stored: Array) -> SSAValue:
 
 def real_function(b: Builder, x: SSAValue, function: Callable[[float], float]) -> SSAValue:
     """The table of a function of real numbers, as LUTPopulate of lut.h makes it: in float32."""
+    if quant_of(x).storage_dtype.itemsize > 1:
+        return wide_functions.real_function(b, x, function)
     with np.errstate(over="ignore"):
         reals = np.array([function(float(v)) for v in reals_of(x)], np.float32)
         steps = reals * (np.float32(1) / b.quant.scales[0])

@@ -12,17 +12,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from math import prod
 
 import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
+from npu_dialect.frontends.onnx.builder import shape_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
-from npu_dialect.frontends.onnx.ops.common import where
+from npu_dialect.frontends.onnx.ops.common import reshape, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
-from npu_dialect.frontends.tflite.ops.rescaling import I32, quant_of, scale_of
+from npu_dialect.frontends.tflite.ops.rescaling import (
+    I32,
+    KEEP,
+    plain,
+    quant_of,
+    recipe,
+    rescaled,
+    scale_of,
+)
 from npu_dialect.graph.quant import QuantType, uniform
+from npu_dialect.numerics.arithmetic import quiet
 
 Real = type[np.float32] | type[np.float64]
 
@@ -39,6 +50,7 @@ def away(x: Array) -> Array:
     return np.copysign(np.floor(np.abs(x) + x.dtype.type(0.5)), x)
 
 
+@quiet
 def entries(
     function: Callable[[float], float],
     scale: float,
@@ -48,7 +60,8 @@ def entries(
 ) -> Array:
     """The 513 entries of a function of numbers, int16; all is computed in `real`.
 
-    An entry is off by half of what the line is off by in the middle.
+    An entry is off by half of what the line is off by in the middle, or 0 where that is no number
+    (beside a result that overflows).
     """
     first, last = (real(scale) * real(n - zero) for n in (LOW, HIGH))
     step = (last - first) / real(STEPS)
@@ -63,14 +76,30 @@ def entries(
     line = away((found[1:] + away(found[:-1])) / real(2))
     inner = away(found[:-1]) - away((line - middle) / real(2))
     end = away(steps(np.array([last], real)))
-    return np.clip(np.concatenate([inner, end]), LOW, HIGH).astype(np.int16)
+    both = np.concatenate([inner, end])
+    return np.clip(np.where(np.isnan(both), 0, both), LOW, HIGH).astype(np.int16)
 
 
 def drawn(b: Builder, x: SSAValue, table: Array, element: QuantType) -> SSAValue:
-    """What lies on the lines between the entries of a table of int16 [513]."""
-    if np.abs(np.diff(table.astype(np.int64))).max() > HIGH:
-        raise NotExpressible("a function with a jump of half of the result's range")
-    return b.emit(graph.InterpolateOp(x, b.constant(table), element))
+    """What lies on the lines between the entries of a table of int16 [513].
+
+    Where neighbours are 2**15 or more apart, TFLite's difference wraps: all results are a table.
+    """
+    if np.abs(np.diff(table.astype(np.int64))).max() <= HIGH:
+        return b.emit(graph.InterpolateOp(x, b.constant(table), element))
+    values = np.arange(LOW, HIGH + 1)
+    ways = np.diff(table)[(values >> 7) + STEPS // 2].astype(np.int64)
+    steps = table[:-1][(values >> 7) + STEPS // 2] + ((ways * (values & 127) + 64) >> 7)
+    found = gathered(b, plain(b, x), steps.astype(np.int16))
+    return b.emit(graph.RequantizeOp(found, KEEP, element))
+
+
+def gathered(b: Builder, x: SSAValue, table: Array) -> SSAValue:
+    """The entries, in i32, of a table of all results [65536] for whole numbers of 16 bits."""
+    rows = b.constant(table.astype(np.int32).reshape(-1, 1))
+    index = b.emit(graph.SubOp(x, b.scalar(LOW, x)))
+    flat = reshape(b, index, (prod(shape_of(x)),))
+    return reshape(b, b.emit(graph.GatherOp(rows, flat)), shape_of(x))
 
 
 def real_function(b: Builder, x: SSAValue, function: Callable[[float], float]) -> SSAValue:
@@ -86,6 +115,45 @@ def symmetric(x: SSAValue) -> QuantType:
     if quant.zero_point or quant.storage_dtype is not dtypes.i16:
         raise NotExpressible(f"an operand of {quant}, where 16 bits have the zero point 0")
     return quant
+
+
+def absolute(b: Builder, x: SSAValue) -> SSAValue:
+    """|x|, rescaled with two roundings where the scales differ."""
+    size, factor = b.emit(graph.AbsOp(plain(b, x))), ratio(symmetric(x), b.quant)
+    made = KEEP if factor == 1.0 else recipe([factor])
+    return b.emit(graph.RequantizeOp(size, made, b.quant))
+
+
+def negative(b: Builder, x: SSAValue) -> SSAValue:
+    """The negated stored values; the least one is its own."""
+    steps = plain(b, x)
+    stored = b.emit(graph.SubOp(b.scalar(-LOW, steps), steps))
+    bits = b.emit(graph.AndOp(stored, b.scalar(HIGH - LOW, stored)))
+    found = b.emit(graph.AddOp(bits, b.scalar(LOW, bits)))
+    return b.emit(graph.RequantizeOp(found, KEEP, b.quant))
+
+
+def root(b: Builder, x: SSAValue) -> SSAValue:
+    """The square root, rounded down in float32; 0 where x is negative."""
+    values = np.maximum(np.arange(LOW, HIGH + 1), 0).astype(np.float32)
+    steps = np.sqrt(symmetric(x).scales[0] * values) / b.quant.scales[0]
+    found = gathered(b, plain(b, x), np.clip(np.trunc(steps), LOW, HIGH).astype(np.int16))
+    return b.emit(graph.RequantizeOp(found, KEEP, b.quant))
+
+
+def leaky_relu(b: Builder, x: SSAValue, alpha: float) -> SSAValue:
+    """x, times alpha where it is negative, either with two roundings."""
+    steps, scale = plain(b, x), symmetric(x).scales[0]
+    same = rescaled(b, steps, [ratio(symmetric(x), b.quant)], b.quant)
+    slope = float(scale * np.float32(alpha) / b.quant.scales[0])
+    less = rescaled(b, steps, [slope], b.quant)
+    is_positive = b.emit(graph.GeOp(steps, b.scalar(0, steps)))
+    return where(b, is_positive, same, less)
+
+
+def ratio(source: QuantType, result: QuantType) -> float:
+    """The quotient of two scales, in float32."""
+    return float(source.scales[0] / result.scales[0])
 
 
 # Sigmoid and tanh
