@@ -8,33 +8,34 @@ Operators have no names in TFLite: a node is called as its first result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Attribute, Block, Region, SSAValue
 from xdsl.traits import is_side_effect_free
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
-from npu_dialect.frontends.tflite import registry
+from npu_dialect.frontends.tflite import control, registry
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.frame import Frame, unique_names
 from npu_dialect.frontends.tflite.model import (
     BROKEN,
     Array,
     Model,
     Operator,
-    Subgraph,
     Tensor,
     malformed,
     read,
 )
 from npu_dialect.frontends.tflite.ops import TOPICS
-from npu_dialect.frontends.tflite.variables import HANDLED, RESOURCE, Variables
+from npu_dialect.frontends.tflite.variables import HANDLED, RESOURCE, Given, Variables
 from npu_dialect.graph.states import State, set_states
 
 
@@ -45,29 +46,37 @@ def load(source: str | Path | bytes) -> ModuleOp:
 
 
 class Importer:
-    """One import: the function under construction and the values by number of their tensor."""
+    """One import: the function under construction. `run` makes the module of a model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, kinds: Sequence[Attribute] = ()) -> None:
         self.model = model
-        self.graph = model.main
-        self.block = Block()
+        self.block = Block(arg_types=kinds)
         self.builder = Builder(self.block)
-        self.scope: dict[int, SSAValue] = {}
-        self.variables = Variables(self.block, model.subgraphs)
-        self.names = unique_names(self.graph)
+        self.variables = Variables(self.block)
+        self.inlined = [0]
+        """How many operators subgraphs became; shared with importers of other functions."""
+        self.limit: int | None = None
+        """The most that they may become while a loop is unrolled."""
 
     def run(self) -> ModuleOp:
-        """Import everything; the function's results are the graph's outputs in order."""
-        for k in self.graph.inputs:
-            self._argument(self.graph.tensors[k])
-        for number, node in enumerate(self.graph.operators):
-            self._node(number, node)
-        outputs = [self._value(k, "an output") for k in self.graph.outputs]
+        """Import everything; the function's results are the main graph's outputs in order."""
+        graph = self.model.main
+        frame = Frame(graph, unique_names(graph))
+        for tensor in frame.tensors(graph.inputs):
+            self._argument(tensor, frame)
+        for number, node in enumerate(graph.operators):
+            self._node(number, node, frame)
+        outputs = [self._value(k, "an output", frame) for k in graph.outputs]
         states = self._states(outputs)
-        self.builder.attach(outputs)
-        self.block.add_op(ReturnOp(*outputs))
+        return self._module(frame, self.function("main", outputs), states)
+
+    def function(self, name: str, results: Sequence[SSAValue]) -> FuncOp:
+        """The function that was imported."""
+        self.builder.attach(results)
+        self.block.add_op(ReturnOp(*results))
         _erase_dead(self.block)
-        return self._module(outputs, states)
+        types = [argument.type for argument in self.block.args], [v.type for v in results]
+        return FuncOp(name, types, Region(self.block))
 
     def _states(self, outputs: list[SSAValue]) -> list[State]:
         try:
@@ -75,44 +84,95 @@ class Importer:
         except Misfit as why:
             raise malformed(self.model.source, str(why)) from None
 
-    def _module(self, outputs: list[SSAValue], states: list[State]) -> ModuleOp:
-        types = [argument.type for argument in self.block.args], [v.type for v in outputs]
-        function = FuncOp("main", types, Region(self.block))
+    def _module(self, frame: Frame, function: FuncOp, states: list[State]) -> ModuleOp:
         held = [s.name for s in sorted(states, key=_place) if s.argument is not None]
         new = [f"{s.name}'" for s in states if s.result is not None]
-        function.attributes["npu.input_names"] = self._strings(self.graph.inputs, held)
-        function.attributes["npu.output_names"] = self._strings(self.graph.outputs, new)
+        names = [
+            [frame.names[k] for k in ends] for ends in (frame.graph.inputs, frame.graph.outputs)
+        ]
+        function.attributes["npu.input_names"] = _strings([*names[0], *held])
+        function.attributes["npu.output_names"] = _strings([*names[1], *new])
         set_states(function, states)
         module = ModuleOp([function])
         module.attributes["npu.nodes"] = ArrayAttr(
-            DictionaryAttr({"source": StringAttr(self._source(k)), "op": StringAttr(node.name)})
-            for k, node in enumerate(self.graph.operators)
+            DictionaryAttr({"source": StringAttr(frame.source(k)), "op": StringAttr(node.name)})
+            for k, node in enumerate(frame.graph.operators)
         )
         return module
 
-    def _strings(self, tensors: Sequence[int], more: list[str]) -> ArrayAttr[StringAttr]:
-        return ArrayAttr([StringAttr(n) for n in [*(self.names[k] for k in tensors), *more]])
+    # Subgraphs
 
-    def _source(self, number: int) -> str:
-        """What an operator is called."""
-        node = self.graph.operators[number]
-        if node.outputs and node.outputs[0] >= 0:
-            return self.names[node.outputs[0]]
-        return f"{node.name}.{number}"
+    def subgraph(
+        self, index: int, given: Sequence[Given], caller: Frame, *conditions: SSAValue
+    ) -> list[Given]:
+        """The results of a subgraph whose inputs are `given`, written out for the current operator.
+
+        They are used where the conditions hold, and those of the caller. Raises Misfit.
+        """
+        if caller.depth >= control.MAX_DEPTH:
+            raise Misfit(f"subgraphs that run each other {control.MAX_DEPTH} deep")
+        graph = self.model.subgraphs[index]
+        source = caller.caller or self.builder.source
+        names = unique_names(graph, f"{graph.name or f'subgraph{index}'}/")
+        frame = Frame(graph, names, source, caller.depth + 1, (*caller.conditions, *conditions))
+        if len(given) != len(graph.inputs):
+            raise Misfit(f"{len(given)} values for the {len(graph.inputs)} inputs of a subgraph")
+        self._give(frame, graph.inputs, given)
+        here = self.builder.location
+        for number, node in enumerate(graph.operators):
+            self.count()
+            self._node(number, node, frame)
+        found = [frame.handles.get(k) or self._value(k, "an output", frame) for k in graph.outputs]
+        self.builder.location = here
+        return [*found]
+
+    def _give(self, frame: Frame, tensors: Sequence[int], given: Sequence[Given]) -> None:
+        """Make values those of some tensors, in their types."""
+        for k, value in zip(tensors, given, strict=True):
+            tensor = frame.graph.tensors[k]
+            if isinstance(value, SSAValue) and tensor.kind != RESOURCE:
+                value = control.as_type(self.builder, value, self._checked(tensor, frame).element)
+                check_type(value, tensor)
+            frame.set(k, value)
+
+    def apart(self, caller: Frame, kinds: Sequence[Attribute] = ()) -> Importer:
+        """An importer for a function of its own, with arguments of some types."""
+        inner = Importer(self.model, kinds)
+        inner.inlined, inner.builder.location = self.inlined, self.builder.location
+        return inner
+
+    def count(self) -> None:
+        """Count an operator of a subgraph. Raises Misfit and TooLong where there are too many."""
+        self.inlined[0] += 1
+        if self.inlined[0] > control.MAX_INLINED:
+            raise Misfit(f"subgraphs of more than {control.MAX_INLINED} operators, written out")
+        if self.limit is not None and self.inlined[0] > self.limit:
+            raise control.TooLong
+
+    @contextmanager
+    def at_most(self, operators: int) -> Generator[None, None, None]:
+        """Let subgraphs become so many operators in the block, if it is in no other such block."""
+        outer = self.limit
+        self.limit = self.inlined[0] + operators if outer is None else outer
+        try:
+            yield
+        finally:
+            self.limit = outer
 
     # Values
 
-    def _argument(self, tensor: Tensor) -> None:
-        name = self.names[tensor.index]
-        if tensor.index in self.scope:
+    def _argument(self, tensor: Tensor, frame: Frame) -> None:
+        name = frame.names[tensor.index]
+        if tensor.index in frame.scope:
             raise malformed(name, "an input that is stated twice")
-        kind = TensorType(self._checked(tensor, name).element, tensor.shape)
+        kind = TensorType(self._checked(tensor, frame).element, tensor.shape)
         argument = self.block.insert_arg(kind, len(self.block.args))
         argument.name_hint = name if SSAValue.is_valid_name(name) else None
-        self.scope[tensor.index] = argument
+        frame.scope[tensor.index] = argument
 
-    def _checked(self, tensor: Tensor, source: str) -> Tensor:
+    def _checked(self, tensor: Tensor, frame: Frame, source: str = "") -> Tensor:
         """A tensor that programs can have."""
+        source = source or frame.names[tensor.index]
         if tensor.why:
             rule = "tensors must be dense, of numbers or truth values"
             raise refuse(Code.DTYPE_MISMATCH, source, rule, f"{tensor.why} ({tensor.name})")
@@ -122,60 +182,49 @@ class Importer:
             raise malformed(source, f"{tensor.name}: {problem}") from None
         return tensor
 
-    def _value(self, index: int, what: str) -> SSAValue:
-        found = self.scope.get(index)
+    def _value(self, index: int, what: str, frame: Frame) -> SSAValue:
+        found = frame.scope.get(index)
         if found is not None:
             return found
-        tensor, name = self.graph.tensors[index], self.names[index]
-        self._checked(tensor, name)
+        tensor, name = frame.graph.tensors[index], frame.names[index]
+        self._checked(tensor, frame)
         if tensor.is_variable and tensor.data is None:
-            self.scope[index] = self.variables.tensor(tensor, name)
-            return self.scope[index]
+            frame.scope[index] = self.variables.tensor(tensor, name)
+            return frame.scope[index]
         if tensor.data is None and 0 not in tensor.shape:
             raise malformed(name, f"{what} that nothing computes before")
         here = self.builder.location
-        self.builder.location = provenance.name_location(name)
+        self.builder.location = provenance.name_location(frame.caller or name)
         try:
             array = tensor.array() if tensor.data is not None else _empty(tensor)
         except ValueError as problem:
             raise malformed(name, str(problem)) from None
-        self.scope[index] = self.builder.constant(array, tensor.element)
+        frame.scope[index] = self.builder.constant(array, tensor.element)
         self.builder.location = here
-        return self.scope[index]
+        return frame.scope[index]
 
     # Operators
 
-    def _node(self, number: int, node: Operator) -> None:
-        source = self._source(number)
-        self.builder.location = provenance.name_location(source)
+    def _node(self, number: int, node: Operator, frame: Frame) -> None:
+        source = frame.source(number)
+        self.builder.location = provenance.name_location(frame.caller or source)
         results = [k for k in node.outputs if k >= 0]
-        if len(results) != len(set(results)) or any(k in self.scope for k in results):
+        if len(results) != len(set(results)) or any(k in frame.scope for k in results):
             raise malformed(source, "a tensor that is computed twice")
-        tensors = [self.graph.tensors[k] for k in results]
-        self.builder.results = [self._checked(t, source) for t in tensors if t.kind != RESOURCE]
-        values = [self._input(k) for k in node.inputs]
-        if len(self.builder.results) < len(results) and node.name in HANDLED:
-            results = []
-        for k, value in zip(results, self._results(source, node, values), strict=True):
-            self.scope[k] = value
-
-    def _input(self, index: int) -> SSAValue | None:
-        """An input of an operator; None for one that is left out, or a handle."""
-        if index < 0 or self.graph.tensors[index].kind == RESOURCE:
-            return None
-        return self._value(index, "an input")
-
-    def _results(
-        self, source: str, node: Operator, values: Sequence[SSAValue | None]
-    ) -> list[SSAValue]:
+        tensors = frame.tensors(results)
+        self.builder.results = [
+            self._checked(t, frame, source) for t in tensors if t.kind != RESOURCE
+        ]
+        given = [self._input(k, frame) for k in node.inputs]
         try:
-            if node.name in HANDLED and not node.is_custom:
-                found = self.variables.results(self.builder, node, values)
-            else:
-                found = registry.call(self.builder, node, values)
-            self._check(found)
-            self._update()
-            return found
+            found = self._results(node, given, frame)
+            if len(found) != len(results):
+                raise Misfit(f"{len(results)} results")
+            for k, value in zip(results, found, strict=True):
+                if isinstance(value, SSAValue):
+                    check_type(value, frame.graph.tensors[k])
+                frame.set(k, value)
+            self._update(frame)
         except NotExpressible as why:
             raise refuse(
                 Code.OPERATOR_UNSUPPORTED, source,
@@ -185,22 +234,52 @@ class Importer:
         except (Misfit, *BROKEN) as why:
             raise misfit(source, node, str(why)) from None
 
-    def _update(self) -> None:
+    def _input(self, index: int, frame: Frame) -> Given:
+        """An input of an operator; None for one that is left out."""
+        if index < 0:
+            return None
+        if frame.graph.tensors[index].kind == RESOURCE:
+            return frame.handles.get(index)
+        return self._value(index, "an input", frame)
+
+    def _results(self, node: Operator, given: Sequence[Given], frame: Frame) -> Sequence[Given]:
+        """The results of an operator. Raises NotExpressible and Misfit."""
+        if node.is_custom:
+            return registry.call(self.builder, node, _values(given))
+        if node.name in control.HANDLERS:
+            stated = self.builder.results
+            found = control.HANDLERS[node.name](control.Run(self, frame, node, given))
+            self.builder.results = stated
+            return self._stated(found, node, frame)
+        if node.name in HANDLED:
+            return self.variables.results(self.builder, node, given)
+        return registry.call(self.builder, node, _values(given))
+
+    def _stated(self, found: Sequence[Given], node: Operator, frame: Frame) -> list[Given]:
+        """The results of a subgraph in the types that the operator states for its own."""
+        tensors = frame.tensors([k for k in node.outputs if k >= 0])
+        if len(tensors) != len(found):
+            raise Misfit(f"{len(tensors)} results")
+        return [
+            control.as_type(self.builder, value, tensor.element)
+            if isinstance(value, SSAValue) and tensor.kind != RESOURCE
+            else value
+            for value, tensor in zip(found, tensors, strict=True)
+        ]
+
+    def _update(self, frame: Frame) -> None:
         """Take over what the operator wrote to variable tensors."""
         for before, after in self.builder.updates:
             self.variables.update(self.builder, before, after)
-            self.scope |= {k: after for k, value in self.scope.items() if value is before}
+            frame.scope |= {k: after for k, value in frame.scope.items() if value is before}
         self.builder.updates = ()
 
-    def _check(self, values: Sequence[SSAValue]) -> None:
-        """The results must be what the model states."""
-        stated = self.builder.results
-        if len(values) != len(stated):
-            raise Misfit(f"{len(stated)} results")
-        for value, tensor in zip(values, stated, strict=True):
-            found = f"{dtype_of(value)} {list(shape_of(value))}"
-            if found != f"{tensor.dtype} {list(tensor.shape)}":
-                raise Misfit(f"{found}, where {tensor.dtype} {list(tensor.shape)} is stated")
+
+def check_type(value: SSAValue, tensor: Tensor) -> None:
+    """Raise Misfit unless a value is what the model states."""
+    found = f"{dtype_of(value)} {list(shape_of(value))}"
+    if found != f"{tensor.dtype} {list(tensor.shape)}":
+        raise Misfit(f"{found}, where {tensor.dtype} {list(tensor.shape)} is stated")
 
 
 def misfit(source: str, node: Operator, found: str) -> CompileError:
@@ -213,15 +292,13 @@ def _place(state: State) -> int:
     return -1 if state.argument is None else state.argument
 
 
-def unique_names(graph: Subgraph) -> list[str]:
-    """A name for each tensor: its own, with its number where another one has it too."""
-    taken: set[str] = set()
-    found: list[str] = []
-    for tensor in graph.tensors:
-        name = tensor.name if tensor.name not in taken else f"{tensor.name}.{tensor.index}"
-        taken.add(name)
-        found.append(name)
-    return found
+def _values(given: Sequence[Given]) -> list[SSAValue | None]:
+    """Without handles."""
+    return [value if isinstance(value, SSAValue) else None for value in given]
+
+
+def _strings(names: Sequence[str]) -> ArrayAttr[StringAttr]:
+    return ArrayAttr([StringAttr(name) for name in names])
 
 
 def _empty(tensor: Tensor) -> Array:

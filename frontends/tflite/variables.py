@@ -2,22 +2,23 @@
 
     VAR_HANDLE "h"; READ_VARIABLE; ...; ASSIGN_VARIABLE  ->  an argument and a result, `npu.states`
 
-A subgraph that CALL_ONCE runs gives the initial content: constants that it assigns.
+The initial content is what a subgraph assigns that CALL_ONCE runs (`control.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import TensorType
-from xdsl.ir import Block, BlockArgument, SSAValue
+from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
 
 from npu_dialect.blob import BlobAttr
 from npu_dialect.frontends.onnx.builder import element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
+from npu_dialect.frontends.onnx.ops.common import where
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.model import Array, Operator, Subgraph, Tensor
+from npu_dialect.frontends.tflite.model import Array, Operator, Tensor
 from npu_dialect.frontends.tflite.ops.rescaling import retyped
 from npu_dialect.frontends.tflite.package import schema
 from npu_dialect.graph.quant import QuantType
@@ -26,7 +27,7 @@ from npu_dialect.graph.states import State
 RESOURCE = "RESOURCE"
 """The type of the tensors that are handles."""
 
-HANDLED = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+HANDLED = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 
 
 @dataclass
@@ -40,64 +41,50 @@ class Variable:
     value: SSAValue | None = None
     """Its content now."""
     is_assigned: bool = False
+    is_tensor: bool = False
+    """Whether it is a tensor of a graph, which operators write to, and has no handle."""
+
+
+Given = SSAValue | Variable | None
+"""What a tensor is: a value, the variable that a handle means, or nothing."""
+
+Content = tuple[SSAValue | None, bool]
+"""The content of a variable, None if nothing is known of it, and whether it was assigned."""
 
 
 @dataclass
 class Variables:
-    """The variables of a model, by name, and which of them a tensor of the main graph is."""
+    """The variables of a model, by name; `block` is that of the function they are arguments of."""
 
     block: Block
-    subgraphs: tuple[Subgraph, ...]
     by_name: dict[str, Variable] = field(default_factory=dict[str, Variable])
-    handles: dict[int, Variable] = field(default_factory=dict[int, Variable])
+    initialized: set[int] = field(default_factory=set[int])
+    """The subgraphs that CALL_ONCE has run."""
 
-    def results(
-        self, b: Builder, node: Operator, values: Sequence[SSAValue | None]
-    ) -> list[SSAValue]:
-        """The results of one of the operators of `HANDLED`."""
-        match node.name:
-            case "VAR_HANDLE":
-                self.handles[_one(node.outputs)] = self._named(node)
-            case "CALL_ONCE":
-                self._call_once(node)
-            case "READ_VARIABLE":
-                return [self._read(node, b.results[0])]
-            case _:
-                self._assign(b, node, values)
+    def results(self, b: Builder, node: Operator, given: Sequence[Given]) -> list[Given]:
+        """The results of one of the operators of `HANDLED`. Raises Misfit."""
+        if node.name == "VAR_HANDLE":
+            return [self._named(node)]
+        handle = given[0] if given else None
+        if not isinstance(handle, Variable):
+            raise Misfit("a handle that is not one of VAR_HANDLE")
+        if node.name == "READ_VARIABLE":
+            return [self.read(handle, _stated(b))]
+        value = given[1] if len(given) == 2 else None
+        if not isinstance(value, SSAValue):
+            raise Misfit(f"{len(given)} inputs")
+        self.assign(b, handle, value)
         return []
 
-    def _assign(self, b: Builder, node: Operator, values: Sequence[SSAValue | None]) -> None:
-        if len(values) != 2 or values[1] is None:
-            raise Misfit(f"{len(values)} inputs")
-        variable = self._of(node.inputs[0])
-        variable.value = _like(b, values[1], variable.argument)
-        variable.is_assigned = True
-
-    def _read(self, node: Operator, result: Tensor) -> SSAValue:
-        """The content of a variable."""
-        return self._content(self._of(_one(node.inputs)), result)
-
-    def _content(self, variable: Variable, result: Tensor) -> SSAValue:
-        if variable.value is None:
-            kind = TensorType(result.element, result.shape)
-            variable.argument = variable.value = self.block.insert_arg(kind, len(self.block.args))
-            if SSAValue.is_valid_name(variable.name):
-                variable.argument.name_hint = variable.name
-        return variable.value
-
-    def tensor(self, tensor: Tensor, name: str) -> SSAValue:
-        """A variable that is a tensor itself, which operators read and write."""
+    def initialize(self, name: str, value: Array) -> None:
+        """Give a variable its content before the first run."""
         variable = self.by_name.setdefault(name, Variable(name))
-        return self._content(variable, tensor)
-
-    def update(self, b: Builder, before: SSAValue, after: SSAValue) -> None:
-        """Note that an operator wrote a variable tensor."""
-        for variable in self.by_name.values():
-            if variable.value is before:
-                variable.value = _like(b, after, variable.argument)
-                variable.is_assigned = True
+        if variable.value is not None or variable.argument is not None:
+            raise NotExpressible(f"the variable {name}, which is used before it is initialized")
+        variable.initial = value
 
     def _named(self, node: Operator) -> Variable:
+        """The variable of a VAR_HANDLE."""
         name = "variable"
         if node.options_kind == "VarHandleOptions" and node.options is not None:
             table = schema().VarHandleOptions()
@@ -106,35 +93,59 @@ class Variables:
             name = "/".join(p.decode("utf-8", "replace") for p in parts if p) or name
         return self.by_name.setdefault(name, Variable(name))
 
-    def _of(self, tensor: int) -> Variable:
-        if tensor not in self.handles:
-            raise Misfit("a handle that is not one of VAR_HANDLE")
-        return self.handles[tensor]
+    def assign(self, b: Builder, variable: Variable, value: SSAValue) -> None:
+        """Make a value the content of a variable."""
+        variable.value = _like(b, value, variable.argument)
+        variable.is_assigned = True
 
-    def _call_once(self, node: Operator) -> None:
-        table = schema().CallOnceOptions()
-        if node.options_kind != "CallOnceOptions" or node.options is None:
-            raise Misfit(f"options of type {node.options_kind}")
-        table.Init(node.options.Bytes, node.options.Pos)
-        index = int(table.InitSubgraphIndex())
-        if not 0 < index < len(self.subgraphs):
-            raise Misfit(f"subgraph {index} of {len(self.subgraphs)}")
-        graph = self.subgraphs[index]
-        handles: dict[int, Variable] = {}
-        for each in graph.operators:
-            if each.name == "VAR_HANDLE":
-                handles[_one(each.outputs)] = self._named(each)
-            elif each.name == "ASSIGN_VARIABLE" and len(each.inputs) == 2:
-                self._initialize(handles, each, graph)
-            else:
-                raise NotExpressible(f"{each.name} in what initializes variables")
+    def read(self, variable: Variable, kind: Attribute) -> SSAValue:
+        """The content of a variable, whose type is `kind` if nothing was assigned to it yet."""
+        if variable.value is None:
+            variable.value = self._before(variable, kind)
+        return variable.value
 
-    def _initialize(self, handles: dict[int, Variable], node: Operator, graph: Subgraph) -> None:
-        target, source = node.inputs
-        tensor = graph.tensors[source]
-        if target not in handles or tensor.data is None or tensor.why:
-            raise NotExpressible("variables that are initialized with computed values")
-        handles[target].initial = tensor.array()
+    def _before(self, variable: Variable, kind: Attribute) -> BlockArgument:
+        """The content before a run."""
+        if variable.argument is None:
+            variable.argument = self.block.insert_arg(kind, len(self.block.args))
+            if SSAValue.is_valid_name(variable.name):
+                variable.argument.name_hint = variable.name
+        return variable.argument
+
+    def tensor(self, tensor: Tensor, name: str) -> SSAValue:
+        """A variable that is a tensor itself, which operators read and write."""
+        variable = self.by_name.setdefault(name, Variable(name, is_tensor=True))
+        return self.read(variable, TensorType(tensor.element, tensor.shape))
+
+    def update(self, b: Builder, before: SSAValue, after: SSAValue) -> None:
+        """Note that an operator wrote a variable tensor."""
+        for variable in self.by_name.values():
+            if variable.is_tensor and variable.value is before:
+                self.assign(b, variable, after)
+
+    # Contents under conditions
+
+    def contents(self) -> dict[str, Content]:
+        """What all variables contain now, for `restore` and `choose`."""
+        return {name: (v.value, v.is_assigned) for name, v in self.by_name.items()}
+
+    def restore(self, contents: Mapping[str, Content]) -> None:
+        """Make the contents those of before."""
+        for name, variable in self.by_name.items():
+            variable.value, variable.is_assigned = contents.get(name, (None, False))
+
+    def choose(self, b: Builder, condition: SSAValue, other: Mapping[str, Content]) -> None:
+        """Make the contents those of now where a condition of run time holds, else `other`."""
+        for name, variable in self.by_name.items():
+            value, is_assigned = other.get(name, (None, False))
+            if not (variable.is_assigned or is_assigned) or variable.value is value:
+                continue
+            known = variable.value or value
+            assert known is not None
+            now = variable.value or self._before(variable, known.type)
+            old = value or self._before(variable, known.type)
+            variable.value = where(b, condition, now, _like(b, old, now))
+            variable.is_assigned = True
 
     def states(self, results: list[SSAValue]) -> list[State]:
         """The states; those that are assigned are appended to the results of the function."""
@@ -148,6 +159,13 @@ class Variables:
                 results.append(variable.value)
             found.append(_state(variable, result))
         return found
+
+
+def _stated(b: Builder) -> Attribute:
+    """The type of the result of a READ_VARIABLE."""
+    if len(b.results) != 1:
+        raise Misfit(f"{len(b.results)} results")
+    return TensorType(b.element, b.shape)
 
 
 def _state(variable: Variable, result: int | None) -> State:
@@ -170,9 +188,3 @@ def _like(b: Builder, x: SSAValue, other: SSAValue | None) -> SSAValue:
     if shape_of(x) != shape_of(other) or not isinstance(element, QuantType):
         raise NotExpressible(f"a variable of {other.type} that becomes {x.type}")
     return retyped(b, x, element)
-
-
-def _one(tensors: tuple[int, ...]) -> int:
-    if len(tensors) != 1:
-        raise Misfit(f"{len(tensors)} tensors")
-    return tensors[0]

@@ -3,7 +3,7 @@
 A payload is self-contained and plain data. That of ONNX's domains is a ModelProto of one node. That
 of `aten` is JSON: the arguments of the operator by the names of its schema, in which
 `{"operand": k}` is operand k, `{"dtype": "float32"}` a type of torch, and `{"number": "inf"}` what
-JSON lacks.
+JSON lacks. That of `npu.loop` is the text of two functions (`loops.py`).
 
     {"self": {"operand": 0}, "some": false}
 """
@@ -24,6 +24,7 @@ Reference = Callable[[str, bytes, Sequence[Array]], Sequence[Any]]
 """Computes an operation, given its name, payload and operands."""
 
 ATEN = "aten"
+LOOP = "npu.loop"
 
 
 def run(domain: str, op_type: str, payload: bytes, operands: Sequence[Array]) -> Sequence[Any]:
@@ -89,5 +90,12 @@ def _to_numpy(torch: Any, tensor: Any) -> Array:
     return plain.numpy()
 
 
-BY_DOMAIN: dict[str, Reference] = {ATEN: run_aten}
+def run_loop(op_type: str, payload: bytes, operands: Sequence[Array]) -> Sequence[Any]:
+    """A loop whose number of steps is known at run time only; see `npu_dialect.graph.loops`."""
+    from npu_dialect.graph import loops
+
+    return loops.run(op_type, payload, operands)
+
+
+BY_DOMAIN: dict[str, Reference] = {ATEN: run_aten, LOOP: run_loop}
 """The references other than ONNX's, by domain."""

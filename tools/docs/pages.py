@@ -352,22 +352,24 @@ TFLITE_OPERATORS = """\
 
 {generated}
 The operators of a `.tflite` file that the importer turns into operations of `graph`. The rows are
-the functions of `frontends/tflite/ops/`, one file for each topic, and the variables. What has no
-row, and what a row cannot express, is refused with the reason. [TFLite models](tflite.md) says what
-is exact.
+the functions of `frontends/tflite/ops/`, one file for each topic; of `variables.py`; and of
+`control.py`, what runs subgraphs. What has no row, and what a row cannot express, is refused with
+the reason. [TFLite models](tflite.md) says what is exact.
 
 """
 
 
 def tflite_operators_page() -> str:
     """docs/tflite-operators.md."""
-    from npu_dialect.frontends.tflite import ops, registry, variables
+    from npu_dialect.frontends.tflite import control, ops, registry, variables
 
     assert len(ops.TOPICS), "importing the topics fills the table"
     topics = {
         name: row.function.__module__.rpartition(".")[2].replace("_", " ")
         for name, row in registry.TABLE.items()
-    } | dict.fromkeys(variables.HANDLED, "variables")
+    }
+    topics |= dict.fromkeys(variables.HANDLED, "variables")
+    topics |= dict.fromkeys(control.HANDLERS, "subgraphs")
     rows = ((f"`{name}`", topic) for name, topic in sorted(topics.items()))
     return TFLITE_OPERATORS.format(generated=GENERATED) + table(("operator", "topic"), rows)
 
