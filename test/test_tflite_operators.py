@@ -280,21 +280,6 @@ def test_hard_swish(data: st.DataObject, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
-@pytest.mark.parametrize(("corners", "centers"), [(False, False), (True, False), (False, True)])
-@pytest.mark.parametrize("size", [(6, 10), (2, 3), (5, 4), (1, 1)])
-def test_resize_to_the_nearest(
-    size: tuple[int, int], corners: bool, centers: bool, dtype: str
-) -> None:
-    scale = None if dtype == "float32" else 0.05
-    x, y = Tensor((2, 3, 5, 4), dtype, scale, 7), Tensor((2, *size, 4), dtype, scale, 7)
-    source = model(
-        "RESIZE_NEAREST_NEIGHBOR", [x, constant(size)], [y], "ResizeNearestNeighborOptions",
-        alignCorners=corners, halfPixelCenters=centers,
-    )  # fmt: skip
-    compare(source, [draw(np.random.default_rng(0), x)])
-
-
-@pytest.mark.parametrize("dtype", ["int8", "float32"])
 @pytest.mark.parametrize(
     ("axis", "shape"), [(0, (2, 2, 3, 4)), (1, (2, 2, 2, 4)), (-1, (2, 3, 2, 2))]
 )

@@ -12,6 +12,7 @@ from npu_dialect.frontends.tflite.ops import (
     pooling,
     quantization,
     reductions,
+    resizing,
     softmax,
 )
 
@@ -27,5 +28,6 @@ TOPICS = [
     pooling,
     quantization,
     reductions,
+    resizing,
     softmax,
 ]

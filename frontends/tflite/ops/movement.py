@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
-from npu_dialect.frontends.onnx.builder import element_of, shape_of
+from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import (
     along,
@@ -23,7 +22,6 @@ from npu_dialect.frontends.onnx.ops.common import (
     window,
 )
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
@@ -66,9 +64,11 @@ def concatenation(
 
 
 def as_part(b: Builder, x: SSAValue) -> SSAValue:
-    """A part of a concatenation, in the type of the result."""
+    """A part of a concatenation, in the type of the result; of 16 bits with any scale."""
     if not is_quantized(x) or element_of(x) == b.quant:
         return x
+    if dtype_of(x) is dtypes.i16:
+        return retyped(b, x, b.quant)
     quant = quant_of(x)
     if (quant.scales[0], quant.zero_point) == (b.quant.scales[0], b.quant.zero_point):
         return retyped(b, x, b.quant)
@@ -228,32 +228,3 @@ def gather(b: Builder, x: SSAValue, indices: SSAValue, *, axis: int, batch_dims:
     count = len(shape_of(indices))
     back = [*range(count, count + axis), *range(count), *range(count + axis, count + len(rest))]
     return as_result(b, transpose(b, found, back))
-
-
-@op("RESIZE_NEAREST_NEIGHBOR", options="ResizeNearestNeighborOptions")
-def resize_nearest_neighbor(
-    b: Builder, x: SSAValue, size: SSAValue, *, align_corners: bool, half_pixel_centers: bool
-) -> SSAValue:
-    """The nearest pixel of x for each of the result."""
-    del size
-    if len(shape_of(x)) != 4 or len(b.shape) != 4 or 0 in (*shape_of(x), *b.shape):
-        raise Misfit(f"a resize of {list(shape_of(x))} to {list(b.shape)}")
-    n, height, width, channels = shape_of(x)
-    y, k = (
-        _nearest(old, new, align_corners, half_pixel_centers)
-        for old, new in ((height, b.shape[1]), (width, b.shape[2]))
-    )
-    image = np.arange(n).reshape(-1, 1, 1) * height
-    places = ((image + y.reshape(1, -1, 1)) * width + k.reshape(1, 1, -1)).reshape(-1)
-    rows = reshape(b, x, (n * height * width, channels))
-    found = b.emit(graph.GatherOp(rows, b.constant(places.astype(np.int32))))
-    return as_result(b, reshape(b, found, b.shape))
-
-
-def _nearest(old: int, new: int, corners: bool, centers: bool) -> Array:
-    """The places in `old` of each of `new` (`GetNearestNeighbor`), computed in float32."""
-    aligned = corners and new > 1
-    scale = np.float32(old - 1 if aligned else old) / np.float32(new - 1 if aligned else new)
-    places = (np.arange(new).astype(np.float32) + np.float32(0.5 if centers else 0)) * scale
-    whole = np.floor(places + np.float32(0.5)) if corners else np.floor(places)
-    return np.clip(whole, 0, old - 1).astype(np.int64)
