@@ -41,6 +41,7 @@ from npu_dialect.passes.fixed_point.scaled_sums import scaled_sums
 from npu_dialect.passes.fixed_point.softmax import softmax
 from npu_dialect.passes.fixed_point.squares import mean_of_products
 from npu_dialect.passes.fixed_point.steps import Steps
+from npu_dialect.passes.fixed_point.wide_layer_norm import wide_layer_norm
 from npu_dialect.passes.fixed_point.wide_softmax import wide_softmax
 from npu_dialect.passes.placement.rules import has_float_lanes, place
 from npu_dialect.passes.rewriting import replace, rewrite
@@ -54,6 +55,7 @@ FUNCTIONS: dict[str, Function] = {
     "softmax": softmax,
     "softmax of 16 bits": wide_softmax,
     "layer norm": layer_norm,
+    "layer norm of 16 bits": wide_layer_norm,
     "mean of products": mean_of_products,
     "scaling of sums": scaled_sums,
     "scaling by channel": affine,

@@ -19,8 +19,19 @@ from npu_dialect.passes.fixed_point.steps import BYTE, Array, Steps
 BITS = 44.5
 """y * p is 2**BITS / sqrt(v)."""
 
-ERROR = 1.5 * (1 / 256) ** 2 + 2.0**-26
-"""The relative error: 3/2 of the square of the table's, and the roundings of 28 bits and more."""
+
+def error(newton: int = 1) -> float:
+    """The relative error after so many of Newton's steps, each of which leaves 3/2 of the square of
+    what was there, the table's at first; and the roundings of 28 bits and more.
+    """
+    left = 1 / 256
+    for _ in range(newton):
+        left = 1.5 * left**2
+    return left + newton * 2.0**-26
+
+
+ERROR = error()
+"""The relative error after one step."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,12 @@ def table() -> Array:
     return np.rint(2.0**BITS / np.sqrt(middles)).astype(np.int32)
 
 
-def inverse_root(steps: Steps, v: SSAValue, power: SSAValue | None = None) -> InverseRoot:
-    """The inverse root of v >= 1, times `power` (1 where there is none)."""
+def inverse_root(
+    steps: Steps, v: SSAValue, power: SSAValue | None = None, newton: int = 1
+) -> InverseRoot:
+    """The inverse root of v >= 1, times `power` (1 where there is none), by so many of Newton's
+    steps.
+    """
     for shift in (16, 8, 4, 2):
         small = steps.less(v, steps.number(2 ** (31 - shift)))
         v = steps.where(small, steps.times(v, steps.number(2**shift)), v)
@@ -51,6 +66,8 @@ def inverse_root(steps: Steps, v: SSAValue, power: SSAValue | None = None) -> In
             power = steps.where(small, steps.times(power, factor), power)
     assert power is not None
     y = steps.lookup(steps.right(v, 23, BYTE), table())
-    square = steps.product(v, steps.product(y, y, 30), 31)
-    rest = steps.minus(steps.number(3 * 2**28), square)
-    return InverseRoot(steps.product(y, rest, 29), power)
+    for _ in range(newton):
+        square = steps.product(v, steps.product(y, y, 30), 31)
+        rest = steps.minus(steps.number(3 * 2**28), square)
+        y = steps.product(y, rest, 29)
+    return InverseRoot(y, power)

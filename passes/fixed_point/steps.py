@@ -19,7 +19,7 @@ from npu_dialect import dtypes, graph
 from npu_dialect.graph.attributes import requant_fixed
 from npu_dialect.graph.base import quant_of, type_of
 from npu_dialect.graph.quant import QuantType
-from npu_dialect.passes.qdq.common import fixed
+from npu_dialect.passes.qdq.common import fixed, known
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +61,9 @@ class Steps:
         return self.add(graph.SubOp(a, b, location=self.location))
 
     def times(self, a: SSAValue, b: SSAValue) -> SSAValue:
+        x, y = known(a), known(b)
+        if x is not None and y is not None:
+            return self.constant(x * y)
         return self.add(graph.MulOp(a, b, location=self.location))
 
     def over(self, a: SSAValue, b: SSAValue) -> SSAValue:
