@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from fixed_point_support import (
     Array,
     Make,
@@ -20,6 +18,8 @@ from fixed_point_support import (
     rows,
     steps_off,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mapped_groups import ModuleBuilder
 from xdsl.dialects.builtin import ModuleOp, i1, i32
 from xdsl.ir import SSAValue

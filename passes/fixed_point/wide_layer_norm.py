@@ -127,8 +127,8 @@ class Plan:
 
 
 def wide_layer_norm(op: graph.QuantizeOp) -> Steps | None:
-    """The steps of quantize(layer_norm(dequantize(x))) for x of 16 bits and zero point 0; None where
-    `op` is something else, or the steps would be off by more than `COARSEST`.
+    """The steps of quantize(layer_norm(dequantize(x))) for x of 16 bits and zero point 0; None
+    where `op` is something else, or the steps would be off by more than `COARSEST`.
     """
     inner, result = op.x.owner, one_scale(op.result)
     if not isinstance(inner, graph.LayerNormOp) or result is None:
