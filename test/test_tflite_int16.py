@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npu_dialect as npu
+from npu_dialect import dtypes, numerics
+from npu_dialect.graph.quant import uniform
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
@@ -17,6 +19,8 @@ pytest.importorskip("ai_edge_litert")
 from tflite_models import Array, Tensor, constant, draw, model, reference
 
 from npu_dialect.frontends import tflite
+from npu_dialect.frontends.tflite.ops import single_rounding
+from npu_dialect.frontends.tflite.ops.rescaling import quantized_multiplier
 
 ALL = np.arange(-(1 << 15), 1 << 15).astype(np.int16)
 """Every value of 16 bits."""
@@ -168,3 +172,131 @@ def test_relu_rescales_to_its_result(scale: float, other: float, code: str) -> N
 def test_leaky_relu(scale: float, other: float, alpha: float) -> None:
     x, y = wide(ALL.shape, scale), wide(ALL.shape, other)
     compare(model("LEAKY_RELU", [x], [y], "LeakyReluOptions", alpha=alpha), [ALL])
+
+
+# Contractions
+
+
+def weights(shape: tuple[int, ...], axis: int | None, rng: np.random.Generator) -> Tensor:
+    count = 1 if axis is None else shape[axis]
+    scale = rng.uniform(0.002, 0.02, count).astype(np.float32)
+    values = rng.integers(-127, 127, shape, np.int8, endpoint=True)
+    return constant(values, "int8", scale=scale, zero=[0] * count, axis=axis or 0)
+
+
+def bias(count: int, dtype: str, x: Tensor, w: Tensor, rng: np.random.Generator) -> Tensor:
+    scale = np.asarray(w.scale, np.float32) * np.float32(x.scale)
+    values = rng.integers(-(1 << 20), 1 << 20, count)
+    return constant(values, dtype, scale=scale, zero=[0] * scale.size)
+
+
+CONVOLUTION = {"padding": 0, "strideH": 1, "strideW": 1}
+
+
+@given(seeds, scales, scales, st.booleans(), st.booleans())
+@settings(max_examples=30)
+def test_convolution(seed: int, scale: float, other: float, narrow: bool, by_channel: bool) -> None:
+    dtype, code = ("int32", 2) if narrow else ("int64", 4)
+    rng = np.random.default_rng(seed)
+    x, y = wide((1, 5, 4, 20), scale), wide((1, 5, 4, 6), other)
+    w = weights((6, 3, 3, 20), 0 if by_channel else None, rng)
+    more = bias(6, dtype, x, w, rng)
+    fields = {**CONVOLUTION, "quantizedBiasType": code}
+    source = model("CONV_2D", [x, w, more], [y], "Conv2DOptions", **fields)
+    compare(source, [draw(rng, x)])
+
+
+@pytest.mark.parametrize("target", ["edge256", "headset2k", "ethos_u55_256"])
+def test_convolution_with_a_bias_of_32_bits_on_the_array(target: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y, w = (
+        wide((1, 6, 6, 16), 0.001),
+        wide((1, 6, 6, 24), 0.003),
+        weights((24, 3, 3, 16), 0, rng),
+    )
+    inputs = [x, w, bias(24, "int32", x, w, rng)]
+    fields = {**CONVOLUTION, "quantizedBiasType": 2}
+    source = model("CONV_2D", inputs, [y], "Conv2DOptions", **fields)
+    compare_program(source, [draw(rng, x)], target)
+
+
+@given(seeds, scales, scales, st.booleans(), st.booleans(), st.booleans())
+@settings(max_examples=40)
+def test_fully_connected(
+    seed: int, scale: float, other: float, narrow: bool, by_channel: bool, has_bias: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = wide((4, 30), scale), wide((4, 24), other)
+    w = weights((24, 30), 0 if by_channel else None, rng)
+    dtype, code = ("int32", 2) if narrow else ("int64", 4)
+    inputs = [x, w, bias(24, dtype, x, w, rng) if has_bias else None]
+    fields = {"quantizedBiasType": code} if has_bias or narrow else {}
+    compare(
+        model("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions", **fields), [draw(rng, x)]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_ties_of_fully_connected_go_away_from_zero(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    zero, w_zero = {"int8": (3, 0), "uint8": (130, 128), "int16": (0, 0)}[dtype]
+    w_type = "uint8" if dtype == "uint8" else "int8"
+    x = Tensor((50, 20), dtype, 0.5, zero)
+    w = constant(rng.integers(-127, 128, (40, 20)) + w_zero, w_type, scale=0.125, zero=w_zero)
+    y = Tensor((50, 40), dtype, 8.0 if dtype == "int16" else 64.0, zero)
+    compare(model("FULLY_CONNECTED", [x, w, None], [y], "FullyConnectedOptions"), [draw(rng, x)])
+
+
+@given(st.floats(1e-3, 0.6), st.integers(-128, 127))
+@settings(max_examples=200)
+def test_multipliers_of_31_bits_round_as_float64_does(factor: float, zero: int) -> None:
+    """All sums beside those from which a result of 8 bits is another one."""
+    data = single_rounding.recipe([factor], uniform(dtypes.i8, 1.0, zero)).data
+    near = np.floor((np.arange(256) + 0.5) / factor).astype(np.int64)
+    sums = np.concatenate([s * (near + d) for s in (1, -1) for d in (-1, 0, 1, 2)])
+    sums = sums[np.abs(sums) < 1 << 31].astype(np.int32)
+    steps = sums * factor
+    expected = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
+    bounds = (data.multiplier, data.shift, data.rounding, 0, zero, -128, 127)
+    found = numerics.requantize_fixed(sums, *bounds)
+    np.testing.assert_array_equal(found, np.clip(expected + zero, -128, 127))
+
+
+def test_a_multiplier_is_chosen_where_the_nearest_one_rounds_otherwise() -> None:
+    factors = np.random.default_rng(0).uniform(1e-4, 2e-4, 4000)
+    pairs = [quantized_multiplier(f) for f in factors]
+    nearest = np.array([m for m, _ in pairs])
+    chosen = single_rounding.exact(factors, nearest, np.array([31 - e for _, e in pairs]), 255)
+    differing = np.flatnonzero(chosen != nearest)
+    assert differing.size
+    for k in differing:
+        steps = np.arange(1, 256)
+        first = single_rounding.boundaries(factors[k], steps)
+        shift = 31 - pairs[k][1]
+        for m, holds in ((int(nearest[k]), False), (int(chosen[k]), True)):
+            least = [-(-((2 * n - 1) << shift) // (2 * m)) for n in steps.tolist()]
+            assert (least == first.tolist()) == holds
+
+
+@given(seeds, scales, st.sampled_from([0, 1]), st.integers(1, 5), st.integers(1, 5))
+@settings(max_examples=30)
+def test_average_pooling(seed: int, scale: float, padding: int, height: int, width: int) -> None:
+    size = (7, 6) if padding == 0 else (8 - height, 7 - width)
+    x, y = wide((1, 7, 6, 8), scale), wide((1, *size, 8), scale)
+    source = model(
+        "AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=padding, strideH=1, strideW=1,
+        filterHeight=height, filterWidth=width,
+    )  # fmt: skip
+    compare(source, [draw(np.random.default_rng(seed), x)])
+
+
+@pytest.mark.parametrize("code", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_a_bias_of_another_type_than_stated_is_refused(code: str) -> None:
+    """The reference kernel reads what is stated, or i64."""
+    rng = np.random.default_rng(0)
+    x, y = wide((1, 4, 4, 8), 0.001), wide((1, 4, 4, 8), 0.01)
+    w = weights((8, 3, 3, 8) if code == "CONV_2D" else (1, 3, 3, 8), None, rng)
+    options = "Conv2DOptions" if code == "CONV_2D" else "DepthwiseConv2DOptions"
+    source = model(code, [x, w, bias(8, "int32", x, w, rng)], [y], options, **CONVOLUTION)
+    with pytest.raises(npu.CompileError, match="bias of i32 that is stated to be i64"):
+        tflite.load(source)

@@ -25,7 +25,7 @@ Handler = Callable[..., Any]
 ENUMS = {
     "padding": "Padding", "fused_activation_function": "ActivationFunctionType",
     "weights_format": "FullyConnectedOptionsWeightsFormat", "in_data_type": "TensorType",
-    "out_data_type": "TensorType", "mode": "MirrorPadMode",
+    "out_data_type": "TensorType", "quantized_bias_type": "TensorType", "mode": "MirrorPadMode",
 }  # fmt: skip
 """The enumeration of a field, for those that have one."""
 

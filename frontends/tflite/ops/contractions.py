@@ -1,7 +1,7 @@
 """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: exact sums in i32, rescaled.
 
-TFLite rounds the sums of convolutions twice. Those of FULLY_CONNECTED are rounded
-once, as the kernels of ai-edge-litert 2.3.0 do it (test/test_tflite_operators.py compares).
+TFLite rounds the sums of convolutions twice. Those of FULLY_CONNECTED are rounded once
+(single_rounding.py). Products of 16-bit activations are summed in i64, or in i32 where the bias is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import reshape, transpose
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops import single_rounding
 from npu_dialect.frontends.tflite.ops.hybrid import is_hybrid
 from npu_dialect.frontends.tflite.ops.hybrid import product as hybrid
 from npu_dialect.frontends.tflite.ops.rescaling import (
@@ -63,7 +64,7 @@ def convolved(b: Builder, sums: SSAValue, x: SSAValue, w: SSAValue, activation: 
     Scales of u8 are multiplied in float32 (GetQuantizedConvolutionMultipler). Sums of 64 bits, of
     16-bit activations, are multiplied by 15 bits and rounded once.
     """
-    if is_wide(x):
+    if dtype_of(sums) is dtypes.i64:
         made = wide_recipe(factors(b, x, w, narrow=False))
         sums = b.emit(graph.RequantizeOp(sums, made, b.quant))
     elif is_quantized(x):
@@ -76,16 +77,22 @@ def is_wide(x: SSAValue) -> bool:
     return is_quantized(x) and dtype_of(x) is dtypes.i16
 
 
-def check(x: SSAValue, w: SSAValue, bias: SSAValue | None) -> None:
-    """Refuse contractions of mixed types."""
+def check(x: SSAValue, w: SSAValue, bias: SSAValue | None, stated: str = "INT64") -> str | None:
+    """Refuse contractions of mixed types; "i32" where 16-bit activations have such sums.
+
+    `stated`: the type of a bias of 16-bit activations, as the options state it; i64 by default.
+    """
+    wide = dtypes.i32 if stated == "INT32" else dtypes.i64
     if is_quantized(x) != is_quantized(w):
         raise NotExpressible(f"products of {element_of(x)} and {element_of(w)}")
-    if is_quantized(x) and dtype_of(x).itemsize > 1 and dtype_of(w) is not dtypes.i8:
+    if is_wide(x) and dtype_of(w) is not dtypes.i8:
         raise NotExpressible(f"activations of 16 bits and weights of {dtype_of(w)}")
-    if is_wide(x) and bias is not None and dtype_of(bias) is not dtypes.i64:
-        raise NotExpressible(f"activations of 16 bits and a bias of {dtype_of(bias)}")
+    if is_wide(x) and bias is not None and dtype_of(bias) is not wide:
+        found = f"a bias of {dtype_of(bias)} that is stated to be {wide}"
+        raise NotExpressible(f"activations of 16 bits and {found}")
     if not is_quantized(x) and dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"products of {dtype_of(x)}")
+    return "i32" if is_wide(x) and wide is dtypes.i32 else None
 
 
 @op("CONV_2D", options="Conv2DOptions")
@@ -100,6 +107,7 @@ def conv_2d(
     stride_w: int,
     dilation_h_factor: int,
     dilation_w_factor: int,
+    quantized_bias_type: str,
     fused_activation_function: str,
 ) -> SSAValue:
     """x [N, H, W, C], w [OC, KH, KW, C / groups]."""
@@ -119,8 +127,10 @@ def conv_2d(
 
         found = hybrid(b, x, w, bias, (1, 2, 3), sums_of)
         return activated(b, found, fused_activation_function)
-    check(x, w, bias)
-    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, groups))
+    if is_wide(x) and bias is None:
+        raise NotExpressible("16-bit activations without a bias, which TFLite has not either")
+    narrow = check(x, w, bias, quantized_bias_type)
+    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, groups, narrow))
     return convolved(b, sums, x, w, fused_activation_function)
 
 
@@ -159,6 +169,7 @@ def fully_connected(
     weights_format: str,
     keep_num_dims: bool,
     asymmetric_quantize_inputs: bool,
+    quantized_bias_type: str,
     fused_activation_function: str,
 ) -> SSAValue:
     """x of any shape as rows of K, w [N, K]."""
@@ -177,8 +188,9 @@ def fully_connected(
             raise NotExpressible("floats that are quantized with a zero point of run time")
         found = hybrid(b, rows, w, bias, (1,), lambda q: b.emit(graph.MatmulOp(q, w)))
         return reshape(b, activated(b, found, fused_activation_function), b.shape)
-    check(x, w, bias)
-    sums = b.emit(graph.MatmulOp(rows, w, bias))
+    narrow = check(x, w, bias, quantized_bias_type)
+    sums = b.emit(graph.MatmulOp(rows, w, bias, narrow))
     if is_quantized(x):
-        sums = rescaled(b, sums, factors(b, x, w, narrow=False), b.quant, "half_up")
+        made = single_rounding.recipe(factors(b, x, w, narrow=False), b.quant)
+        sums = b.emit(graph.RequantizeOp(sums, made, b.quant))
     return reshape(b, activated(b, sums, fused_activation_function), b.shape)

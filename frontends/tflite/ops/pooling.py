@@ -62,8 +62,8 @@ def average_pool_2d(
     kernel, steps = (filter_height, filter_width), (stride_h, stride_w)
     pads = _pads(x, kernel, steps, padding)
     if is_quantized(x):
-        if quant_of(x) != b.quant or dtype_of(x).itemsize > 1:
-            raise NotExpressible("a mean of 16 bits, or in another quantization")
+        if quant_of(x) != b.quant:
+            raise NotExpressible("a mean in another quantization")
         found = _stored_mean(b, b.emit(graph.SumPool2DOp(x, kernel, steps, pads)), x)
     else:
         found = b.emit(graph.AvgPool2DOp(x, kernel, steps, pads))
@@ -113,14 +113,14 @@ def _stored_mean(b: Builder, sums: SSAValue, x: SSAValue) -> SSAValue:
 
 
 def _divided(b: Builder, sums: SSAValue, counts: Array, same: bool, rounding: str, element: object):
-    """sums / counts, rounded: exact, for |sum| <= 255 * count.
+    """sums / counts, rounded: exact, for |sum| < 2**bits * count.
 
     The multiplier ceil(2**s / count) is too great by less than 1, so that a quotient is off by less
-    than 255 * count / 2**s < 1 / (2 * count): no nearer to another tie, and on the far side of its
-    own.
+    than 2**bits * count / 2**s < 1 / (2 * count): no nearer to another tie, and on the far side of
+    its own.
     """
-    most = int(counts.max())
-    shift = 10 + 2 * most.bit_length()
+    most, bits = int(counts.max()), 8 * b.dtype.itemsize
+    shift = bits + 2 + 2 * most.bit_length()
     multipliers = -((-1 << shift) // counts.astype(np.int64))
     if multipliers.max() >= 1 << 31 or prod(counts.shape) == 0:
         raise NotExpressible(f"windows of {most} positions")
