@@ -1,0 +1,19 @@
+"""Writing graph as TOSA, for other toolchains to take up: `npu-compile --emit tosa`.
+
+Integers are the same bit for bit, or refused with the reason. What the rules say of an operation is
+in docs/tosa.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+
+def export(module: ModuleOp, *, is_open: bool = False) -> ModuleOp:
+    """A module at level graph, before operations are grouped, in TOSA; see `exporter.export`."""
+    from npu_dialect.tosa_export import exporter
+
+    return exporter.export(module, is_open=is_open)

@@ -1,0 +1,75 @@
+"""Floats as TOSA leaves no choice about: sums, differences and products are rounded once.
+
+A reciprocal may be one unit in the last place off. A step of Newton's method whose residual is
+computed exactly, from products split in halves (Veltkamp, Dekker), gives the nearest float from
+any of them; test/test_tosa_exactness.py tries all significands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import f32, i1
+from xdsl.ir import SSAValue
+
+from npu_dialect.graph.base import shape_of
+from npu_dialect.tosa_export.emitter import Emitter
+from npu_dialect.tosa_export.ops.rescaling import multiplied
+
+SPLITTER = 4097.0
+"""2**12 + 1: half of the 24 bits of a float32."""
+
+MOST_EXPONENT = 60
+"""Reciprocals are refined for 2**-60 <= |x| <= 2**60, where no part over- or underflows."""
+
+
+def is_power_of_two(array: NDArray[Any]) -> bool:
+    """Whether all elements are, so that products with their reciprocals are exact."""
+    fraction, _ = np.frexp(np.abs(array))
+    return bool((fraction == 0.5).all())
+
+
+def exact_reciprocal(e: Emitter, x: SSAValue) -> SSAValue:
+    """1 / x, rounded to the nearest float32."""
+    y = e.same("reciprocal", x)
+    product, error = _two_product(e, x, y)
+    one = e.like(1.0, x)
+    residual = e.spread("sub", e.spread("sub", one, product), error)
+    refined = e.spread("add", y, multiplied(e, y, residual))
+    size = e.same("abs", x)
+    most, least = e.like(2.0**MOST_EXPONENT, x), e.like(2.0**-MOST_EXPONENT, x)
+    inside = e.spread(
+        "logical_and",
+        e.spread("greater_equal", most, size, element=i1),
+        e.spread("greater_equal", size, least, element=i1),
+    )
+    return e.spread("select", inside, refined, y, element=f32)
+
+
+def _split(e: Emitter, x: SSAValue) -> tuple[SSAValue, SSAValue]:
+    scaled = multiplied(e, x, e.like(SPLITTER, x))
+    high = e.spread("sub", scaled, e.spread("sub", scaled, x))
+    return high, e.spread("sub", x, high)
+
+
+def _two_product(e: Emitter, a: SSAValue, b: SSAValue) -> tuple[SSAValue, SSAValue]:
+    """(p, q) with p = a * b rounded and p + q = a * b."""
+    product = multiplied(e, a, b)
+    (ah, al), (bh, bl) = _split(e, a), _split(e, b)
+    error = e.spread("sub", multiplied(e, ah, bh), product)
+    error = e.spread("add", error, multiplied(e, ah, bl))
+    error = e.spread("add", error, multiplied(e, al, bh))
+    return product, e.spread("add", error, multiplied(e, al, bl))
+
+
+def ordered_sum(e: Emitter, x: SSAValue, axis: int) -> SSAValue:
+    """The sum of floats along an axis, first to last, from +0."""
+    shape = shape_of(x)
+    sizes = [*shape[:axis], 1, *shape[axis + 1 :]]
+    total = e.like(0.0, x)
+    for k in range(shape[axis]):
+        starts = [k if d == axis else 0 for d in range(len(shape))]
+        total = e.spread("add", total, e.slice(x, starts, sizes))
+    return total

@@ -1,0 +1,143 @@
+"""Operations that move elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from xdsl.dialects.builtin import TensorType, i1, i32
+from xdsl.ir import SSAValue
+
+from npu_dialect import graph
+from npu_dialect.graph.attributes import values
+from npu_dialect.graph.base import dtype_of, shape_of
+from npu_dialect.tosa_export.emitter import Emitter, Refused, element_of, offset
+from npu_dialect.tosa_export.ops.rescaling import whole
+from npu_dialect.tosa_export.registry import rule
+
+
+@rule(graph.ReshapeOp)
+def reshape(e: Emitter, op: graph.ReshapeOp) -> SSAValue:
+    """The same."""
+    return e.reshape(e.value(op.x), shape_of(op.result))
+
+
+@rule(graph.TransposeOp)
+def transpose(e: Emitter, op: graph.TransposeOp) -> SSAValue:
+    """The same."""
+    return e.transpose(e.value(op.x), values(op.permutation))
+
+
+@rule(graph.ConcatOp)
+def concat(e: Emitter, op: graph.ConcatOp) -> SSAValue:
+    """The same."""
+    found = [e.value(v) for v in op.inputs]
+    if len(found) == 1:
+        return found[0]
+    type = TensorType(element_of(found[0]), shape_of(op.result))
+    return e.op("concat", found, type, axis=op.axis.value.data)
+
+
+@rule(graph.SliceOp)
+def slice_(e: Emitter, op: graph.SliceOp) -> SSAValue:
+    """A part; strides below 0 reverse it, others take the first of each step."""
+    x = e.value(op.x)
+    starts, sizes, strides = values(op.starts), values(op.sizes), values(op.strides)
+    lasts = [a + (n - 1) * s for a, n, s in zip(starts, sizes, strides, strict=True)]
+    first = [min(a, b) for a, b in zip(starts, lasts, strict=True)]
+    x = e.slice(x, first, [abs(b - a) + 1 for a, b in zip(starts, lasts, strict=True)])
+    for axis, stride in enumerate(strides):
+        if stride < 0 and sizes[axis] > 1:
+            x = e.same("reverse", x, axis=axis)
+    for axis, stride in enumerate(strides):
+        if abs(stride) > 1 and sizes[axis] > 1:
+            x = _every(e, x, axis, abs(stride), sizes[axis])
+    return x
+
+
+def _every(e: Emitter, x: SSAValue, axis: int, step: int, size: int) -> SSAValue:
+    """Elements 0, step, 2 * step, ... of an axis that ends with the last of them."""
+    shape = list(shape_of(x))
+    if len(shape) > 5:
+        raise Refused("a slice with strides of more than 5 dimensions")
+    x = padded(e, x, [(0, step - 1 if k == axis else 0) for k in range(len(shape))], 0)
+    split = [*shape[:axis], size, step, *shape[axis + 1 :]]
+    x = e.reshape(x, split)
+    x = e.slice(x, (0,) * len(split), [*split[: axis + 1], 1, *split[axis + 2 :]])
+    return e.reshape(x, [*shape[:axis], size, *shape[axis + 1 :]])
+
+
+def padded(e: Emitter, x: SSAValue, border: Sequence[tuple[int, int]], value: float) -> SSAValue:
+    """x with a border of TOSA's stored value."""
+    if not any(a or b for a, b in border):
+        return x
+    sizes = [a + n + b for n, (a, b) in zip(shape_of(x), border, strict=True)]
+    pads = e.shape([n for pair in border for n in pair])
+    fill = e.fill(value, element_of(x))
+    return e.op("pad", (x, pads, fill), TensorType(element_of(x), sizes))
+
+
+@rule(graph.PadOp)
+def pad(e: Emitter, op: graph.PadOp) -> SSAValue:
+    """The same."""
+    border = list(zip(values(op.low), values(op.high), strict=True))
+    value = op.value.value.data - offset(dtype_of(op.x))
+    return padded(e, e.value(op.x), border, value)
+
+
+def broadcast(e: Emitter, x: SSAValue, shape: Sequence[int]) -> SSAValue:
+    """x repeated to a shape, as in numpy."""
+    x = e.reshape(x, (1,) * (len(shape) - len(shape_of(x))) + shape_of(x))
+    times = [n // m if m else 1 for n, m in zip(shape, shape_of(x), strict=True)]
+    if all(n == 1 for n in times):
+        return x
+    return e.op("tile", (x, e.shape(times)), TensorType(element_of(x), list(shape)))
+
+
+@rule(graph.BroadcastToOp)
+def broadcast_to(e: Emitter, op: graph.BroadcastToOp) -> SSAValue:
+    """Repetitions."""
+    return broadcast(e, e.value(op.x), shape_of(op.result))
+
+
+def rows(e: Emitter, table: SSAValue, indices: SSAValue) -> SSAValue:
+    """Rows of a table [K, C] by i32 indices [W] that lie in it: [W, C]."""
+    (count,), (height, width) = shape_of(indices), shape_of(table)
+    operands = e.reshape(table, (1, height, width)), e.reshape(indices, (1, count))
+    found = e.op("gather", operands, TensorType(element_of(table), (1, count, width)))
+    return e.reshape(found, (count, width))
+
+
+@rule(graph.GatherOp)
+def gather(e: Emitter, op: graph.GatherOp) -> SSAValue:
+    """Rows; an index from the end or outside is brought inside first, as graph says."""
+    height = shape_of(op.x)[0]
+    indices, (low, high) = whole(e, op.indices), e.ranges.of(op.indices)
+    if low < -height or high >= height:
+        least = e.spread("maximum", indices, e.like(-height, indices))
+        indices = e.spread("minimum", least, e.like(height - 1, indices))
+    if low < 0:
+        is_back = e.spread("greater", e.like(0, indices), indices, element=i1)
+        back = e.spread("add", indices, e.like(height, indices))
+        indices = e.spread("select", is_back, back, indices)
+    return rows(e, e.value(op.x), indices)
+
+
+@rule(graph.ScatterOp)
+def scatter(e: Emitter, op: graph.ScatterOp) -> SSAValue:
+    """Rows written at constant places, each at most once."""
+    owner = op.indices.owner
+    if op.kind.data != "set" or not isinstance(owner, graph.ConstantOp):
+        raise Refused(f"rows that are written (kind {op.kind.data}) at places of run time")
+    found, (height, width) = owner.array, shape_of(op.x)
+    if len(set(found.tolist())) < found.size or (found < 0).any() or (found >= height).any():
+        raise Refused("places that are written twice, or outside")
+    indices = e.const(found.reshape(1, -1).astype(np.int32), i32)
+    x, updates = e.value(op.x), e.value(op.updates)
+    count = prod(found.shape)
+    operands = (
+        e.reshape(x, (1, height, width)), indices, e.reshape(updates, (1, count, width))
+    )  # fmt: skip
+    result = e.op("scatter", operands, TensorType(element_of(x), (1, height, width)))
+    return e.reshape(result, (height, width))
