@@ -279,18 +279,6 @@ def test_hard_swish(data: st.DataObject, dtype: str) -> None:
     compare(model("HARD_SWISH", [x], [y]), [np.arange(low, low + 256).astype(dtype)])
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float32"])
-@pytest.mark.parametrize(
-    ("axis", "shape"), [(0, (2, 2, 3, 4)), (1, (2, 2, 2, 4)), (-1, (2, 3, 2, 2))]
-)
-def test_gather(axis: int, shape: tuple[int, ...], dtype: str) -> None:
-    scale = None if dtype == "float32" else 0.05
-    x = Tensor((2, 3, 4), dtype, scale, 7)
-    inputs = [x, constant([[0, 1], [1, 0]])]
-    source = model("GATHER", inputs, [Tensor(shape, dtype, scale, 7)], "GatherOptions", axis=axis)
-    compare(source, [draw(np.random.default_rng(0), x)])
-
-
 MOVES = {
     "RESHAPE": ([constant([6, 4])], [(6, 4)], "", {}),
     "TRANSPOSE": ([constant([2, 0, 1])], [(4, 2, 3)], "", {}),

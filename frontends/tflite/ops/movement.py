@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 from xdsl.ir import SSAValue
 
-from npu_dialect import dtypes, graph
+from npu_dialect import dtypes
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import (
     along,
     broadcast,
-    cast,
     concat,
     normalize_axis,
     pad,
@@ -212,19 +210,3 @@ def broadcast_to(b: Builder, x: SSAValue, shape: SSAValue) -> SSAValue:
     """x, repeated to the shape of the result."""
     del shape
     return as_result(b, broadcast(b, x, b.shape))
-
-
-@op("GATHER", options="GatherOptions")
-def gather(b: Builder, x: SSAValue, indices: SSAValue, *, axis: int, batch_dims: int) -> SSAValue:
-    """The parts of x along a dimension that the indices name."""
-    if batch_dims:
-        raise NotExpressible("a gather of batches")
-    axis = normalize_axis(axis, len(shape_of(x)))
-    order = (axis, *(k for k in range(len(shape_of(x))) if k != axis))
-    rest = [shape_of(x)[k] for k in order[1:]]
-    rows = reshape(b, transpose(b, x, order), (shape_of(x)[axis], prod(rest)))
-    flat = reshape(b, cast(b, indices, dtypes.i32), (prod(shape_of(indices)),))
-    found = reshape(b, b.emit(graph.GatherOp(rows, flat)), (*shape_of(indices), *rest))
-    count = len(shape_of(indices))
-    back = [*range(count, count + axis), *range(count), *range(count + axis, count + len(rest))]
-    return as_result(b, transpose(b, found, back))
