@@ -647,12 +647,10 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
             from npu_dialect.frontends import torch
 
             return torch.load_file(path, shapes)
-        case ".tflite" if shapes:
-            raise _fixed_shapes("a .tflite file", str(path))
         case ".tflite":
             from npu_dialect.frontends import tflite
 
-            return tflite.load(path)
+            return tflite.load(path, shapes)
         case suffix:
             files.read_bytes(path)  # a file that is missing is reported as that
             raise error(

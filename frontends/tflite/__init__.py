@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,11 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
 
-def load(source: str | Path | bytes) -> ModuleOp:
+def load(source: str | Path | bytes, shapes: Mapping[str, Sequence[int]] | None = None) -> ModuleOp:
     """The graph-level module of a TFLite model: a path, or the bytes of a file.
+
+    `shapes` has sizes for the dimensions of inputs that are free in their signatures, by input. A
+    model with several signatures becomes a module with an entry for each.
 
     Integers are those of TFLite's reference kernels, bit for bit (docs/tflite.md). Raises
     CompileError for a malformed model and for what cannot be imported. The package `tflite` is
@@ -18,4 +22,4 @@ def load(source: str | Path | bytes) -> ModuleOp:
     """
     from npu_dialect.frontends.tflite import importer
 
-    return importer.load(source)
+    return importer.load(source, shapes or {})

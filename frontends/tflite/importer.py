@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,40 +36,59 @@ from npu_dialect.frontends.tflite.model import (
     read,
 )
 from npu_dialect.frontends.tflite.ops import TOPICS
+from npu_dialect.frontends.tflite.resizing import Shapes, inputs_of, resized
 from npu_dialect.frontends.tflite.variables import HANDLED, RESOURCE, Given, Variables
+from npu_dialect.graph.entries import merge
 from npu_dialect.graph.states import State, set_states
 
 
-def load(source: str | Path | bytes) -> ModuleOp:
+def load(source: str | Path | bytes, shapes: Shapes) -> ModuleOp:
     """The module of a model; see `npu_dialect.frontends.tflite.load`."""
     assert TOPICS, "the table is filled by importing the topics"
-    return Importer(read(source)).run()
+    model = read(source)
+    entries = [replace(model, entry=k) for k in dict.fromkeys(model.signatures.values())] or [model]
+    known = {name for each in entries for name in inputs_of(each)}
+    importers: list[Importer] = []
+    for each in entries:
+        wanted = known - set(inputs_of(each))
+        own = {name: shape for name, shape in shapes.items() if name not in wanted}
+        importers.append(Importer(resized(each, own)))
+        importers[-1].walk()
+    if len(entries) == 1:
+        return importers[0].module()
+    for importer in importers:
+        importer.variables.take_over(other.variables for other in importers)
+    names = {k: name for name, k in reversed(model.signatures.items())}
+    return merge({names[importer.model.entry]: importer.module() for importer in importers})
 
 
 class Importer:
-    """One import: the function under construction. `run` makes the module of a model."""
+    """One import: the function under construction. `walk` fills it, `module` is what it is in."""
 
     def __init__(self, model: Model, kinds: Sequence[Attribute] = ()) -> None:
         self.model = model
+        self.frame = Frame(model.main, unique_names(model.main))
         self.block = Block(arg_types=kinds)
         self.builder = Builder(self.block)
         self.variables = Variables(self.block)
         self.inlined = [0]
-        """How many operators subgraphs became; shared with importers of other functions."""
+        """How many operators subgraphs became; shared with importers of loops of the host."""
         self.limit: int | None = None
         """The most that they may become while a loop is unrolled."""
 
-    def run(self) -> ModuleOp:
-        """Import everything; the function's results are the main graph's outputs in order."""
-        graph = self.model.main
-        frame = Frame(graph, unique_names(graph))
-        for tensor in frame.tensors(graph.inputs):
+    def walk(self) -> None:
+        """Import the operators of the main graph."""
+        frame = self.frame
+        for tensor in frame.tensors(frame.graph.inputs):
             self._argument(tensor, frame)
-        for number, node in enumerate(graph.operators):
+        for number, node in enumerate(frame.graph.operators):
             self._node(number, node, frame)
-        outputs = [self._value(k, "an output", frame) for k in graph.outputs]
+
+    def module(self) -> ModuleOp:
+        """The module of the function, whose results are the main graph's outputs in order."""
+        outputs = [self._value(k, "an output", self.frame) for k in self.frame.graph.outputs]
         states = self._states(outputs)
-        return self._module(frame, self.function("main", outputs), states)
+        return self._module(self.frame, self.function("main", outputs), states)
 
     def function(self, name: str, results: Sequence[SSAValue]) -> FuncOp:
         """The function that was imported."""
@@ -195,6 +215,8 @@ class Importer:
             raise malformed(name, f"{what} that nothing computes before")
         here = self.builder.location
         self.builder.location = provenance.name_location(frame.caller or name)
+        if tensor.sparsity is not None:
+            self.builder.reserve(*tensor.shape, itemsize=tensor.dtype.itemsize)
         try:
             array = tensor.array() if tensor.data is not None else _empty(tensor)
         except ValueError as problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -23,7 +23,9 @@ from npu_dialect import dtypes, files
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx.errors import refuse
+from npu_dialect.frontends.tflite import sparse
 from npu_dialect.frontends.tflite.package import names, schema
+from npu_dialect.frontends.tflite.sparse import Sparsity
 from npu_dialect.graph.quant import QuantType, uniform
 
 Array = NDArray[Any]
@@ -68,6 +70,10 @@ class Tensor:
     is_variable: bool = False
     why: str = ""
     """Why it is no tensor that a program can have; empty where it is one."""
+    signature: tuple[int, ...] = ()
+    """The shape with -1 for dimensions that are free; empty where none is."""
+    sparsity: Sparsity | None = None
+    """Where its values are, of a constant that is stored sparsely."""
 
     @property
     def dtype(self) -> DType:
@@ -93,9 +99,12 @@ class Tensor:
         assert self.data is not None
         count = prod(self.shape)
         if self.kind == "INT4":
-            found = _unpacked(np.frombuffer(self.data, np.uint8))[:count]
+            found = _unpacked(np.frombuffer(self.data, np.uint8))
+            found = found if self.sparsity is not None else found[:count]
         else:
             found = np.frombuffer(self.data, self.dtype.numpy)
+        if self.sparsity is not None:
+            return self.sparsity.dense(found, self.shape)
         if found.size != count:
             raise ValueError(f"{len(self.data)} bytes for {self.kind} {list(self.shape)}")
         return found.reshape(self.shape)
@@ -120,6 +129,8 @@ class Operator:
     """The name of the table of its options, `NONE` without."""
     options: Any
     """That table as the schema has it."""
+    custom_options: bytes = b""
+    """The options of a custom operator, in whatever format it has."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +150,15 @@ class Model:
 
     source: str
     subgraphs: tuple[Subgraph, ...]
+    signatures: dict[str, int] = field(default_factory=dict[str, int])
+    """The subgraphs that are called from outside, by name; empty where only the main one is."""
+    entry: int = 0
+    """The subgraph that is imported."""
 
     @property
     def main(self) -> Subgraph:
         """What the model computes."""
-        return self.subgraphs[0]
+        return self.subgraphs[self.entry]
 
 
 def read(source: str | Path | bytes) -> Model:
@@ -178,7 +193,15 @@ class _Reader:
         graphs = self._all(count, self.root.Subgraphs)
         if not graphs:
             raise ValueError("no subgraph")
-        return Model(self.source, tuple(self._subgraph(g, operators) for g in graphs))
+        found = tuple(self._subgraph(g, operators) for g in graphs)
+        return Model(self.source, found, self._signatures(len(found)))
+
+    def _signatures(self, count: int) -> dict[str, int]:
+        tables = self._all(self.root.SignatureDefsLength(), self.root.SignatureDefs)
+        found = {_text(t.SignatureKey()): int(t.SubgraphIndex()) for t in tables}
+        if any(not 0 <= index < count for index in found.values()):
+            raise ValueError(f"a signature of a subgraph that is not one of the {count}")
+        return found
 
     def _all(self, count: int, get: Callable[[int], Any]) -> list[Any]:
         """The tables of a list, each of which takes four bytes of the file or more."""
@@ -218,8 +241,19 @@ class _Reader:
         kind = names("BuiltinOptions").get(node.BuiltinOptionsType(), "unknown")
         return Operator(
             name, is_custom, _ints(node.InputsAsNumpy()), _ints(node.OutputsAsNumpy()),
-            kind, node.BuiltinOptions(),
+            kind, node.BuiltinOptions(), self._custom_options(node) if is_custom else b"",
         )  # fmt: skip
+
+    def _custom_options(self, node: Any) -> bytes:
+        if node.LargeCustomOptionsOffset() > 1:
+            return self._outside(node.LargeCustomOptionsOffset(), node.LargeCustomOptionsSize())
+        return node.CustomOptionsAsNumpy().tobytes() if node.CustomOptionsLength() else b""
+
+    def _outside(self, start: int, size: int) -> bytes:
+        """Bytes behind the flatbuffer, which has at most 2 GiB."""
+        if start + size > len(self.data):
+            raise ValueError(f"{size} bytes at {start} of {len(self.data)}")
+        return self.data[start : start + size]
 
     def _tensor(self, index: int, tensor: Any) -> Tensor:
         shape = _ints(tensor.ShapeAsNumpy())
@@ -228,11 +262,16 @@ class _Reader:
         why = "" if kind in DTYPES else f"a tensor of type {kind}"
         if not why and (any(size < 0 for size in shape) or prod(shape) * 8 > MAX_BYTES):
             raise ValueError(f"a tensor of shape {list(shape)}")
-        if tensor.Sparsity() is not None:
-            why = "a sparse tensor"
+        signature = _ints(tensor.ShapeSignatureAsNumpy())
+        if signature and len(signature) != len(shape):
+            raise ValueError(f"a signature {list(signature)} of {list(shape)}")
+        sparsity, data = tensor.Sparsity(), self._buffer(tensor.Buffer())
+        if sparsity is not None and data is None:
+            why = "a sparse tensor that is computed"
         return Tensor(
             index, _text(tensor.Name()) or f"tensor{index}", kind, shape, scales, zeros, axis,
-            self._buffer(tensor.Buffer()), bool(tensor.IsVariable()), why,
+            data, bool(tensor.IsVariable()), why, signature,
+            None if sparsity is None else sparse.read(sparsity, shape),
         )  # fmt: skip
 
     def _buffer(self, index: int) -> bytes | None:
@@ -243,10 +282,7 @@ class _Reader:
             raise ValueError(f"buffer {index} of {self.root.BuffersLength()}")
         buffer = self.root.Buffers(index)
         if buffer.Offset() > 1:
-            start, size = buffer.Offset(), buffer.Size()
-            if start + size > len(self.data):
-                raise ValueError(f"a buffer of {size} bytes at {start}")
-            return self.data[start : start + size]
+            return self._outside(buffer.Offset(), buffer.Size())
         return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else None
 
 

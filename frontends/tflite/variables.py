@@ -7,7 +7,7 @@ The initial content is what a subgraph assigns that CALL_ONCE runs (`control.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import TensorType
@@ -82,6 +82,13 @@ class Variables:
         if variable.value is not None or variable.argument is not None:
             raise NotExpressible(f"the variable {name}, which is used before it is initialized")
         variable.initial = value
+
+    def take_over(self, others: Iterable[Variables]) -> None:
+        """Take over the initial contents that other functions of the model give."""
+        for each in others:
+            for name, variable in self.by_name.items():
+                if variable.initial is None and name in each.by_name:
+                    variable.initial = each.by_name[name].initial
 
     def _named(self, node: Operator) -> Variable:
         """The variable of a VAR_HANDLE."""
