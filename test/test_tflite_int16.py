@@ -300,3 +300,55 @@ def test_a_bias_of_another_type_than_stated_is_refused(code: str) -> None:
     source = model(code, [x, w, bias(8, "int32", x, w, rng)], [y], options, **CONVOLUTION)
     with pytest.raises(npu.CompileError, match="bias of i32 that is stated to be i64"):
         tflite.load(source)
+
+
+# Sums
+
+
+@given(seeds, st.sampled_from(["ADD", "SUB"]), st.integers(-14, -8), st.integers(0, 6))
+@settings(max_examples=30)
+def test_sums_of_powers_of_two(seed: int, code: str, exponent: int, shift: int) -> None:
+    rng = np.random.default_rng(seed)
+    tensors = [wide((3, 200), 2.0 ** (exponent - n)) for n in (0, shift)]
+    if seed & 1:
+        tensors.reverse()
+    options = {"ADD": "AddOptions", "SUB": "SubOptions"}[code]
+    for general in (False, True):
+        source = model(
+            code, tensors, [wide((3, 200), 2.0**exponent)], options, potScaleInt16=not general
+        )
+        compare(source, [draw(rng, t) for t in tensors])
+
+
+def test_a_sum_of_powers_of_two_is_refused_as_the_reference_does() -> None:
+    x, y = wide((8,), 2.0**-10), wide((8,), 2.0**-11)
+    with pytest.raises(npu.CompileError, match="one must have the result's scale"):
+        tflite.load(model("ADD", [x, x], [y], "AddOptions"))
+
+
+@given(seeds, scales, scales, st.sampled_from(["MAXIMUM", "MINIMUM"]))
+@settings(max_examples=20)
+def test_extremes_are_of_stored_values(seed: int, scale: float, other: float, code: str) -> None:
+    rng = np.random.default_rng(seed)
+    x, z, y = wide((3, 50), scale), wide((3, 50), other), wide((3, 50), scale)
+    compare(model(code, [x, z], [y]), [draw(rng, x), draw(rng, z)])
+
+
+MOVES = {
+    "CONCATENATION": ([wide((2, 4), 0.02)], (2, 8), "ConcatenationOptions", {"axis": 1}),
+    "PAD": ([constant([[1, 0], [0, 2]])], (3, 6), "", {}),
+    "PADV2": ([constant([[1, 0], [0, 2]]), constant([5], "int16", scale=0.01)], (3, 6), "", {}),
+    "TRANSPOSE": ([constant([1, 0])], (4, 2), "", {}),
+    "RESHAPE": ([constant([8])], (8,), "", {}),
+    "SLICE": ([constant([0, 1]), constant([2, 2])], (2, 2), "", {}),
+    "TILE": ([constant([2, 1])], (4, 4), "", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", MOVES)
+def test_movement(code: str) -> None:
+    more, shape, options, fields = MOVES[code]
+    x, rng = wide((2, 4), 0.01), np.random.default_rng(0)
+    inputs = [draw(rng, t) for t in (x, *more) if t.values is None]
+    source = model(code, [x, *more], [wide(shape, 0.01)], options, **fields)
+    compare(source, inputs)

@@ -15,6 +15,7 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.onnx.ops.common import where
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops import wide_sums
 from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
     KEEP,
@@ -70,19 +71,31 @@ def binary(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
     return b.emit(kind(x, y))
 
 
+def added(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue, pot_scale_int16: bool) -> SSAValue:
+    """The sum or difference; `pot_scale_int16`: scales that are powers of two are only shifted."""
+    if not is_quantized(x):
+        return binary(b, kind, x, y)
+    shifts = wide_sums.shifts_of(b, x, y) if pot_scale_int16 else None
+    return summed(b, kind, x, y) if shifts is None else wide_sums.summed(b, kind, x, y, shifts)
+
+
 @op("ADD", options="AddOptions")
-def add(b: Builder, x: SSAValue, y: SSAValue, *, fused_activation_function: str) -> SSAValue:
+def add(
+    b: Builder, x: SSAValue, y: SSAValue, *, fused_activation_function: str, pot_scale_int16: bool
+) -> SSAValue:
     """x + y."""
     check(x, y)
-    found = (summed if is_quantized(x) else binary)(b, graph.AddOp, x, y)
+    found = added(b, graph.AddOp, x, y, pot_scale_int16)
     return activated(b, found, fused_activation_function)
 
 
 @op("SUB", options="SubOptions")
-def sub(b: Builder, x: SSAValue, y: SSAValue, *, fused_activation_function: str) -> SSAValue:
+def sub(
+    b: Builder, x: SSAValue, y: SSAValue, *, fused_activation_function: str, pot_scale_int16: bool
+) -> SSAValue:
     """x - y."""
     check(x, y)
-    found = (summed if is_quantized(x) else binary)(b, graph.SubOp, x, y)
+    found = added(b, graph.SubOp, x, y, pot_scale_int16)
     return activated(b, found, fused_activation_function)
 
 

@@ -32,6 +32,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     rescaled,
     scale_of,
 )
+from npu_dialect.frontends.tflite.ops.wide_sums import exponent_of
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.numerics.arithmetic import quiet
 
@@ -174,17 +175,16 @@ def tanh(b: Builder, x: SSAValue) -> SSAValue:
 
 
 def _check_result(b: Builder) -> None:
-    if b.quant.zero_point or scale_of(b.quant) != 2.0**-15:
+    if b.quant.zero_point or exponent_of(scale_of(b.quant)) != -15:
         raise NotExpressible(f"a result of {b.quant}, where that of 16 bits has the scale 2**-15")
 
 
 def _in_steps(b: Builder, x: SSAValue, shifts: tuple[int, ...]) -> SSAValue:
-    """x in steps of 1 / 12288 (exactly where its scale is a power of two of `shifts`), in i32."""
+    """x in steps of 1 / 12288, in i32; exactly where its scale is 2**(n - 12), n of `shifts`."""
     scale = scale_of(symmetric(x))
-    fraction, exponent = math.frexp(scale)
-    left = exponent - 1 + 12
-    if fraction == 0.5 and left in shifts:
-        factor, shift = 3 << left, 0
+    exponent = exponent_of(scale)
+    if exponent is not None and exponent + 12 in shifts:
+        factor, shift = 3 << (exponent + 12), 0
     else:
         real, shift = scale * 4096.0 * 3.0, 0
         while real <= 32767.0 / 2.0 and shift <= 30:
