@@ -15,9 +15,12 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from npu_dialect import dtypes, graph, provenance
+from npu_dialect.blob import BlobAttr
 from npu_dialect.diagnostics import Code, CompileError, error, warn
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.states import STATES
 from npu_dialect.passes.graph_decompose import STEPS
+from npu_dialect.tosa.text import elements
 from npu_dialect.tosa_export.emitter import Emitter, Refused, offset, stored_as
 from npu_dialect.tosa_export.ops import TOPICS
 from npu_dialect.tosa_export.ops.rescaling import retagged
@@ -29,9 +32,6 @@ NAME = "tosa.tensor_name"
 
 QUANTIZED = "npu.quantized"
 """The quantization of an argument or result: what stands in `!quant.uniform<...>`."""
-
-KEPT = ("npu.states",)
-"""Attributes of a function that are written as they are."""
 
 
 def export(module: ModuleOp, *, is_open: bool = False) -> ModuleOp:
@@ -131,7 +131,8 @@ class _Export:
         made.arg_attrs = self._tags(old.body.block.args, "npu.input_names")
         last = old.body.block.last_op
         made.res_attrs = self._tags(last.operands if last is not None else (), "npu.output_names")
-        made.attributes.update({k: old.attributes[k] for k in KEPT if k in old.attributes})
+        if STATES in old.attributes:
+            made.attributes[STATES] = _dense(old.attributes[STATES])
         return made
 
     def _tags(self, values: Any, names: str) -> ArrayAttr[DictionaryAttr]:
@@ -192,6 +193,18 @@ def _boundary(value: SSAValue, source: str) -> TensorType[Any]:
         raise Refused("whole numbers of 16 bits without a sign", "inputs of i16 or i32")
     assert offset(dtype_of(value)) in (0, 128)
     return TensorType(stored_as(dtype_of(value)), shape_of(value))
+
+
+def _dense(attribute: Any) -> Attribute:
+    """An attribute with its blobs as constants that MLIR reads."""
+    if isinstance(attribute, BlobAttr):
+        blob = attribute.data
+        return elements(blob.array, TensorType(dtypes.element_type(blob.dtype), blob.shape))
+    if isinstance(attribute, ArrayAttr):
+        return ArrayAttr([_dense(item) for item in attribute.data])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(attribute, DictionaryAttr):
+        return DictionaryAttr({k: _dense(v) for k, v in attribute.data.items()})
+    return attribute
 
 
 def _refused(source: str, name: str, why: Refused) -> CompileError:

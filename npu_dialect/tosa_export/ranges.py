@@ -14,6 +14,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import dtypes, graph
@@ -21,6 +22,7 @@ from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 
 Interval = tuple[int, int]
+Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 SAME = (
     graph.ReshapeOp, graph.TransposeOp, graph.SliceOp, graph.BroadcastToOp, graph.GatherOp,
@@ -47,6 +49,17 @@ class Ranges:
         zero = quant.zero_point if quant is not None else 0
         low, high = self.of(value)
         return low - zero, high - zero
+
+    def channels(self, value: SSAValue) -> Bounds:
+        """`steps`, for each index of the last dimension where that is known, as two arrays."""
+        owner = value.owner
+        low, high = self.steps(value)
+        if not isinstance(owner, graph.Conv2DOp | graph.MatmulOp):
+            return np.array([low]), np.array([high])
+        lows, highs = _contractions(self, owner)
+        if lows.min() < low or highs.max() > high:
+            return np.array([low]), np.array([high])
+        return lows, highs
 
     def _find(self, value: SSAValue) -> Interval:
         found = whole(value)
@@ -177,33 +190,41 @@ def _pooled(ranges: Ranges, op: Any) -> Interval:
 
 def _contraction(ranges: Ranges, op: Any) -> Interval:
     """Sums of products, by the weights where they are constants."""
-    x, w = op.operands[:2]
-    a, b = ranges.steps(x)
-    low, high = _products(ranges, op, w, min(a, 0), max(b, 0))
-    if len(op.operands) > 2:
-        c, d = ranges.of(op.operands[2])
-        low, high = low + c, high + d
-    return low, high
+    lows, highs = _contractions(ranges, op)
+    return int(lows.min()), int(highs.max())
 
 
-def _products(ranges: Ranges, op: Any, w: SSAValue, a: int, b: int) -> Interval:
-    owner = w.owner
-    is_conv = isinstance(op, graph.Conv2DOp)
+def _contractions(ranges: Ranges, op: Any) -> Bounds:
+    """The least and greatest sums of each channel, or of all."""
+    a, b = ranges.steps(op.operands[0])
+    low, high = _products(ranges, op, op.operands[1], min(a, 0), max(b, 0))
+    if len(op.operands) == 2:
+        return low, high
+    owner = op.operands[2].owner
     if isinstance(owner, graph.ConstantOp):
-        quant = quant_of(w)
+        bias = owner.array.astype(np.int64)
+        return low + bias, high + bias
+    c, d = ranges.of(op.operands[2])
+    return low + c, high + d
+
+
+def _products(ranges: Ranges, op: Any, w: SSAValue, a: int, b: int) -> Bounds:
+    owner, quant = w.owner, quant_of(w)
+    is_conv = isinstance(op, graph.Conv2DOp)
+    if isinstance(owner, graph.ConstantOp) and (is_conv or owner.array.ndim == 2):
         zero: Any = quant.zero() if quant is not None else 0
         steps = owner.array.astype(np.int64) - zero
-        axes = tuple(range(steps.ndim - 1)) if is_conv else (steps.ndim - 2,)
+        axes = tuple(range(steps.ndim - 1))
         up, down = np.maximum(steps, 0).sum(axes), np.minimum(steps, 0).sum(axes)
-        return int((up * a + down * b).min()), int((up * b + down * a).max())
+        return up * a + down * b, up * b + down * a
     shape = shape_of(w)
     count = prod(shape[:3]) if is_conv else shape[-2]
-    quant = quant_of(w)
     if quant is not None and quant.axis is not None:
-        return whole(op.result)
+        low, high = whole(op.result)
+        return np.array([low]), np.array([high])
     c, d = ranges.steps(w)
     found = (a * c, a * d, b * c, b * d)
-    return min(*found, 0) * count, max(*found, 0) * count
+    return np.array([min(*found, 0) * count]), np.array([max(*found, 0) * count])
 
 
 def _requantized(ranges: Ranges, op: Any) -> Interval:

@@ -9,7 +9,7 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.tosa_export.emitter import Emitter, Refused, element_of
-from npu_dialect.tosa_export.ops.exactness import exact_reciprocal, is_power_of_two
+from npu_dialect.tosa_export.ops.exactness import exact_quotient, exact_reciprocal, is_power_of_two
 from npu_dialect.tosa_export.ops.movement import broadcast
 from npu_dialect.tosa_export.ops.rescaling import multiplied, whole
 from npu_dialect.tosa_export.ranges import RULES
@@ -74,13 +74,22 @@ def _float_div(e: Emitter, op: graph.DivOp, a: SSAValue, b: SSAValue) -> SSAValu
     if isinstance(second, graph.ConstantOp):
         with np.errstate(all="ignore"):
             inverse = np.float32(1) / second.array
-        if not is_power_of_two(second.array):
-            e.open("a quotient as the product with a reciprocal")
-        return multiplied(e, a, e.const(inverse, f32))
+        if is_power_of_two(second.array) or not _is_exact(e):
+            return multiplied(e, a, e.const(inverse, f32))
+        return exact_quotient(e, a, b)
     if isinstance(first, graph.ConstantOp) and bool((first.array == 1).all()):
         return broadcast(e, inverted(e, b), shape_of(op.result))
-    e.open("a quotient as the product with a reciprocal")
+    if _is_exact(e):
+        return exact_quotient(e, a, b)
     return multiplied(e, a, e.same("reciprocal", b))
+
+
+def _is_exact(e: Emitter) -> bool:
+    """Whether a quotient must be the nearest float; else it is noted that it may not be."""
+    if e.is_deciding and not e.is_open:
+        return True
+    e.open("a quotient as the product with a reciprocal")
+    return False
 
 
 def inverted(e: Emitter, x: SSAValue) -> SSAValue:

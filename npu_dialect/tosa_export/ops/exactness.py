@@ -2,7 +2,9 @@
 
 A reciprocal may be one unit in the last place off. A step of Newton's method whose residual is
 computed exactly, from products split in halves (Veltkamp, Dekker), gives the nearest float from
-any of them; test/test_tosa_exactness.py tries all significands.
+any of them; test/test_tosa_exactness.py tries all significands. A quotient is a product with the
+reciprocal, such a step, and then the neighbour where the exact remainder says that it is nearer
+(no quotient of floats lies in the middle between two).
 """
 
 from __future__ import annotations
@@ -38,14 +40,51 @@ def exact_reciprocal(e: Emitter, x: SSAValue) -> SSAValue:
     one = e.like(1.0, x)
     residual = e.spread("sub", e.spread("sub", one, product), error)
     refined = e.spread("add", y, multiplied(e, y, residual))
+    return e.spread("select", _is_moderate(e, x), refined, y, element=f32)
+
+
+def _is_moderate(e: Emitter, x: SSAValue) -> SSAValue:
+    """Whether 2**-60 <= |x| <= 2**60."""
     size = e.same("abs", x)
     most, least = e.like(2.0**MOST_EXPONENT, x), e.like(2.0**-MOST_EXPONENT, x)
-    inside = e.spread(
+    return e.spread(
         "logical_and",
         e.spread("greater_equal", most, size, element=i1),
         e.spread("greater_equal", size, least, element=i1),
     )
-    return e.spread("select", inside, refined, y, element=f32)
+
+
+def exact_quotient(e: Emitter, a: SSAValue, b: SSAValue) -> SSAValue:
+    """a / b, rounded to the nearest float32, where a, b and the quotient are moderate or a is 0."""
+    inverse = e.same("reciprocal", b)
+    first = multiplied(e, a, inverse)
+    second = e.spread("add", first, multiplied(e, _remainder(e, a, b, first), inverse))
+    rest = _remainder(e, a, b, second)
+    twice = e.spread("add", rest, rest)
+    above, below = _neighbour(e, second, 1.0), _neighbour(e, second, -1.0)
+    zero = e.like(0.0, b)
+    is_negative = e.spread("greater", zero, b, element=i1)
+    size = e.same("abs", b)
+    twice = e.spread("select", is_negative, e.spread("sub", zero, twice), twice)
+    reach = multiplied(e, size, e.spread("sub", above, second))
+    depth = multiplied(e, size, e.spread("sub", below, second))
+    found = e.spread("select", e.spread("greater", twice, reach, element=i1), above, second)
+    found = e.spread("select", e.spread("greater", depth, twice, element=i1), below, found)
+    inside = e.spread("logical_and", _is_moderate(e, a), _is_moderate(e, b))
+    inside = e.spread("logical_and", inside, _is_moderate(e, first))
+    return e.spread("select", inside, found, first, element=f32)
+
+
+def _remainder(e: Emitter, a: SSAValue, b: SSAValue, quotient: SSAValue) -> SSAValue:
+    """a - b * quotient, exactly, for a quotient that is a few units off."""
+    product, error = _two_product(e, b, quotient)
+    return e.spread("sub", e.spread("sub", a, product), error)
+
+
+def _neighbour(e: Emitter, x: SSAValue, direction: float) -> SSAValue:
+    """The next float32 (Rump, Zimmermann, Boldo, Melquiond: 0.5 ulp and a little more added)."""
+    step = direction * 2.0**-24 * (1 + 2.0**-23)
+    return e.spread("add", x, multiplied(e, e.same("abs", x), e.like(step, x)))
 
 
 def _split(e: Emitter, x: SSAValue) -> tuple[SSAValue, SSAValue]:

@@ -53,7 +53,7 @@ def avg_pool2d(e: Emitter, op: graph.AvgPool2DOp) -> SSAValue:
     _without_dilation(op)
     if dtype_of(op.x) is not dtypes.f32:
         raise Refused(f"the mean of {dtype_of(op.x)}")
-    e.open(FLOAT_SUMS, op)
+    e.open(FLOAT_SUMS)
     kernel, strides = pair(op.kernel), pair(op.strides)
     x, pad = fitted(e, e.value(op.x), kernel, strides, (1, 1), four(op.pads))
     if op.count_include_pad.value.data and any(pad):

@@ -34,13 +34,16 @@ from npu_dialect.tosa_export.emitter import (
     stored_as,
     word,
 )
-from npu_dialect.tosa_export.ranges import Interval
+from npu_dialect.tosa_export.ranges import Bounds
 from npu_dialect.tosa_export.registry import rule
 
 Array = NDArray[Any]
 Up = Callable[[SSAValue], SSAValue]
 
-LEAST_SHIFT = 2
+LEAST_SHIFT, GREATEST_SHIFT = 2, 62
+SATURATED = 1 << 17
+"""No type of 16 bits, with any zero point, holds a result of so many steps."""
+
 GREATEST_SINGLE = 31
 """The greatest shift with which DOUBLE_ROUND rounds once."""
 
@@ -160,14 +163,13 @@ def requantize(e: Emitter, op: graph.RequantizeOp) -> SSAValue:
     if recipe.kind == "f32":
         return _by_float(e, op, recipe)
     multiplier, shift = normalized(recipe)
-    interval = e.ranges.steps(op.x)
     if recipe.rounding in MODES:
-        return _direct(e, op, multiplier, shift, MODES[recipe.rounding], interval)
+        return _direct(e, op, multiplier, shift, MODES[recipe.rounding])
     if dtype_of(op.x) is dtypes.i64:
         raise Refused(f"sums of 64 bits rounded {recipe.rounding}")
-    low, high = interval
-    most = max(abs(low), abs(high))
-    _require(multiplier, shift, (-most, most), op)
+    low, high = e.ranges.channels(op.x)
+    most = np.maximum(np.abs(low), np.abs(high))
+    _require(multiplier, shift, (-most, most))
 
     def up(x: SSAValue) -> SSAValue:
         return rescale(e, x, multiplier, shift, i32)
@@ -184,10 +186,11 @@ def normalized(recipe: Requant) -> tuple[Array, Array]:
     shift = recipe.shift.astype(np.int64)
     if (multiplier < 0).any():
         raise Refused("a factor below 0")
-    most = 62 if recipe.rounding != "double" else GREATEST_SINGLE
+    most = GREATEST_SHIFT if recipe.rounding != "double" else GREATEST_SINGLE
     for _ in range(most):
         more = (multiplier < 1 << 30) & (shift < most)
         multiplier, shift = multiplier << more, shift + more
+    shift[multiplier == 0] = GREATEST_SHIFT
     if (shift < LEAST_SHIFT).any():
         raise Refused(f"a factor of {multiplier.max()} / 2**{shift.min()}")
     return multiplier, shift
@@ -201,12 +204,7 @@ def is_kept(recipe: Requant) -> bool:
 
 
 def _direct(
-    e: Emitter,
-    op: graph.RequantizeOp,
-    multiplier: Array,
-    shift: Array,
-    mode: str,
-    interval: Interval,
+    e: Emitter, op: graph.RequantizeOp, multiplier: Array, shift: Array, mode: str
 ) -> SSAValue:
     """One rescaling, where the zero point of the result can be part of it."""
     x, quant = e.value(op.x), quant_of(op.result)
@@ -217,8 +215,9 @@ def _direct(
         return minus(e, x, zero_in)
     if zero_in and element_of(x) != i8:
         x, zero_in = steps(e, op.x), 0
-    if not _is_proved(multiplier, shift, interval):
-        x, zero_in = _held(e, op, x, zero_in, multiplier, shift, interval), 0
+    bounds = e.ranges.channels(op.x)
+    if not _is_proved(shift, bounds):
+        x, zero_in = _held(e, op, x, zero_in, (multiplier, shift), bounds), 0
     element = i32 if quant is None else stored_as(quant.storage_dtype)
     zero = e.zero_of(op.result)
     if zero and element != i8:
@@ -239,20 +238,17 @@ def within(e: Emitter, x: SSAValue, value: SSAValue) -> SSAValue:
     return bounded(e, x, quant.low - offset(storage), quant.high - offset(storage))
 
 
-def _is_proved(multiplier: Array, shift: Array, interval: Interval) -> bool:
-    """Whether TOSA's preconditions hold for all of an interval."""
-    del multiplier
-    least = 1 << (int(shift.min()) - 1)
-    return -least <= interval[0] and interval[1] < least
+def _is_proved(shift: Array, bounds: Bounds) -> bool:
+    """Whether TOSA's precondition holds for all numbers within bounds, for each channel or all."""
+    least = np.left_shift(np.int64(1), shift - 1)
+    return bool((-least <= bounds[0]).all() and (bounds[1] < least).all())
 
 
-def _require(
-    multiplier: Array, shift: Array, interval: Interval, op: graph.RequantizeOp | graph.RescaleOp
-) -> None:
-    if not _is_proved(multiplier, shift, interval):
+def _require(multiplier: Array, shift: Array, bounds: Bounds) -> None:
+    if not _is_proved(shift, bounds):
         raise Refused(
-            f"{interval[0]} to {interval[1]} times {int(multiplier.max())} / "
-            f"2**{int(shift.min())}, of which TOSA takes numbers below 2**{int(shift.min()) - 1}",
+            f"{bounds[0].min()} to {bounds[1].max()} times {multiplier.max()} / 2**{shift.min()}, "
+            f"of which TOSA takes numbers below 2**{shift.min() - 1}",
         )
 
 
@@ -261,24 +257,21 @@ def _held(
     op: graph.RequantizeOp,
     x: SSAValue,
     zero_in: int,
-    multiplier: Array,
-    shift: Array,
-    interval: Interval,
+    factor: tuple[Array, Array],
+    bounds: Bounds,
 ) -> SSAValue:
     """x - zero_in, held within TOSA's limits where the result saturates beyond them anyway."""
-    quant = quant_of(op.result)
-    limit = (1 << (int(shift.min()) - 1)) - 1
-    least = (limit * int(multiplier.min())) >> int(shift.max())
-    is_one = op.recipe.data.channels == 1
+    multiplier, shift = factor
+    limit = np.left_shift(np.int64(1), shift - 1) - 1
+    least = (limit * multiplier) >> shift
     is_double = op.recipe.data.rounding == "double"
-    fits = -(1 << int(shift.min())) <= interval[0] and interval[1] < 1 << int(shift.min())
-    if quant is None or not is_one or (is_double and not fits) or least < 1 << 17:
-        _require(multiplier, shift, interval, op)
-    if element_of(x) != i32:
-        x = kept(e, x, i32, zero_in)
-    else:
-        x = minus(e, x, zero_in)
-    return e.spread("minimum", e.spread("maximum", x, e.like(-limit, x)), e.like(limit, x))
+    wraps = not _is_proved(shift + 1, bounds)
+    if quant_of(op.result) is None or (is_double and wraps) or (least < SATURATED).any():
+        _require(multiplier, shift, bounds)
+    x = kept(e, x, i32, zero_in) if element_of(x) != i32 else minus(e, x, zero_in)
+    limit = np.minimum(limit, I32[1]).reshape((1,) * (len(shape_of(x)) - 1) + (-1,))
+    x = e.spread("maximum", x, e.const(-limit, i32))
+    return e.spread("minimum", x, e.const(limit, i32))
 
 
 def _wide(e: Emitter, op: graph.RequantizeOp, multiplier: Array, shift: Array) -> SSAValue:

@@ -37,7 +37,7 @@ def cast(e: Emitter, op: graph.CastOp) -> SSAValue:
         return e.same("logical_not", e.spread("equal", number, e.like(0, number), element=i1))
     low, high = e.ranges.of(op.x)
     if low < target.low or high > target.high:
-        raise Refused(f"{low} to {high} as {target}, modulo its range")
+        number = _modulo(e, number, target)
     return _to_storage(e, number, target)
 
 
@@ -45,6 +45,18 @@ def _to_storage(e: Emitter, number: SSAValue, target: dtypes.DType) -> SSAValue:
     if offset(target):
         return kept(e, number, i8, 0, -offset(target))
     return e.cast(number, stored_as(target))
+
+
+def _modulo(e: Emitter, number: SSAValue, target: dtypes.DType) -> SSAValue:
+    """i32 numbers modulo the range of a type."""
+    if target.itemsize > 2:
+        raise Refused(f"more than 32 bits as {target}")
+    half, mask = -target.low, (1 << 8 * target.itemsize) - 1
+    low = e.spread("bitwise_and", number, e.like(mask, number))
+    if not half:
+        return low
+    sign = e.spread("bitwise_and", low, e.like(half, number))
+    return e.spread("sub", low, e.spread("add", sign, sign))
 
 
 def _from_float(e: Emitter, op: graph.CastOp, x: SSAValue) -> SSAValue:
