@@ -3,6 +3,8 @@
 from npu_dialect.frontends.tflite.ops import (
     activations,
     arithmetic,
+    blocks,
+    constants,
     contractions,
     densify,
     functions,
@@ -21,6 +23,8 @@ from npu_dialect.frontends.tflite.ops import (
 TOPICS = [
     activations,
     arithmetic,
+    blocks,
+    constants,
     contractions,
     densify,
     functions,

@@ -30,19 +30,13 @@ from npu_dialect.frontends.onnx.ops.sorting import top
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops.rescaling import (
     KEEP,
+    as_result,
     is_quantized,
     plain,
     quant_of,
-    retyped,
 )
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import uniform
-
-
-def as_result(b: Builder, x: SSAValue) -> SSAValue:
-    """Stored values in the type of the result."""
-    return retyped(b, x, b.quant) if is_quantized(x) else x
-
 
 # Where the greatest are
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes
@@ -22,16 +23,13 @@ from npu_dialect.frontends.onnx.ops.common import (
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
+    as_result,
     is_quantized,
     quant_of,
     retyped,
 )
+from npu_dialect.frontends.tflite.ops.tables import away, stored_values, tabled
 from npu_dialect.frontends.tflite.registry import op
-
-
-def as_result(b: Builder, x: SSAValue) -> SSAValue:
-    """Stored values in the type of the result."""
-    return retyped(b, x, b.quant) if is_quantized(x) else x
 
 
 @op("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
@@ -70,7 +68,12 @@ def as_part(b: Builder, x: SSAValue) -> SSAValue:
     quant = quant_of(x)
     if (quant.scales[0], quant.zero_point) == (b.quant.scales[0], b.quant.zero_point):
         return retyped(b, x, b.quant)
-    raise NotExpressible("parts of different scales")
+    if dtype_of(x) is not dtypes.u8:
+        raise NotExpressible("parts of different scales, which TFLite has for u8 only")
+    scale = quant.scales[0] * (np.float32(1) / b.quant.scales[0])
+    offset = np.float32(-quant.zero_point) * scale
+    steps = away(stored_values(quant).astype(np.float32) * scale + offset)
+    return tabled(b, x, steps + b.quant.zero_point)
 
 
 @op("PACK", options="PackOptions")
@@ -159,26 +162,42 @@ def strided_slice(
     ellipsis_mask: int,
     new_axis_mask: int,
     shrink_axis_mask: int,
+    offset: bool,
 ) -> SSAValue:
     """x[begin:end:stride, ...] as in numpy, with bits for what is left out."""
-    if ellipsis_mask or new_axis_mask:
-        raise NotExpressible("an ellipsis or a new axis")
     bounds = [b.ints(v, "the bounds of a slice") for v in (begin, end, strides)]
     shape = shape_of(x)
-    if len({len(shape), *map(len, bounds)}) != 1 or 0 in bounds[2]:
+    if len({*map(len, bounds)}) != 1 or 0 in bounds[2]:
         raise Misfit(f"bounds {[list(v) for v in bounds]} of {list(shape)}")
-    starts: list[int] = []
-    sizes: list[int] = []
-    for k, (first, last, step, n) in enumerate(zip(*bounds, shape, strict=True)):
-        shrinks = shrink_axis_mask >> k & 1
-        low = None if begin_mask >> k & 1 else first
-        high = None if end_mask >> k & 1 else last
-        if shrinks:
-            low, high = first, None if first == -1 else first + 1
-        start, _, _ = part = slice(low, high, 1 if shrinks else step).indices(n)
-        starts.append(start)
-        sizes.append(len(range(*part)))
-    return as_result(b, reshape(b, window(b, x, starts, sizes, bounds[2]), b.shape))
+    starts, sizes, steps = [0] * len(shape), list(shape), [1] * len(shape)
+    for k, axis in _places(len(bounds[0]), len(shape), ellipsis_mask, new_axis_mask):
+        first, last, step = (v[k] for v in bounds)
+        last = first + last if offset else last
+        if shrink_axis_mask >> k & 1:
+            part = slice(first, None if first == -1 else first + 1, 1)
+        else:
+            low, high = begin_mask >> k & 1, end_mask >> k & 1
+            part = slice(None if low else first, None if high else last, step)
+        found = part.indices(shape[axis])
+        starts[axis], sizes[axis], steps[axis] = found[0], len(range(*found)), found[2]
+    return as_result(b, reshape(b, window(b, x, starts, sizes, steps), b.shape))
+
+
+def _places(count: int, rank: int, ellipses: int, new: int) -> list[tuple[int, int]]:
+    """Which bounds are those of which dimension; of those without any all is kept."""
+    given = [k for k in range(count) if ellipses >> k & 1 or not new >> k & 1]
+    skipped = rank - sum(not ellipses >> k & 1 for k in given)
+    found: list[tuple[int, int]] = []
+    axis = 0
+    for k in given:
+        if ellipses >> k & 1:
+            axis += skipped
+            continue
+        found.append((k, axis))
+        axis += 1
+    if axis > rank or skipped < 0:
+        raise Misfit(f"{count} bounds of {rank} dimensions")
+    return found
 
 
 @op("PAD", "PADV2")
@@ -187,11 +206,12 @@ def pad_(b: Builder, x: SSAValue, amounts: SSAValue, value: SSAValue | None = No
     found = b.known(amounts, "an amount of padding")
     if found.shape != (len(shape_of(x)), 2) or (found < 0).any():
         raise Misfit(f"padding {found.tolist()} of {list(shape_of(x))}")
-    filler = quant_of(x).zero_point if is_quantized(x) else 0
+    x = as_result(b, x)
+    filler = b.quant.zero_point if is_quantized(x) else 0
     if value is not None:
         filler = b.known(value, "the value of padding").reshape(-1)[0].item()
     low, high = ([int(n) for n in column] for column in found.T)
-    return as_result(b, pad(b, x, low, high, filler))
+    return pad(b, x, low, high, filler)
 
 
 @op("TILE")

@@ -16,6 +16,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     quant_of,
     rescaled,
     scale_of,
+    stored_numbers,
 )
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import QuantType
@@ -65,7 +66,14 @@ def dequantize(b: Builder, x: SSAValue) -> SSAValue:
 
 @op("CAST")
 def cast_to(b: Builder, x: SSAValue) -> SSAValue:
-    """Another plain type; the result's says which."""
-    if is_quantized(x) or b.results[0].quant is not None:
-        raise NotExpressible("a cast of a quantized tensor")
-    return cast(b, x, b.dtype)
+    """The same numbers in another type, which the result's says; of a quantized tensor stored ones.
+
+    Integers wrap.
+    """
+    numbers = stored_numbers(b, x) if is_quantized(x) else x
+    quant = b.results[0].quant
+    if quant is None:
+        return cast(b, numbers, b.dtype)
+    narrow = cast(b, cast(b, cast(b, numbers, dtypes.i32), b.dtype), dtypes.i32)
+    steps = b.emit(graph.SubOp(narrow, b.scalar(b.quant.zero_point, narrow)))
+    return b.emit(graph.RequantizeOp(steps, KEEP, b.quant))

@@ -96,9 +96,24 @@ def retyped(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
     array = b.array(x)
     if array is not None:
         return b.constant(array, element)
-    if found.zero_point != element.zero_point:
+    if found.storage_dtype is not element.storage_dtype:
         raise NotExpressible(f"a result of {element} from {found}")
-    return b.emit(graph.RequantizeOp(x, KEEP, element))
+    if found.zero_point == element.zero_point:
+        return b.emit(graph.RequantizeOp(x, KEEP, element))
+    steps = plain(b, x)
+    off = b.scalar(found.zero_point - element.zero_point, steps)
+    return b.emit(graph.RequantizeOp(b.emit(graph.AddOp(steps, off)), KEEP, element))
+
+
+def as_result(b: Builder, x: SSAValue) -> SSAValue:
+    """Stored values in the type of the result."""
+    return retyped(b, x, b.quant) if is_quantized(x) else x
+
+
+def stored_numbers(b: Builder, x: SSAValue) -> SSAValue:
+    """The stored values of a quantized tensor, in i32."""
+    steps, zero = plain(b, x), quant_of(x).zero_point
+    return b.emit(graph.AddOp(steps, b.scalar(zero, steps))) if zero else steps
 
 
 ACTIVATIONS = {

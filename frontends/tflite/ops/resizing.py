@@ -40,10 +40,10 @@ from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
     KEEP,
+    as_result,
     is_quantized,
     plain,
     quant_of,
-    retyped,
 )
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import uniform
@@ -130,11 +130,6 @@ class Places:
 def _checked(x: SSAValue, shape: Sequence[int]) -> None:
     if len(shape_of(x)) != 4 or len(shape) != 4 or 0 in (*shape_of(x), *shape):
         raise Misfit(f"a resize of {list(shape_of(x))} to {list(shape)}")
-
-
-def as_result(b: Builder, x: SSAValue) -> SSAValue:
-    """Stored values in the type of the result."""
-    return retyped(b, x, b.quant) if is_quantized(x) else x
 
 
 @op("RESIZE_BILINEAR", options="ResizeBilinearOptions")
