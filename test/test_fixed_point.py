@@ -88,7 +88,7 @@ def test_softmax_is_off_by_no_more_than_its_bound(
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 200),
-    st.floats(1e-6, 1e-3),
+    st.floats(-6, -1).map(lambda e: 10.0**e),
     st.sampled_from([(dtypes.i16, 2.0**-15), (dtypes.i8, 2.0**-7), (dtypes.u8, 2.0**-8)]),
     st.sampled_from((dtypes.i16, dtypes.u16)),
     st.integers(0, 2**32 - 1),
@@ -102,11 +102,11 @@ def test_softmax_of_16_bits_is_off_by_no_more_than_its_bound(
     values = rows(rng, count, quant)
     spread = np.rint(rng.normal(0, rng.uniform(1, 9e3, (30, 1)), (30, count)) + quant.low)
     values[:30] = np.clip(spread + 30000, quant.low, quant.high).astype(values.dtype)
-    plan = wide_softmax.Plan(count, quant.scale, result)
+    plan = wide_softmax.best_plan(count, quant.scale, result)
     module = softmax_of(values.shape, quant, result)
     pipeline.run(module, PASS)
-    assert in_integers(module) == (plan.error <= wide_softmax.FARTHEST)
-    if in_integers(module):
+    assert in_integers(module) == (plan is not None)
+    if plan is not None:
         off = steps_off(run(module, [values])[0], exact_softmax(values, quant), result)
         assert off <= 0.5 + plan.error
 
@@ -114,9 +114,17 @@ def test_softmax_of_16_bits_is_off_by_no_more_than_its_bound(
 def test_softmax_of_16_bits_is_for_rows_of_attention():
     """64 scores of a range of 16, probabilities of 16 bits."""
     result = uniform(dtypes.i16, 2.0**-15, 0)
-    assert wide_softmax.Plan(64, 16 / 2**16, result).error <= 1 / 4
-    assert wide_softmax.Plan(197, 16 / 2**16, result).error < 1
-    assert wide_softmax.Plan(1000, 16 / 2**16, uniform(dtypes.u8, 2.0**-8, 0)).error <= 1 / 4
+    assert wide_softmax.Lines(64, 16 / 2**16, result).error <= 1 / 4
+    assert wide_softmax.Lines(197, 16 / 2**16, result).error < 1
+    assert wide_softmax.Lines(1000, 16 / 2**16, uniform(dtypes.u8, 2.0**-8, 0)).error <= 1 / 4
+
+
+@pytest.mark.parametrize("scale", [1e-3, 3e-3, 1e-2, 3e-2])
+def test_softmax_of_16_bits_is_exact_for_scores_of_any_range(scale: float):
+    """The product of two tables has what lines between 4,097 entries lack."""
+    result = uniform(dtypes.i16, 2.0**-15, 0)
+    assert wide_softmax.Lines(64, scale, result).error > 1
+    assert wide_softmax.Products(64, scale, result).error <= 1 / 4
 
 
 @pytest.mark.parametrize("scale", [0.004, 0.03, 0.3])

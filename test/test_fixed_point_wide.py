@@ -1,4 +1,4 @@
-"""Layer norm of 16-bit tensors in fixed point, against float64."""
+"""Layer norm and softmax of 16-bit tensors in fixed point, against float64."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from fixed_point_support import (
     Array,
     exact_layer_norm,
+    function,
     in_integers,
     layer_norm_of,
     rows,
@@ -14,16 +15,21 @@ from fixed_point_support import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp
 
 import npu_dialect as npu
-from npu_dialect import dtypes, pipeline
+from npu_dialect import dtypes, graph, pipeline
 from npu_dialect.graph.interpret import run
-from npu_dialect.graph.quant import uniform
+from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.passes.fixed_point import wide_layer_norm
 from npu_dialect.passes.fixed_point.steps import COARSEST
 
 PASS = "graph-fixed-point"
 LOW, HIGH = -(1 << 15), (1 << 15) - 1
+
+
+def softmax_of(shape: tuple[int, ...], x: QuantType, y: QuantType) -> ModuleOp:
+    return function(lambda _, v: graph.SoftmaxOp(v, len(shape) - 1), shape, x, y)
 
 
 def spread_rows(rng: np.random.Generator, count: int) -> Array:
@@ -113,5 +119,18 @@ def test_all_levels_agree_on_layer_norm_of_16_bits():
     assert not [row for row in program.placement if row.engine == "host"]
     for tier in ("plain", "compiled"):
         results.append(next(iter(npu.simulate(program, x, tier=tier).outputs.values())))
+    for each in results[1:]:
+        np.testing.assert_array_equal(each, results[0])
+
+
+def test_all_levels_agree_on_softmax_by_two_tables():
+    quant, result = uniform(dtypes.i16, 3e-3), uniform(dtypes.i16, 2.0**-15)
+    module = softmax_of((12, 64), quant, result)
+    x = spread_rows(np.random.default_rng(2), 64)[:12]
+    results: list[Array] = []
+    for level in ("graph", "tile", "npu"):
+        npu.lower(module, until=level)
+        results.append(next(iter(npu.execute(module, x).values())))
+    assert not [row for row in npu.assemble(module).placement if row.engine == "host"]
     for each in results[1:]:
         np.testing.assert_array_equal(each, results[0])

@@ -28,6 +28,12 @@ FUNCTIONS: dict[str, tuple[Any, Any]] = {
     "hard_swish": (graph.HardSwishOp, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
 }
 
+STEEP = {
+    "rsqrt": (graph.RsqrtOp, lambda x: 1 / np.sqrt(x)),
+    "log": (graph.LogOp, np.log),
+    "reciprocal": (graph.ReciprocalOp, lambda x: 1 / x),
+}
+
 
 def function(op: Any, scale: float, zero: int, result: graph.QuantType) -> ModuleOp:
     """quantize(op(dequantize(x))) of all 65,536 values."""
@@ -96,6 +102,29 @@ def test_the_result_may_have_8_bits() -> None:
     found = npu.execute(module, EVERY.reshape(256, 256))["y"].reshape(-1)
     real = 1 / (1 + np.exp(-EVERY.astype(np.float64) * 8 / 2**15))
     assert np.abs(found - np.clip(np.rint(real * 2**7) - 128, -128, 127)).max() <= 1
+
+
+@pytest.mark.parametrize("zero", [0, -3000])
+@pytest.mark.parametrize("name", ["rsqrt", "log", "reciprocal"])
+def test_a_function_that_is_steep_beside_zero_has_a_table_of_the_values_there(
+    name: str, zero: int
+) -> None:
+    """All 65,536 values, at all levels; below zero the function is none, and may be anything."""
+    op, reference = STEEP[name]
+    scale, step = 1e-4, 2.5e-3
+    x = (EVERY.astype(np.float64) - zero) * scale
+    with np.errstate(all="ignore"):
+        steps = np.rint(reference(x) / step)
+    result = graph.uniform(dtypes.i16, step)
+    module = function(op, scale, zero, result)
+    values = EVERY.reshape(256, 256)
+    reference_module = npu.load(module.clone(), target="edge256")
+    npu.lower(reference_module, until="graph")
+    y = npu.execute(reference_module, values)["y"]
+    above = zero < EVERY
+    assert np.abs(y.reshape(-1) - np.clip(steps, -(2**15), 2**15 - 1))[above].max() <= 1
+    program = check_everywhere(module, values, y, "edge256")
+    assert {row.engine for row in program.placement} == {"vpu"}
 
 
 def test_a_function_that_jumps_is_left_alone() -> None:

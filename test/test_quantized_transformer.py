@@ -131,3 +131,33 @@ def test_it_is_as_near_to_onnxruntime_as_with_floats_on_the_host(quantized: Path
             found += [float(difference.max()), float(difference.mean())]
     assert max(off[False]) <= max(off[True]) + 2
     assert np.mean(off[False][1::2]) <= 1.5 * np.mean(off[True][1::2]) + 0.01
+
+
+@pytest.mark.parametrize("target", ["edge256", "edge512"])
+def test_in_int16x8_nothing_is_left_to_the_host_and_noise_is_less_than_a_tenth(target: str):
+    import onnxruntime
+
+    samples = [{"x": inputs(seed)} for seed in range(4)]
+    session = onnxruntime.InferenceSession(block().SerializeToString())
+    exact = [np.asarray(session.run(None, sample)[0]) for sample in samples]
+    noise: list[float] = []
+    for scheme in ("int8", "int16x8"):
+        program = npu.compile(block(), target, quantize=scheme, calibrate=samples)
+        assert not hosted(program)
+        found = [npu.simulate(program, sample).outputs["y"] for sample in samples]
+        noise.append(float(np.mean([np.square(a - b) for a, b in zip(exact, found, strict=True)])))
+    assert noise[1] < noise[0] / 10
+
+
+def test_products_of_long_batches_of_probabilities_stay_on_the_array():
+    """What a sum may reach follows from the terms of one matrix, not from those of all heads."""
+    scores = helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 66, 66])
+    values = helper.make_tensor_value_info("v", TensorProto.FLOAT, [8, 66, 16])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 66, 16])
+    nodes = [helper.make_node("MatMul", ["x", "v"], ["y"], "mixed")]
+    graph = helper.make_graph(nodes, "g", [scores, values], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=8)
+    r = np.random.default_rng(0)
+    samples = [{"x": r.random((8, 66, 66), np.float32), "v": r.random((8, 66, 16), np.float32)}]
+    program = npu.compile(model, "edge256", quantize="int16x8", calibrate=samples)
+    assert {row.engine for row in program.placement if row.op == "graph.matmul"} == {"mxu"}

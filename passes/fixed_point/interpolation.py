@@ -7,7 +7,8 @@ multiplied by a power of two first, and saturates to 16 bits where the function 
 
 The table has results at 513 values of x, or up to 4097, in i32 with fractional bits of a step. All
 65,536 values are tried: a table is taken if none of its results is more than one step from that of
-the model's own operations, and the smallest such.
+the model's own operations, and the smallest such. Where none is, as of 1 / sqrt(x), a table of each
+of the 4096 values around zero goes beside one of the others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from xdsl.dialects.builtin import i32
+from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph, numerics
 from npu_dialect.graph.attributes import requant_fixed
@@ -31,6 +33,9 @@ INTERVALS = (9, 10, 11, 12)
 
 ZOOMS = (1, 2, 4, 8, 16)
 """By how much x may be multiplied."""
+
+NEAR = (1 << 15) // ZOOMS[-1]
+"""The distance from zero below which there is a table of each value."""
 
 FARTHEST = 1 << 17
 """Entries beyond so many steps saturate, whatever they are."""
@@ -53,6 +58,11 @@ class Lines:
     def shift(self) -> int:
         """Bits of a value that lie between two entries."""
         return 16 - exponent(len(self.table) - 1)
+
+    def with_fraction(self, fraction: int) -> Lines:
+        """The same with fewer fractional bits."""
+        table = np.rint(self.table * 2.0 ** (fraction - self.fraction)).astype(np.int32)
+        return replace(self, table=table, fraction=fraction)
 
     def evaluate(self, x: Array, result: QuantType) -> Array:
         """What the steps give."""
@@ -77,29 +87,65 @@ def interpolated(op: graph.QuantizeOp) -> Steps | None:
     if quant is None or known is None:
         return None
     real, exact = known
-    lines = fitting(real.astype(np.float64) / result.scale, exact, result, quant.zero_point)
-    if lines is None:
-        return None
+    in_steps = in_reach(real.astype(np.float64) / result.scale, exact, result)
     steps = Steps(location_of(op.x))
+    lines = fitting(in_steps, exact, result, quant.zero_point)
+    if lines is not None:
+        steps.right(_along(lines, source, steps), lines.fraction, result)
+        return steps
+    pair = fitting_pair(in_steps, exact, result, quant.zero_point)
+    if pair is None:
+        return None
+    near, far = (_along(each, source, steps) for each in pair)
+    distance = steps.distance(source)
+    size = steps.larger(distance, steps.minus(steps.number(0), distance))
+    chosen = steps.where(steps.less(size, steps.number(NEAR)), near, far)
+    steps.right(chosen, pair[0].fraction, result)
+    return steps
+
+
+def _along(lines: Lines, source: SSAValue, steps: Steps) -> SSAValue:
+    """What the lines give at a tensor, with their fractional bits."""
     if lines.zoom > 1:
+        quant = one_scale(source)
+        assert quant is not None, "checked"
         finer = graph.uniform(dtypes.i16, quant.scale / lines.zoom)
         recipe = requant_fixed(lines.zoom, 0)
         source = steps.add(graph.RequantizeOp(source, recipe, finer, location=steps.location))
     table = steps.constant(lines.table)
-    along = steps.add(graph.InterpolateOp(source, table, i32, location=steps.location))
-    recipe = requant_fixed(1, lines.fraction)
-    steps.add(graph.RequantizeOp(along, recipe, result, location=steps.location))
-    return steps
+    return steps.add(graph.InterpolateOp(source, table, i32, location=steps.location))
+
+
+def in_reach(real: Array, exact: Array, result: QuantType) -> Array:
+    """The values of a function in steps; where it has none, those of what it is quantized to."""
+    stored = exact.astype(np.float64) - result.zero_point
+    return np.where(np.isfinite(real), real, stored).clip(-FARTHEST, FARTHEST)
+
+
+def fitting_pair(
+    real: Array, exact: Array, result: QuantType, zero: int
+) -> tuple[Lines, Lines] | None:
+    """Every value around zero, and the smallest table for the others, with as many fractional bits;
+    their results must be at most one step from `exact`.
+    """
+    x = np.arange(-(1 << 15), 1 << 15, dtype=np.int32)
+    is_near = np.abs(x - zero) < NEAR
+    near = _zoomed(real, ZOOMS[-1], ZOOMS[-1], zero)
+    for count in INTERVALS:
+        far = _through(real, 1 << (16 - count))
+        fraction = min(near.fraction, far.fraction)
+        pair = near.with_fraction(fraction), far.with_fraction(fraction)
+        found = np.where(is_near, *(each.evaluate(x, result) for each in pair))
+        if np.abs(found - exact.astype(np.int64)).max() <= 1:
+            return pair
+    return None
 
 
 def fitting(real: Array, exact: Array, result: QuantType, zero: int = 0) -> Lines | None:
     """The smallest table of the least zoom for a function whose values are `real` [65536], in
     steps; its results must be at most one step from `exact`.
     """
-    if not np.isfinite(real).all():
-        return None
     x = np.arange(-(1 << 15), 1 << 15, dtype=np.int32)
-    real = real.clip(-FARTHEST, FARTHEST)
     for zoom, count in itertools.product(ZOOMS, INTERVALS):
         lines = _zoomed(real, 1 << (16 - count), zoom, zero)
         if np.abs(lines.evaluate(x, result) - exact.astype(np.int64)).max() <= 1:

@@ -62,14 +62,18 @@ def contract(op: graph.Conv2DOp | graph.MatmulOp, rewriter: PatternRewriter) -> 
     if x is None or w is None or not _fit(x, w):
         return
     scales = one(x).scales * type_of_stored(w).scales
-    limit = _limit(x, w)
+    limit, is_product = _limit(x, w), isinstance(op, graph.MatmulOp)
     bias = None
     if op.bias is not None:
         bias = _whole_bias(op, op.bias, scales, limit)
-        bias = None if bias is None else _bias_within(op, bias, _greatest_sums(x, w), limit)
+        bias = (
+            None
+            if bias is None
+            else _bias_within(op, bias, _greatest_sums(x, w, is_product), limit)
+        )
         if bias is None:
             return
-    elif _greatest_sums(x, w).max() >= limit:
+    elif _greatest_sums(x, w, is_product).max() >= limit:
         return
     location = provenance.fuse(op, *map(location_of, op.operands[:2]))
     added = [] if bias is None else [_bias_constant(op, bias)]
@@ -136,16 +140,21 @@ def _stored_bias(bias: SSAValue, scales: Array) -> npt.NDArray[np.int32] | None:
     return array.astype(np.int32)
 
 
-def _greatest_sums(x: SSAValue, w: SSAValue) -> Array:
-    """A bound of the magnitude of the sums without bias, by output channel (or one for all)."""
+def _greatest_sums(x: SSAValue, w: SSAValue, is_product: bool) -> Array:
+    """A bound of the magnitude of the sums without bias, by output channel (or one for all); of
+    each matrix alone where there are several.
+    """
     weights = type_of_stored(w)
     array = constant(w)
     if array is None:
-        depth = math.prod(shape_of(w)[:-1])
-        total = np.array([depth * max(abs(weights.low - weights.high), 1)], np.float64)
+        count = shape_of(w)[-2] if is_product else math.prod(shape_of(w)[:-1])
+        far = reach(weights) if weights.axis is None else weights.high - weights.low
+        return np.array([float(count) * far * reach(one(x))])
+    zero = np.asarray(weights.zero(), np.int64)
+    distance = np.abs(array.astype(np.int64) - zero)
+    if is_product:
+        total = distance.sum(axis=-2).reshape(-1, array.shape[-1]).max(axis=0, initial=0)
     else:
-        zero = np.asarray(weights.zero(), np.int64)
-        distance = np.abs(array.astype(np.int64) - zero)
         total = distance.sum(axis=tuple(range(array.ndim - 1)))
     return total.astype(np.float64) * reach(one(x))
 
