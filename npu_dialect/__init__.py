@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         simulate_all,
     )
     from npu_dialect.diagnostics import Code, CompileError, Diagnostic
+    from npu_dialect.graph.custom import custom_op
     from npu_dialect.passes.quantizing.images import Images
     from npu_dialect.quantization import Quantization
     from npu_dialect.runtime.program import Program
@@ -47,6 +48,7 @@ __all__ = [
     "Target",
     "assemble",
     "compile",
+    "custom_op",
     "execute",
     "load",
     "load_target",
@@ -69,6 +71,7 @@ _HOMES = {
         "simulate_all",
     ),
     "diagnostics": ("Code", "CompileError", "Diagnostic"),
+    "graph.custom": ("custom_op",),
     "passes.quantizing.images": ("Images",),
     "quantization": ("Quantization",),
     "runtime.program": ("Program",),

@@ -10,6 +10,9 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, Region, SSAValue
 from xdsl.utils.hints import isa
 
+from npu_dialect.graph import loops
+from npu_dialect.graph.structure import OpaqueOp
+
 CONTRACTIONS = ("graph.conv2d", "graph.matmul")
 """Operations that multiply and accumulate; their second operand is [.., summed, out channels]."""
 
@@ -31,7 +34,7 @@ class HostWork:
 
     @staticmethod
     def of_region(region: Region) -> HostWork:
-        """The work of the operations of a region."""
+        """The work of the operations of a region; of a loop, that of one step."""
         macs = elements = 0
         for op in region.walk():
             if op.name in CONTRACTIONS:
@@ -41,6 +44,10 @@ class HostWork:
                 rows = prod(_shape(x)[:-1])
                 macs += rows * (_elements(w) + _elements(r))
                 elements += rows * _shape(w)[-1]
+            elif isinstance(op, OpaqueOp) and op.domain.data == loops.DOMAIN:
+                steps = [HostWork.of(f) for f in loops.functions(op.payload.array.tobytes())]
+                macs += sum(step.macs for step in steps)
+                elements += sum(step.elements for step in steps)
             elif op.results and op.name != "graph.constant":
                 elements += max(map(_elements, (*op.operands, *op.results)))
         return HostWork(macs, elements)

@@ -407,3 +407,12 @@ def test_truth_values(code: str) -> None:
     main.op(code, inputs, [main.output((4,), BOOL)])
     values = [np.array(v) for v in ([False, False, True, True], [False, True, False, True])]
     compare(m.bytes(), values[:count])
+
+
+def test_the_cost_of_a_loop_of_the_host_is_that_of_one_step() -> None:
+    from npu_dialect.passes.host_work import HostWork
+
+    (function,) = tflite.load(loop(None, 3.0)).ops
+    work = HostWork.of_region(function.regions[0])
+    greatest, reshaped, comparison, sums = 6, 1, 1, 1 + 6
+    assert (work.macs, work.elements) == (0, greatest + reshaped + comparison + sums)

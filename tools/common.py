@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: Parser, *, default_target: str | None = None) -> None:
-    """Add --target, --shape, --state, --overrides and --exact."""
+    """Add --target, --shape, --state, --overrides, --custom and --exact."""
     default = f" (default: {default_target})" if default_target else ""
     parser.add_argument(
         "--target",
@@ -75,6 +75,14 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         "--overrides",
         metavar="FILE",
         help="decisions to take from a TOML file: engine, memory and mapping by operation",
+    )
+    parser.add_argument(
+        "--custom",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="run this file of Python before: it registers functions for custom operators "
+        "(npu.custom_op)",
     )
     parser.add_argument(
         "--exact",
@@ -218,7 +226,10 @@ def _run(parser: Parser, body: Callable[[argparse.Namespace], int], arguments: l
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # tiles are too small to share out
     debug = "--debug" in arguments
     try:
-        code = body(parser.parse_args(arguments))
+        args = parser.parse_args(arguments)
+        for path in getattr(args, "custom", ()):
+            _run_file(path)
+        code = body(args)
         sys.stdout.flush()
         return code
     except CompileError as problem:
@@ -233,6 +244,16 @@ def _run(parser: Parser, body: Callable[[argparse.Namespace], int], arguments: l
         return _report(unwritable(problem.filename or "standard output", problem), debug)
     except Exception as problem:
         return _report(_unforeseen(parser.prog, problem), debug)
+
+
+def _run_file(path: str) -> None:
+    """Run a file of Python, which registers the functions of custom operators."""
+    from runpy import run_path
+
+    from npu_dialect.files import read_bytes
+
+    read_bytes(path)  # a file that is missing is reported as that
+    run_path(path)
 
 
 def _report(problem: CompileError, debug: bool) -> int:

@@ -23,7 +23,7 @@ from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
-from npu_dialect.frontends.tflite import control, registry
+from npu_dialect.frontends.tflite import control, custom, registry
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.frame import Frame, unique_names
 from npu_dialect.frontends.tflite.model import (
@@ -243,7 +243,7 @@ class Importer:
             if len(found) != len(results):
                 raise Misfit(f"{len(results)} results")
             for k, value in zip(results, found, strict=True):
-                if isinstance(value, SSAValue):
+                if isinstance(value, SSAValue) and node.name not in custom.SHAPES:
                     check_type(value, frame.graph.tensors[k])
                 frame.set(k, value)
             self._update(frame)
@@ -267,7 +267,7 @@ class Importer:
     def _results(self, node: Operator, given: Sequence[Given], frame: Frame) -> Sequence[Given]:
         """The results of an operator. Raises NotExpressible and Misfit."""
         if node.is_custom:
-            return registry.call(self.builder, node, _values(given))
+            return custom.call(self.builder, node, _values(given))
         if node.name in control.HANDLERS:
             stated = self.builder.results
             found = control.HANDLERS[node.name](control.Run(self, frame, node, given))

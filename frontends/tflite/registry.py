@@ -71,7 +71,7 @@ def op(*operators: str, options: str = "") -> Callable[[Handler], Handler]:
 
 def call(b: Any, node: Operator, values: Sequence[SSAValue | None]) -> list[SSAValue]:
     """The results of an operator. Raises NotExpressible and Misfit."""
-    row = None if node.is_custom else TABLE.get(node.name)
+    row = TABLE.get(node.name)
     if row is None:
         raise NotExpressible(f"graph has no equivalent of {node.name}")
     given = len(values)

@@ -3,7 +3,8 @@
 A payload is self-contained and plain data. That of ONNX's domains is a ModelProto of one node. That
 of `aten` is JSON: the arguments of the operator by the names of its schema, in which
 `{"operand": k}` is operand k, `{"dtype": "float32"}` a type of torch, and `{"number": "inf"}` what
-JSON lacks. That of `npu.loop` is the text of two functions (`loops.py`).
+JSON lacks. That of `npu.loop` is the text of two functions
+(`loops.py`), that of `custom` says what a function of the user's needs (`custom.py`).
 
     {"self": {"operand": 0}, "some": false}
 """
@@ -25,6 +26,7 @@ Reference = Callable[[str, bytes, Sequence[Array]], Sequence[Any]]
 
 ATEN = "aten"
 LOOP = "npu.loop"
+CUSTOM = "custom"
 
 
 def run(domain: str, op_type: str, payload: bytes, operands: Sequence[Array]) -> Sequence[Any]:
@@ -97,5 +99,12 @@ def run_loop(op_type: str, payload: bytes, operands: Sequence[Array]) -> Sequenc
     return loops.run(op_type, payload, operands)
 
 
-BY_DOMAIN: dict[str, Reference] = {ATEN: run_aten, LOOP: run_loop}
+def run_custom(op_type: str, payload: bytes, operands: Sequence[Array]) -> Sequence[Any]:
+    """A function of the user's; see `npu_dialect.graph.custom`."""
+    from npu_dialect.graph import custom
+
+    return custom.run(op_type, payload, operands)
+
+
+BY_DOMAIN: dict[str, Reference] = {ATEN: run_aten, LOOP: run_loop, CUSTOM: run_custom}
 """The references other than ONNX's, by domain."""

@@ -23,7 +23,7 @@ from xdsl.traits import HasParent, IsolatedFromAbove, IsTerminator, Pure
 
 from npu_dialect import dtypes
 from npu_dialect.blob import BlobAttr
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.graph import references
 from npu_dialect.graph.attributes import string
 from npu_dialect.graph.base import (
@@ -237,6 +237,9 @@ class OpaqueOp(GraphOp):
         payload = self.payload.data.array.tobytes()
         try:
             found = references.run(self.domain.data, self.op_type.data, payload, operands)
+            return tuple(_typed(a, r) for a, r in zip(found, self.outputs, strict=True))
+        except CompileError:
+            raise
         except Exception as problem:  # whatever the reference raises: it is not ours
             raise error(
                 Code.EXECUTION,
@@ -244,15 +247,13 @@ class OpaqueOp(GraphOp):
                 found=f"{type(problem).__name__}: {problem}",
                 source=self,
             ) from problem
-        return tuple(_typed(a, r) for a, r in zip(found, self.outputs, strict=True))
 
 
 def _typed(found: Any, result: SSAValue) -> Array:
     array = np.asarray(found)
     if array.shape != shape_of(result) or array.dtype != dtype_of(result).numpy:
         raise ValueError(
-            f"graph.opaque: the reference must give {result.type}; found {array.dtype} with "
-            f"{list(array.shape)}"
+            f"a result of {array.dtype} {list(array.shape)}, where {result.type} is stated"
         )
     return np.ascontiguousarray(array).reshape(array.shape)
 
