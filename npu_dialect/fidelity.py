@@ -28,8 +28,10 @@ from npu_dialect.graph import interpret
 from npu_dialect.graph.base import GraphOp, quant_of
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.states import arguments_with, states_of
+from npu_dialect.passes.quantizing import masks
 from npu_dialect.passes.quantizing.clipping import bounds
 from npu_dialect.passes.quantizing.types import of_metadata
+from npu_dialect.passes.rewriting import constant
 from npu_dialect.ports import Array, Inputs, bind
 
 if TYPE_CHECKING:
@@ -212,10 +214,11 @@ def compare(
         if progress:
             progress("float and quantized", k, len(inputs))
         arguments, exact, noisy = pair.step(bind(levels.inputs_of(floats), given))
-        own = _Fed(pair.quantized, exact.tensors)
+        exact.limit(noisy.levels)
+        own = _Fed(pair.quantized, exact)
         own.run(pair.quantized.body.block, pair.stored(arguments))
         for name, stored in noisy.stored.items():
-            _add(sums, name, nodes.get(name, ""), stored, exact.tensors)
+            _add(sums, name, nodes.get(name, ""), stored, exact)
         for name, (a, b) in own.pairs.items():
             if name in sums:
                 sums[name].own += float(np.sum((a.astype(np.float64) - b) ** 2))
@@ -247,13 +250,12 @@ def _power(array: Array) -> float:
 
 
 def _add(
-    sums: dict[str, _Sums], name: str, op: str, stored: tuple[Array, QuantType],
-    exact: Mapping[str, Array],
-) -> None:  # fmt: skip
+    sums: dict[str, _Sums], name: str, op: str, stored: tuple[Array, QuantType], exact: _Run
+) -> None:
     array, quant = stored
-    if name not in exact:
+    if name not in exact.tensors:
         return
-    old, new = aligned(exact[name], dequantized(array, quant))
+    old, new = aligned(exact.tensors[name], exact.seen(name, dequantized(array, quant)))
     if old is not None:
         sums.setdefault(name, _Sums(op, quant)).add(old, new)
 
@@ -308,14 +310,56 @@ class _Run:
         default_factory=dict[str, tuple[Array, QuantType]]
     )
     """Tensors of integers that are no others moved: the values and their type."""
+    floors: dict[str, float] = field(default_factory=dict[str, float])
+    """Numbers below which the readers of a tensor of reals tell nothing apart, as masks have it."""
+    _values: dict[SSAValue, tuple[str, Array]] = field(
+        default_factory=dict[SSAValue, tuple[str, Array]]
+    )
+    """Tensors of reals that only softmaxes read, before they are limited, and their names."""
+
+    @property
+    def levels(self) -> int:
+        """How many values the widest of the tensors of integers have."""
+        return max((q.high - q.low + 1 for _, q in self.stored.values()), default=1)
+
+    def seen(self, name: str, array: Array) -> Array:
+        """What the readers of a tensor tell apart of its values."""
+        return np.maximum(array, self.floors.get(name, -np.inf), dtype=array.dtype)
+
+    def limit(self, levels: int) -> None:
+        """Limits the tensors of reals to what their readers tell apart where softmax has so many
+        levels.
+        """
+
+        def of_softmax(op: graph.SoftmaxOp) -> float:
+            if op.x not in self._values:
+                return -math.inf
+            array, axis = self._values[op.x][1], op.axis.value.data
+            rows = masks.greatest(array, axis)
+            return float(rows.min()) - masks.distance(array.shape[axis], levels) if rows.size else 0
+
+        def high(value: SSAValue) -> float:
+            if value in self._values:
+                return max(float(self._values[value][1].max(initial=0.0)), 0.0)
+            array = constant(value)
+            return math.inf if array is None else float(array.max(initial=0.0))
+
+        for value, (name, _) in self._values.items():
+            floor = masks.least(value, of_softmax, high)
+            if math.isfinite(floor):
+                self.floors[name] = floor
+                self.tensors[name] = self.seen(name, self.tensors[name])
 
     def record(self, op: Operation, results: Sequence[Array]) -> None:
         """Notes what an operation made, if it is no other tensor moved; what groups yield is what
         one inside has made.
         """
+        name = (op.name, *provenance.sources(op))[-1]
+        for value, array in zip(op.results, results, strict=True):
+            if array.dtype == np.float32 and masks.reaches_softmax(value):
+                self._values[value] = name, array
         if isinstance(op, (graph.GroupOp, *MOVES)):
             return
-        name = (op.name, *provenance.sources(op))[-1]
         for value, array in zip(op.results, results, strict=True):
             quant = quant_of(value)
             if quant is not None and not isinstance(op, graph.ConstantOp):
@@ -416,7 +460,7 @@ class _Walk:
 class _Fed(_Walk):
     """A quantized function in which every layer reads what the float one computed."""
 
-    def __init__(self, function: FuncOp, exact: Mapping[str, Array]) -> None:
+    def __init__(self, function: FuncOp, exact: _Run) -> None:
         self.exact = exact
         self.pairs: dict[str, tuple[Array, Array]] = {}
         """The float tensor, and what the layer made of exact inputs, in one layout."""
@@ -426,10 +470,11 @@ class _Fed(_Walk):
 
     def replaced(self, op: Operation, found: Array) -> Array:
         name = self.last.get(op, "")
-        quant = quant_of(op.results[0]) if name in self.exact else None
+        tensors = self.exact.tensors
+        quant = quant_of(op.results[0]) if name in tensors else None
         if quant is None:
             return found
-        old, new = aligned(self.exact[name], dequantized(found, quant))
+        old, new = aligned(tensors[name], self.exact.seen(name, dequantized(found, quant)))
         if old is None:
             return found
         self.pairs[name] = (old, new)
@@ -507,10 +552,11 @@ def compare_program(floats: ModuleOp, program: Program, inputs: Sequence[Inputs]
         stored = run.state
         reals = [_real(a, p) for a, p in zip(bound, program.inputs, strict=True)]
         exact, outputs = _float_step(floats, reals, contents)
+        exact.limit(max((q.high - q.low + 1 for q in types.values()), default=1))
         for name, array in run.tensors.items():
             quant = types.get(name)
             if quant is not None and array.dtype == quant.storage_dtype.numpy:
-                _add(sums, name, nodes.get(name, ""), (array, quant), exact.tensors)
+                _add(sums, name, nodes.get(name, ""), (array, quant), exact)
         for port, a in zip(program.outputs, outputs, strict=True):
             b = _real(run.outputs[port.name], port)
             signal, noise = ends.setdefault(port.name, [0.0, 0.0])

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import npu_dialect as npu
+from npu_dialect import fidelity, pipeline
 from npu_dialect.passes.quantizing.masks import distance, greatest
+from npu_dialect.quantization import PREPARE
 
 torch = pytest.importorskip("torch")
 
@@ -156,3 +158,19 @@ def test_all_that_is_beyond_the_distance_is_less_than_half_a_step(elements: int,
 def test_rows_that_are_wholly_masked_decide_no_range():
     rows = np.array([[0.5, -1e9], [-1e9, -1e9], [-2.0, -np.inf]], np.float32)
     assert greatest(rows, 1).tolist() == [0.5, -2.0]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_what_a_mask_saturates_is_no_noise_of_a_layer(mask: str):
+    """As in numpy: the scores that softmax can tell apart, against their steps."""
+    x = samples(8)
+    net = Attention(MASKS[mask]).eval()
+    module = npu.load(torch.export.export(net, (torch.from_numpy(x[0]),)), target="edge256")
+    floats = module.clone()
+    npu.quantize(module, npu.Quantization("int8", samples=x))
+    pipeline.run(floats, ",".join(PREPARE))
+    npu.lower(module, until="graph")
+    found = fidelity.compare(floats, module, [[each] for each in x])
+    assert all(layer.sqnr > LEAST for layer in found.layers)
+    assert max(layer.saturated for layer in found.layers) == 0.0
+    assert max(layer.worst for layer in found.layers) < 10
