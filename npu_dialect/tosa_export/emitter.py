@@ -35,9 +35,9 @@ from xdsl.ir import Attribute, Block, SSAValue
 from npu_dialect import dtypes, graph, provenance, tosa
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.ranges import Ranges
 from npu_dialect.tosa.base import EnumAttr, make
 from npu_dialect.tosa.text import elements, numpy_type
-from npu_dialect.tosa_export.ranges import Ranges
 
 Array = NDArray[Any]
 

@@ -18,13 +18,13 @@ from npu_dialect import dtypes, graph, provenance
 from npu_dialect.blob import BlobAttr
 from npu_dialect.diagnostics import Code, CompileError, error, warn
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.ranges import Ranges
 from npu_dialect.graph.states import STATES
 from npu_dialect.passes.graph_decompose import STEPS
 from npu_dialect.tosa.text import elements
 from npu_dialect.tosa_export.emitter import Emitter, Refused, offset, stored_as
 from npu_dialect.tosa_export.ops import TOPICS
 from npu_dialect.tosa_export.ops.rescaling import retagged
-from npu_dialect.tosa_export.ranges import Ranges
 from npu_dialect.tosa_export.registry import TABLE
 
 NAME = "tosa.tensor_name"

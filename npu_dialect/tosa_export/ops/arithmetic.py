@@ -8,11 +8,11 @@ from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.base import dtype_of, shape_of
+from npu_dialect.graph.ranges import RULES
 from npu_dialect.tosa_export.emitter import Emitter, Refused, element_of
 from npu_dialect.tosa_export.ops.exactness import exact_quotient, exact_reciprocal, is_power_of_two
 from npu_dialect.tosa_export.ops.movement import broadcast
 from npu_dialect.tosa_export.ops.rescaling import multiplied, whole
-from npu_dialect.tosa_export.ranges import RULES
 from npu_dialect.tosa_export.registry import rule
 
 Binary = graph.AddOp | graph.SubOp | graph.MulOp

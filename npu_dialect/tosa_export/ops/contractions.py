@@ -17,10 +17,10 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.attributes import four, pair
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.ranges import RULES, Ranges
 from npu_dialect.tosa_export.emitter import Emitter, Refused, i48, offset
 from npu_dialect.tosa_export.ops.movement import broadcast
 from npu_dialect.tosa_export.ops.windows import fitted
-from npu_dialect.tosa_export.ranges import RULES, Ranges
 from npu_dialect.tosa_export.registry import rule
 
 Array = NDArray[Any]

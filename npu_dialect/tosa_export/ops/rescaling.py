@@ -23,6 +23,7 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.attributes import Requant
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.ranges import Bounds
 from npu_dialect.tosa import RoundingModeAttr
 from npu_dialect.tosa_export.emitter import (
     Emitter,
@@ -34,7 +35,6 @@ from npu_dialect.tosa_export.emitter import (
     stored_as,
     word,
 )
-from npu_dialect.tosa_export.ranges import Bounds
 from npu_dialect.tosa_export.registry import rule
 
 Array = NDArray[Any]

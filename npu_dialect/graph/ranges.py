@@ -1,4 +1,4 @@
-"""What whole numbers a graph value can have, so that TOSA's preconditions are proved, not assumed.
+"""What whole numbers a value can have, by what computes it.
 
     %1 = graph.conv2d %x, %w, %b      sums of |w| * max |x - zero point|, and the bias
     %2 = graph.requantize %1          the range of its type

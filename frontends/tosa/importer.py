@@ -1,0 +1,241 @@
+"""The walk over a function of TOSA: arguments, operations, results -> one function of graph.
+
+%3 = tosa.conv2d %x, %w, %b, %zx, %zw {...}    ->   %1 = graph.conv2d %x, %w, %b
+%4 = tosa.rescale %3, %m, %s, %z, %zy {...}    ->   %2 = graph.requantize %1 {recipe = ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DenseIntOrFPElementsAttr,
+    DictionaryAttr,
+    IntegerType,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+)
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+from xdsl.traits import is_side_effect_free
+
+from npu_dialect import dtypes, provenance
+from npu_dialect.blob import BlobAttr
+from npu_dialect.diagnostics import Code, CompileError
+from npu_dialect.dtypes import DType
+from npu_dialect.frontends.onnx.builder import Array, element_of, shape_of
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
+from npu_dialect.frontends.tosa import registry
+from npu_dialect.frontends.tosa.builder import Builder
+from npu_dialect.frontends.tosa.ops import TOPICS
+from npu_dialect.frontends.tosa.ops.rescaling import as_element
+from npu_dialect.frontends.tosa.signature import Signature
+from npu_dialect.frontends.tosa.storage import Storage
+from npu_dialect.graph.states import STATES
+from npu_dialect.tosa import TosaOp
+from npu_dialect.tosa.text import array_of, numpy_type
+
+Shapes = Mapping[str, Sequence[int]]
+
+BROKEN = (ValueError, KeyError, IndexError, TypeError, OverflowError, ZeroDivisionError)
+"""What malformed operations raise in the rules of graph."""
+
+
+def load(module: ModuleOp, name: str, shapes: Shapes) -> ModuleOp:
+    """The graph-level module of a parsed module; see `npu_dialect.frontends.tosa.load`."""
+    assert TOPICS, "the table is filled by importing the topics"
+    functions: list[FuncOp] = []
+    for op in module.body.ops:
+        if not isinstance(op, FuncOp) or not op.body.blocks:
+            rule = "a module of TOSA must be functions of it"
+            raise refuse(Code.OPERATOR_UNSUPPORTED, name, rule, op.name, "the functions alone")
+        functions.append(Importer(op, name, shapes).run())
+    if not functions:
+        raise refuse(Code.MODEL_MALFORMED, name, "there must be a function", "none")
+    return ModuleOp(functions)
+
+
+class Importer:
+    """One function: the one under construction, and the graph values of tosa values."""
+
+    def __init__(self, function: FuncOp, name: str, shapes: Shapes) -> None:
+        self.source = function
+        self.signature = Signature(function, name)
+        self.shapes = shapes
+        self.block = Block()
+        self.builder = Builder(self.block)
+        self.scope: dict[SSAValue, Any] = {}
+        try:
+            self.storage = Storage(function, self.signature.quants)
+        except Misfit as why:
+            raise malformed(name, str(why)) from None
+
+    def run(self) -> FuncOp:
+        """Import everything."""
+        if len(self.source.body.blocks) != 1:
+            raise malformed(self.signature.file, "a function of several blocks")
+        for argument, name in zip(self.source.args, self.signature.inputs, strict=True):
+            self._argument(argument, name)
+        results: list[SSAValue] = []
+        for op in self.source.body.block.ops:
+            if isinstance(op, ReturnOp):
+                results = [self._value(v, op) for v in op.operands]
+            else:
+                self._operation(op)
+        self.builder.attach(results)
+        self.block.add_op(ReturnOp(*results))
+        _erase_dead(self.block)
+        return self._function(results)
+
+    def _function(self, results: list[SSAValue]) -> FuncOp:
+        types = [a.type for a in self.block.args], [v.type for v in results]
+        made = FuncOp(self.source.sym_name.data, types, Region(self.block))
+        made.attributes["npu.input_names"] = _strings(self.signature.inputs)
+        made.attributes["npu.output_names"] = _strings(self.signature.outputs)
+        states = self.source.attributes.get(STATES)
+        if states is not None:
+            made.attributes[STATES] = _with_blobs(states)
+        return made
+
+    # Values
+
+    def _argument(self, value: SSAValue, name: str) -> None:
+        shape, element = self._type(value, name)
+        bound = self.shapes.get(name)
+        if bound is not None:
+            shape = tuple(int(n) for n in bound)
+        if any(n < 0 for n in shape):
+            open_shape = ["?" if n < 0 else n for n in shape]
+            likely = ",".join(str(1 if n < 0 else n) for n in shape)
+            raise refuse(Code.SHAPE_UNBOUND, name, "every dimension of an input must be known",
+                         f"{open_shape}", f"--shape {name}={likely}")  # fmt: skip
+        made = self.block.insert_arg(TensorType(element, shape), len(self.block.args))
+        made.name_hint = name if SSAValue.is_valid_name(name) else None
+        self.scope[value] = made
+
+    def _type(self, value: SSAValue, source: str) -> tuple[tuple[int, ...], Attribute]:
+        """The stated shape of a value, and its element type in graph."""
+        if not isinstance(value.type, TensorType):
+            raise malformed(source, f"a value of type {value.type}")
+        element: Any = value.type.element_type  # pyright: ignore[reportUnknownMemberType]
+        shape = value.type.get_shape()
+        if isinstance(element, IntegerType):
+            width = element.width.data
+            if width in (4, 8, 16):
+                return shape, self.storage.element(value, max(width, 8))
+            dtype = {1: dtypes.bool_, 32: dtypes.i32, 48: dtypes.i64, 64: dtypes.i64}.get(width)
+            if dtype is not None:
+                return shape, dtypes.element_type(dtype)
+        try:
+            found = dtypes.BY_NUMPY[numpy_type(element)]
+        except (ValueError, KeyError):
+            raise refuse(Code.DTYPE_MISMATCH, source, "elements must be numbers or truth values",
+                         f"{value.type}") from None  # fmt: skip
+        return shape, dtypes.element_type(found)
+
+    def _value(self, value: SSAValue, reader: Operation) -> Any:
+        if value not in self.scope:
+            raise malformed(_name(reader), "an operand that nothing computes before")
+        return self.scope[value]
+
+    # Operations
+
+    def _operation(self, op: Operation) -> None:
+        source = _name(op)
+        if not isinstance(op, TosaOp):
+            found = getattr(op, "op_name", None)
+            what = found.data if isinstance(found, StringAttr) else op.name
+            raise refuse(
+                Code.OPERATOR_UNSUPPORTED, source, "operations must be of TOSA 1.0",
+                what, "--tosa-to-... passes of MLIR only after this tool",
+            ) if not what.startswith("tosa.") else refuse(
+                Code.OPERATOR_UNSUPPORTED, source, f"{what} must be expressible in graph",
+                "an operation that graph has no equivalent of", "the model without it",
+            )  # fmt: skip
+        self.builder.location = op.location
+        if op.name == "tosa.const_shape":
+            self.scope[op.results[0]] = tuple(int(n) for n in self._array(op, source).reshape(-1))
+            return
+        if len(op.results) != 1:
+            raise refuse(Code.OPERATOR_UNSUPPORTED, source, f"{op.name} must have one result",
+                         f"{len(op.results)}")  # fmt: skip
+        self.builder.shape, self.builder.element = self._type(op.results[0], source)
+        if op.name == "tosa.const":
+            self.scope[op.results[0]] = self._constant(op, source)
+            return
+        operands = [self._value(v, op) for v in op.operands]
+        self.scope[op.results[0]] = self._result(op, source, operands)
+
+    def _array(self, op: TosaOp, source: str) -> Array:
+        try:
+            return array_of(op.properties["values"])
+        except (KeyError, ValueError) as why:
+            raise malformed(source, str(why)) from None
+
+    def _constant(self, op: TosaOp, source: str) -> SSAValue:
+        array = self._array(op, source)
+        dtype: DType = self.builder.dtype
+        if dtype.is_int and array.dtype.itemsize == dtype.itemsize:
+            array = array.view(dtype.numpy)
+        return self.builder.constant(array.astype(dtype.numpy), self.builder.element)
+
+    def _result(self, op: TosaOp, source: str, operands: list[Any]) -> SSAValue:
+        try:
+            found = registry.call(self.builder, op, operands)
+            found = as_element(self.builder, found, self.builder.element)
+            self._check(found)
+            return found
+        except NotExpressible as why:
+            raise refuse(
+                Code.OPERATOR_UNSUPPORTED, source, f"{op.name} must be expressible in graph",
+                str(why), "the model without it",
+            ) from None  # fmt: skip
+        except (Misfit, *BROKEN) as why:
+            rule = f"the operands, attributes and result of {op.name} must fit together"
+            raise refuse(Code.SHAPE_MISMATCH, source, rule, str(why)) from None
+
+    def _check(self, value: SSAValue) -> None:
+        """The result must be what the text states."""
+        found, stated = shape_of(value), self.builder.shape
+        fits = len(found) == len(stated) and all(
+            b in (-1, a) for a, b in zip(found, stated, strict=True)
+        )
+        if not fits or element_of(value) != self.builder.element:
+            wanted = f"{self.builder.dtype} {['?' if n < 0 else n for n in stated]}"
+            raise Misfit(f"{element_of(value)} {list(found)}, where {wanted} is stated")
+
+
+def malformed(source: str, found: str) -> CompileError:
+    """The error of text that contradicts itself."""
+    return refuse(Code.MODEL_MALFORMED, source, "must be a valid function of TOSA", found)
+
+
+def _name(op: Operation) -> str:
+    return next(iter(provenance.sources(op)), op.name)
+
+
+def _strings(names: Sequence[str]) -> ArrayAttr[StringAttr]:
+    return ArrayAttr([StringAttr(n) for n in names])
+
+
+def _with_blobs(attribute: Any) -> Attribute:
+    """States as graph has them: their contents are blobs."""
+    if isinstance(attribute, DenseIntOrFPElementsAttr):
+        return BlobAttr.of(array_of(attribute))
+    if isinstance(attribute, ArrayAttr):
+        return ArrayAttr([_with_blobs(item) for item in attribute.data])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(attribute, DictionaryAttr):
+        return DictionaryAttr({k: _with_blobs(v) for k, v in attribute.data.items()})
+    return attribute
+
+
+def _erase_dead(block: Block) -> None:
+    """Erase what nothing uses."""
+    for op in reversed(list(block.ops)):
+        unused = not any(result.uses.get_length() for result in op.results)
+        if not isinstance(op, ReturnOp) and is_side_effect_free(op) and unused:
+            op.detach()
+            op.erase()
