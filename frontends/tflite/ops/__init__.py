@@ -14,10 +14,12 @@ from npu_dialect.frontends.tflite.ops import (
     lstm,
     movement,
     pooling,
+    products,
     quantization,
     reductions,
     resizing,
     softmax,
+    transposed,
 )
 
 TOPICS = [
@@ -34,8 +36,10 @@ TOPICS = [
     lstm,
     movement,
     pooling,
+    products,
     quantization,
     reductions,
     resizing,
     softmax,
+    transposed,
 ]

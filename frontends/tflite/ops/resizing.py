@@ -45,6 +45,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     plain,
     quant_of,
 )
+from npu_dialect.frontends.tflite.ops.windows import interleaved
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import uniform
 
@@ -240,7 +241,7 @@ def _by_windows(b: Builder, x: SSAValue, rows: Places, columns: Places) -> SSAVa
 def _put_together(b: Builder, parts: Sequence[SSAValue], axis: int, count: int) -> SSAValue:
     """The first `count` parts in turn, and the others behind them."""
     count = max(count, 1)
-    return concat(b, [_interleaved(b, parts[:count], axis), *parts[count:]], axis)
+    return concat(b, [interleaved(b, parts[:count], axis), *parts[count:]], axis)
 
 
 def _window(b: Builder, x: SSAValue, top: Run, left: Run, bits: int) -> SSAValue:
@@ -277,7 +278,7 @@ def _between(b: Builder, x: SSAValue, axis: int, places: Places) -> SSAValue:
     many = count // f
     apart = [_phase(b, x, axis, places, k, many, step) for k in range(f)]
     rest = [_phase(b, x, axis, places, k, 1, step) for k in range(many * f, count)]
-    return concat(b, [_interleaved(b, apart, axis), *rest], axis)
+    return concat(b, [interleaved(b, apart, axis), *rest], axis)
 
 
 def _extended(b: Builder, x: SSAValue, axis: int, places: Places) -> tuple[SSAValue, Places]:
@@ -321,16 +322,6 @@ def _weighed(
 
 def _whole(b: Builder, x: SSAValue) -> SSAValue:
     return plain(b, x) if is_quantized(x) else cast(b, x, dtypes.i32)
-
-
-def _interleaved(b: Builder, parts: Sequence[SSAValue], axis: int) -> SSAValue:
-    """The elements of all parts in turn along a dimension."""
-    if len(parts) == 1:
-        return parts[0]
-    shape = shape_of(parts[0])
-    apart = [reshape(b, p, (*shape[: axis + 1], 1, *shape[axis + 1 :])) for p in parts]
-    whole = (*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :])
-    return reshape(b, concat(b, apart, axis + 1), whole)
 
 
 def _by_indices(b: Builder, x: SSAValue, axis: int, places: Places) -> SSAValue:
