@@ -16,9 +16,7 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import reshape, transpose
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.ops import single_rounding
-from npu_dialect.frontends.tflite.ops.hybrid import is_hybrid
-from npu_dialect.frontends.tflite.ops.hybrid import product as hybrid
+from npu_dialect.frontends.tflite.ops import hybrid, single_rounding
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
     is_quantized,
@@ -120,17 +118,16 @@ def conv_2d(
     steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
     pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
     groups = shape_of(x)[3] // depth
-    if is_hybrid(x, w):
 
-        def sums_of(q: SSAValue) -> SSAValue:
-            return b.emit(graph.Conv2DOp(q, w, None, steps, pads, gaps, groups))
+    def sums_of(x: SSAValue, bias: SSAValue | None, stated: str | None) -> SSAValue:
+        return b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, groups, stated))
 
-        found = hybrid(b, x, w, bias, (1, 2, 3), sums_of)
-        return activated(b, found, fused_activation_function)
+    if hybrid.is_hybrid(x, w):
+        found = hybrid.convolution(b, x, w, bias, lambda q, stated: sums_of(q, None, stated))
+        return hybrid.any_activation(b, found, fused_activation_function)
     if is_wide(x) and bias is None:
         raise NotExpressible("16-bit activations without a bias, which TFLite has not either")
-    narrow = check(x, w, bias, quantized_bias_type)
-    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, groups, narrow))
+    sums = sums_of(x, bias, check(x, w, bias, quantized_bias_type))
     return convolved(b, sums, x, w, fused_activation_function)
 
 
@@ -149,14 +146,20 @@ def depthwise_conv_2d(
     fused_activation_function: str,
 ) -> SSAValue:
     """x [N, H, W, C], w [1, KH, KW, C * m]; channel k of the result is of channel k // m."""
-    check(x, w, bias)
     if len(shape_of(x)) != 4 or len(shape_of(w)) != 4 or shape_of(w)[0] != 1:
         raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
     w = weight(b, w, (1, 2, 0, 3))
     steps, gaps = (stride_h, stride_w), (dilation_h_factor, dilation_w_factor)
     pads = pads_of(shape_of(x)[1:3], shape_of(w)[:2], steps, gaps, padding)
-    sums = b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3]))
-    return convolved(b, sums, x, w, fused_activation_function)
+
+    def sums_of(x: SSAValue, bias: SSAValue | None, stated: str | None) -> SSAValue:
+        return b.emit(graph.Conv2DOp(x, w, bias, steps, pads, gaps, shape_of(x)[3], stated))
+
+    if hybrid.is_hybrid(x, w):
+        found = hybrid.convolution(b, x, w, bias, lambda q, stated: sums_of(q, None, stated), True)
+        return hybrid.any_activation(b, found, fused_activation_function)
+    check(x, w, bias)
+    return convolved(b, sums_of(x, bias, None), x, w, fused_activation_function)
 
 
 @op("FULLY_CONNECTED", options="FullyConnectedOptions")
@@ -183,11 +186,10 @@ def fully_connected(
         raise Misfit(f"{list(shape_of(x))} for weights of {list(shape_of(w))}")
     w = weight(b, w, (1, 0))
     rows = reshape(b, x, (prod(shape_of(x)) // width, width))
-    if is_hybrid(x, w):
-        if asymmetric_quantize_inputs:
-            raise NotExpressible("floats that are quantized with a zero point of run time")
-        found = hybrid(b, rows, w, bias, (1,), lambda q: b.emit(graph.MatmulOp(q, w)))
-        return reshape(b, activated(b, found, fused_activation_function), b.shape)
+    if hybrid.is_hybrid(x, w):
+        found = hybrid.matrix_product(b, rows, w, bias, asymmetric_quantize_inputs)
+        found = hybrid.any_activation(b, found, fused_activation_function)
+        return reshape(b, found, b.shape)
     narrow = check(x, w, bias, quantized_bias_type)
     sums = b.emit(graph.MatmulOp(rows, w, bias, narrow))
     if is_quantized(x):
