@@ -53,9 +53,10 @@ def load(
 ) -> ModuleOp:
     """The module of a model, carrying its target.
 
-    `source` is the path of an `.onnx`, `.pt2`, `.tflite` or `.mlir` file, an `onnx.ModelProto`, a
-    `torch.export.ExportedProgram`, a `torch.nn.Module` with `example_inputs` (a tuple of positional
-    ones, or a mapping of keyword ones) to capture it with, or a module already.
+    `source` is the path of an `.onnx`, `.pt2`, `.tflite` or `.mlir` file (of this IR, or of TOSA),
+    an `onnx.ModelProto`, a `torch.export.ExportedProgram`, a `torch.nn.Module` with
+    `example_inputs` (a tuple of positional ones, or a mapping of keyword ones) to capture it with,
+    or a module already.
     A mapping of such sources is a module with several entries, which share constants and states.
     `target` is a name (`edge256`) or the path of a target file; a `.mlir` file may carry its own.
     `shapes` binds the symbolic dimensions of inputs, by input name; for each of several entries
@@ -639,10 +640,9 @@ def _load_file(path: Path, shapes: Shapes | None) -> ModuleOp:
             from npu_dialect.frontends import onnx
 
             return onnx.load(path, shapes)
-        case ".mlir" if shapes:
-            raise _fixed_shapes("a .mlir file", str(path))
         case ".mlir":
-            return text.read(path)
+            with text.side_data(path):
+                return text.parse_model(files.read_text(path), str(path), shapes)
         case ".pt2":
             from npu_dialect.frontends import torch
 

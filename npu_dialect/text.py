@@ -6,7 +6,7 @@ Large constants print as a digest; their data is in a side file, `model.blobs.np
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from xdsl.ir import Operation
 from xdsl.printer import Printer
 
 from npu_dialect import blob, files
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.parser import PlacingParser
 from npu_dialect.universe import NpuContext
 
@@ -34,6 +35,23 @@ def parse(
     CompileError (NPU0201) for text that is no IR.
     """
     return PlacingParser(context or NpuContext(), text, name, line).module()
+
+
+def parse_model(
+    text: str, name: str, shapes: Mapping[str, Sequence[int]] | None = None, line: int = 0
+) -> ModuleOp:
+    """The module that `text` spells; what is TOSA is imported to graph, with inputs of `shapes`.
+
+    Raises CompileError, also for `shapes` of text that has its own (NPU0105).
+    """
+    from npu_dialect.frontends import tosa
+
+    if tosa.holds(text):
+        return tosa.load(text, name, shapes, line)
+    if shapes:
+        rule, found = "shapes must be bound when a model is imported", "text whose shapes are fixed"
+        raise error(Code.SHAPE_BINDING, rule, found=found, source=name)
+    return parse(text, name, line=line)
 
 
 def read(path: str | Path, context: Context | None = None) -> ModuleOp:

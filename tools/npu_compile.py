@@ -34,6 +34,7 @@ EXAMPLES = """\
   npu-compile model.onnx --export-mappings m.toml          what --overrides takes, to change by hand
   npu-compile model.onnx --strict                          no program if the host would have work
   npu-compile model.onnx --emit tile                       print the IR at a level instead
+  npu-compile model.tflite --emit tosa -o model.mlir       as TOSA, which this tool reads as well
   npu-compile model.onnx --save-ir ir --report report.json keep the IR of every level, and a report
   npu-run model.npu --input x.npy                          then run it
 """
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-compile", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("model", nargs="?", help="an .onnx, .pt2 or .tflite model, or .mlir at any level")
+    add("model", nargs="?", help="an .onnx, .pt2 or .tflite model, or .mlir at any level or of TOSA")
     add(
         "--entry",
         metavar="NAME=FILE",
@@ -66,7 +67,18 @@ def _parser() -> common.Parser:
         "energy by the target's tables, or the least scratchpad with which the program takes no "
         "more than twice the cycles",
     )
-    add("--emit", choices=("graph", "tile", "npu"), help="write the IR at this level instead")
+    add(
+        "--emit",
+        choices=("tosa", "graph", "tile", "npu"),
+        help="write the IR at this level instead; tosa: the model in TOSA 1.0, as text that "
+        "mlir-opt reads, integers bit for bit (docs/tosa.md)",
+    )
+    add(
+        "--tosa-open",
+        action="store_true",
+        help="with --emit tosa: let integers depend on what TOSA leaves open too, such as the "
+        "order of sums of floats; a warning says on what",
+    )
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
     add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
     add(
@@ -117,8 +129,7 @@ def _run(args: argparse.Namespace) -> int:
         passes = list(outcome.runs if outcome else ())
         _set_objective(args, module)
         if _looks_inside(args):
-            passes += _lower(args, module, progress, mappings)
-            program = None if args.emit else api.assemble(module)
+            module, program = _inside(args, module, progress, mappings, passes)
         else:
             program = api.build(module, options=common.driver_options(args, progress))
     if program is None:
@@ -168,6 +179,23 @@ def _looks_inside(args: argparse.Namespace) -> bool:
     """Whether more is asked for than the program: then it is compiled, even if it was before."""
     inner = (args.emit, args.save_ir, args.report, args.timing, args.explain, args.export_mappings)
     return any(inner)
+
+
+def _inside(
+    args: argparse.Namespace,
+    module: ModuleOp,
+    progress: Progress,
+    mappings: list[str],
+    passes: list[PassRun],
+) -> tuple[ModuleOp, Program | None]:
+    """The lowered module, and the program where no IR is asked for; `passes` takes what ran."""
+    from npu_dialect import api, exchange
+
+    if args.emit == "tosa":
+        options = common.driver_options(args, progress)
+        return exchange.to_tosa(module, is_open=args.tosa_open, options=options, runs=passes), None
+    passes += _lower(args, module, progress, mappings)
+    return module, None if args.emit else api.assemble(module)
 
 
 def _lower(
@@ -220,9 +248,13 @@ def _explain(args: argparse.Namespace, program: Program, imported: ModuleOp) -> 
 
 
 def _emit(args: argparse.Namespace, module: ModuleOp) -> None:
-    from npu_dialect import text
+    from npu_dialect import exchange, text
 
-    if args.output:
+    if args.emit == "tosa" and args.output:
+        exchange.write_tosa(args.output, module)
+    elif args.emit == "tosa":
+        sys.stdout.write(exchange.tosa_text(module))
+    elif args.output:
         text.write(args.output, module)
     else:
         sys.stdout.write(text.to_text(module))

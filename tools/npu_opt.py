@@ -1,4 +1,4 @@
-"""Run passes on IR: read .mlir, .onnx, .pt2 or .tflite, write .mlir."""
+"""Run passes on IR: read .mlir (also of TOSA), .onnx, .pt2 or .tflite, write .mlir."""
 
 from __future__ import annotations
 
@@ -130,10 +130,11 @@ def _load(args: argparse.Namespace, source: str, line: int) -> ModuleOp:
 
     if args.input.endswith((".onnx", ".pt2", ".tflite")):
         return common.load_model(args, args.input, None)
+    shapes = common.parse_shapes(args.shape)
     if args.input == "-":
-        return text.parse(source, "<stdin>", line=line)
+        return text.parse_model(source, "<stdin>", shapes, line)
     with text.side_data(args.input):
-        return text.parse(source, args.input, line=line)
+        return text.parse_model(source, args.input, shapes, line)
 
 
 def _apply(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> None:
