@@ -97,7 +97,8 @@ def _code() -> str:
     digest = hashlib.sha256()
     for path in sorted(_files(Path(__file__).parent)):
         digest.update(path.read_bytes())
-    known = (platform.python_version(), platform.machine(), *(p.__version__ for p in _PACKAGES))
+    packages = (str(p.__version__) for p in _PACKAGES)
+    known = (platform.python_version(), platform.machine(), *packages)
     return " ".join((digest.hexdigest(), *known))
 
 
