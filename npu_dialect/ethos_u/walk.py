@@ -11,6 +11,7 @@ the memory's burst pay for a whole one, as `cycles.in_bursts` counts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -79,44 +80,64 @@ NUMBERS = (
     "weight_bytes", "output_bytes", "side_bytes",
 )  # fmt: skip
 """The fields of an instruction that may be arrays, and that its walk depends on."""
-AT_ONCE = 128
+AT_ONCE = 1024
 """Instructions that are tried with all blocks at once: what fits a processor's cache."""
 
 
 def _walk(target: Target, work: ArrayWork) -> Walk:
     columns = [np.asarray(getattr(work, name), np.int64) for name in NUMBERS]
     shape = np.broadcast_shapes(*(c.shape for c in columns))
-    if not shape:
-        numbers, block = _best(target, work)
-        return Walk(*(int(n.item()) for n in numbers), block=block)
     table, places = _distinct(np.stack([np.broadcast_to(c, shape).ravel() for c in columns], -1))
     parts = [
-        _best(target, replace(work, **dict(zip(NUMBERS, table[k : k + AT_ONCE].T, strict=True))))[0]
-        for k in range(0, len(table), AT_ONCE)
+        _best(target, work, table[k : k + AT_ONCE].T.copy()) for k in range(0, len(table), AT_ONCE)
     ]
-    numbers = [np.concatenate(n)[places].reshape(shape) for n in zip(*parts, strict=True)]
-    return Walk(*numbers, block=())
+    if not shape:
+        *numbers, rows, cols, channels = (int(n[0]) for n in parts[0])
+        return Walk(*numbers, block=(rows, cols, channels))
+    every = [np.concatenate(n)[places].reshape(shape) for n in list(zip(*parts, strict=True))[:-3]]
+    return Walk(*every)
 
 
 def _distinct(table: Numbers) -> tuple[Numbers, Numbers]:
     """The rows of a table, each once and in order, and which one each was."""
-    order = np.lexsort(table.T[::-1])
-    lines = table[order]
-    is_new = np.ones(len(lines), np.bool_)
-    is_new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
-    places = np.empty(len(lines), np.int64)
+    keys = list(_keys(table))
+    order = np.lexsort(keys[::-1]) if len(keys) > 1 else np.argsort(keys[0])
+    is_new = np.ones(len(table), np.bool_)
+    is_new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+    places = np.empty(len(table), np.int64)
     places[order] = np.cumsum(is_new) - 1
-    return lines[is_new], places
+    return table[order[is_new]], places
 
 
-def _best(target: Target, work: ArrayWork) -> tuple[list[Numbers], tuple[int, ...]]:
-    """The numbers of a `Walk` with the best of the blocks, for each instruction; the block of the
-    first one.
+def _keys(table: Numbers) -> Iterator[Numbers]:
+    """Few columns by which rows come in the same order as by all."""
+    key, span = np.zeros(len(table), np.int64), 1
+    for column in table.T:
+        low = int(column.min())
+        values = int(column.max()) - low + 1
+        if span * values >= 1 << 62:
+            yield key
+            key, span = np.zeros(len(table), np.int64), 1
+        if values > 1:
+            key = key * values + (column - low)
+            span *= values
+    yield key
+
+
+def _with(work: ArrayWork, table: Numbers) -> ArrayWork:
+    """The instruction with arrays for its numbers."""
+    return replace(work, **dict(zip(NUMBERS, table, strict=True)))
+
+
+def _best(target: Target, work: ArrayWork, table: Numbers) -> list[Numbers]:
+    """The numbers of a `Walk` with the best of the blocks, and its rows, columns and channels, for
+    each of the instructions whose numbers are the columns of a table.
     """
     unit, memory = target.array.blocks, target.memories["spm"]
     assert unit is not None, "checked where targets are read"
+    block, which = _blocks(target, _with(work, table[..., None]))
+    work = _with(work, table[:, which])
     op = operation(work)
-    block, fits = _blocks(target, op, work)
     runs = _runs(unit, op, block, work)
     each = output_cycles(unit, work)
     latency = memory.latency
@@ -125,40 +146,39 @@ def _best(target: Target, work: ArrayWork) -> tuple[list[Numbers], tuple[int, ..
     array, output = np.ceil(multiplied * one.count), np.ceil(written * one.count)
     fill = np.ceil(np.minimum(multiplied, written)) + one.load + one.store
     fetched, occupied = _fetched(memory, op, block, work, runs[0])
-    stored = in_bursts(memory, _column(work.output_bytes), runs[1])
+    stored = in_bursts(memory, work.output_bytes, runs[1])
     port = np.ceil((occupied + stored) / memory.ports["mxu"])
     total = np.maximum(np.maximum(array, output) + fill, port)
-    best = where(fits, total + fetched * 1e-9, np.inf).argmin(axis=-1)[..., None]
-
-    def pick(number: Any) -> Numbers:
-        every = np.broadcast_to(number, total.shape)
-        return np.take_along_axis(every, best, axis=-1)[..., 0].astype(np.int64)
-
+    best = _least(total + fetched * 1e-9, which)
     inside = block.output.within(op.output)
-    extents = (pick(e).flat[0] for e in (inside.rows, inside.cols, inside.channels))
-    return [pick(n) for n in (array, output, fill, port, fetched)], tuple(map(int, extents))
+    extents = inside.rows, inside.cols, inside.channels
+    return [n[best].astype(np.int64) for n in (array, output, fill, port, fetched, *extents)]
+
+
+def _least(cost: Numbers, which: Numbers) -> Numbers:
+    """The first of those that cost the least, for each group of equal numbers that follow each
+    other.
+    """
+    begins = np.flatnonzero(np.diff(which, prepend=-1))
+    least = np.flatnonzero(cost == np.minimum.reduceat(cost, begins)[which])
+    return least[np.searchsorted(which[least], np.arange(len(begins)))]
 
 
 # --- what is computed -----------------------------------------------------------------------------
-
-
-def _column(number: Any) -> Numbers:
-    """One number of each instruction, as a column beside which blocks are a row."""
-    return np.asarray(number, np.int64)[..., None]
 
 
 def operation(work: ArrayWork) -> Operation:
     """What the instruction computes. A column of positions goes as a row; padding counts as input:
     blocks are loaded with it.
     """
-    rows = _column(work.rows)
-    cols = _column(work.positions) // rows
+    rows: Any = work.rows
+    cols: Any = work.positions // rows
     (kh, kw), strides = work.kernel or (1, work.taps), work.strides
     if (kh, kw) == strides == (1, 1):
         is_column = cols == 1
         rows, cols = where(is_column, 1, rows), where(is_column, rows, cols)
-    channels = _column(work.out_channels)
-    inputs = channels if work.depthwise else _column(work.in_channels)
+    channels = work.out_channels
+    inputs = channels if work.depthwise else work.in_channels
     taken = Extents(
         (rows - 1) * strides[0] + (kh - 1) * work.dilations[0] + 1,
         (cols - 1) * strides[1] + (kw - 1) * work.dilations[1] + 1,
@@ -222,8 +242,11 @@ def _candidates(target: Target, dtype: str) -> Numbers:
     ).T  # fmt: skip
 
 
-def _blocks(target: Target, op: Operation, work: ArrayWork) -> tuple[Block, Numbers]:
-    """The blocks that are tried for each instruction, and whether they fit the banks."""
+def _blocks(target: Target, work: ArrayWork) -> tuple[Block, Numbers]:
+    """The blocks that are tried, one after the other, and the numbers of their instructions, whose
+    own numbers are columns.
+    """
+    op = operation(work)
     tried = _candidates(target, work.dtype)
     assert target.array.blocks is not None, "checked where targets are read"
     widest_allowed = target.array.blocks.largest[1]
@@ -245,9 +268,24 @@ def _blocks(target: Target, op: Operation, work: ArrayWork) -> tuple[Block, Numb
     cols = np.maximum(cols, 2)
     parts = -(-op.output.cols // cols)
     cols = np.minimum(cols, _even(-(-op.output.cols // parts)))
+    which, number = np.nonzero(_once(cols, fits, len(shares(target.array.blocks, work.dtype))))
+
+    every = rows, cols, channels, in_rows, depth, in_parts
+    rows, cols, channels, in_rows, depth, in_parts = (
+        np.broadcast_to(e, fits.shape)[which, number] for e in every
+    )
     in_cols = _even((cols - 1) * work.strides[1] + reach[1])
-    input = Extents(in_rows, in_cols, depth)
-    return Block(Extents(rows, cols, channels), input, in_parts), fits
+    return Block(Extents(rows, cols, channels), Extents(in_rows, in_cols, depth), in_parts), which
+
+
+def _once(cols: Numbers, fits: Numbers, ways: int) -> Numbers:
+    """The blocks that fit, without those that the way to share banks out before has too, for so
+    many ways; the first one where none fits.
+    """
+    cols, found = (n.reshape(len(n), ways, -1) for n in (cols, fits.copy()))
+    found[:, 1:] &= ~(found[:, :-1] & (cols[:, 1:] == cols[:, :-1]))
+    found[:, 0, 0] |= ~fits.any(axis=1)
+    return found.reshape(fits.shape)
 
 
 def _even(number: Any) -> Any:
@@ -279,10 +317,10 @@ def _runs(unit: Blocks, op: Operation, block: Block, work: ArrayWork) -> tuple[A
     """
     each = op.bits // 8
     inputs, outputs = block.input.channels * each, block.output.channels * each
-    apart = _column(work.input_pixel)
+    apart: Any = work.input_pixel
     apart = where(apart == 0, op.input.channels * each, apart)
     read = where(apart == inputs, block.input.cols * inputs, inputs)
-    apart = _column(work.output_pixel)
+    apart = work.output_pixel
     apart = where(apart == 0, op.output.channels * each, apart)
     is_whole = (apart == outputs) & (block.output.channels <= unit.written)
     piece = np.minimum(np.minimum(WIDEST, unit.written * unit.cores * each), outputs)
@@ -299,5 +337,5 @@ def _fetched(
     pixels = block.input.within(op.input).positions * blocks.positions * again * count
     inputs = pixels * op.input.channels * (op.bits // 8)
     scales = SCALE_BYTES * op.output.channels * (blocks.positions - 1)
-    fixed = _column(work.weight_bytes) * blocks.positions + scales + _column(work.side_bytes)
+    fixed = work.weight_bytes * blocks.positions + scales + work.side_bytes
     return inputs + fixed, in_bursts(memory, inputs, run) + fixed

@@ -11,10 +11,10 @@ is then a look-up in the fronts. What is better is cycles, or with the objective
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,14 @@ from npu_dialect.passes.mapping.contraction_problem import Contraction as Contra
 from npu_dialect.passes.mapping.contraction_problem import ContractionMapping as ContractionMapping
 from npu_dialect.passes.mapping.contraction_problem import (
     Level,
+    Tile,
+    Trips,
     all_buffers,
     input_bytes,
     itemsize,
     loop_trips,
     stored_part,
+    tile_bytes,
     weight_bytes,
     whole_blocks,
 )
@@ -98,6 +101,8 @@ class Choices:
     joined: npt.NDArray[np.bool_]
     """Whether the taps of kernel rows are one sum, as that is better."""
     compute: Numbers
+    sizes: Tile
+    trips: Trips
     energy: Any = None
 
     def mapping(self, kind: Kind) -> Any:
@@ -107,15 +112,17 @@ class Choices:
 
     def only(self, which: Numbers) -> Choices:
         """Those of these numbers."""
-        return Choices(
-            self.rows[which],
-            self.cols[which],
-            self.channels[which],
-            self.reduction[which],
-            self.joined[which],
-            self.compute[which],
-            None if self.energy is None else self.energy[which],
-        )
+        return Choices(**{f.name: _only(getattr(self, f.name), which) for f in fields(self)})
+
+
+def _only(numbers: Any, which: Numbers) -> Any:
+    """Those of these numbers, of an array or of all that a record has; what is no array is the same
+    for all.
+    """
+    if is_dataclass(numbers):
+        found = {f.name: _only(getattr(numbers, f.name), which) for f in fields(numbers)}
+        return type(numbers)(**found)
+    return cast(Any, numbers)[which] if isinstance(numbers, np.ndarray) else numbers
 
 
 @lru_cache(512)
@@ -128,7 +135,9 @@ def choices(target: Target, p: Contraction, objective: str = "latency") -> Choic
     extents = rows[fits], cols[fits], channels[fits], reduction[fits]
     joined = _better_joined(target, p, extents, objective)
     taken = array_pj(target, p, extents, joined) if objective == "energy" else None
-    return Choices(*extents, joined, array_cycles(target, p, *extents, joined=joined), taken)
+    compute = array_cycles(target, p, *extents, joined=joined)
+    m: Any = ContractionMapping(*extents)  # type: ignore[arg-type]
+    return Choices(*extents, joined, compute, tile_bytes(p, m), loop_trips(p, m), taken)
 
 
 def _better_joined(
@@ -248,9 +257,9 @@ def kinds(p: Contraction, objective: str = "latency") -> Iterator[Kind]:
 
 
 def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front | None:
-    m = found.mapping(kind)
-    n = loop_trips(p, m)
-    size: Any = spm_bytes(list(all_buffers(p, m))) + np.zeros(len(found.rows), np.int64)
+    m, n = found.mapping(kind), found.trips
+    buffers = list(all_buffers(p, m, found.sizes, n))
+    size: Any = spm_bytes(buffers) + np.zeros(len(found.rows), np.int64)
     good = size <= target.memories["spm"].size
     if kind.order == "rows_outer":
         good &= n.channels > 1  # type: ignore[operator]
@@ -259,20 +268,28 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
     used = np.flatnonzero(good)
     if not used.size:
         return None
-    some = found.only(used)
-    m = some.mapping(kind)
-    n = loop_trips(p, m)
-    estimated = estimates(target, p, m, some.compute)
+    some = found if len(used) == len(size) else found.only(used)
+    m, n = some.mapping(kind), some.trips
+    estimated = estimates(target, p, m, some.compute, some.sizes, n)
     score: Any = estimated.in_place + 1e-3 * n.tiles * n.reduction
     if some.energy is not None:
         taken = energies(target, p, m, some.energy)
         score = energy.price(target, taken, estimated.cycles, n.tiles * n.reduction)
-    order = np.lexsort((score, size[used]))
+    kept = _staircase(size[used], score)
+    numbers = (some.rows, some.cols, some.channels, some.reduction, some.joined)
+    extents = np.stack([n[kept] for n in numbers], axis=1).astype(np.int64)
+    return Front(kind, size[used][kept], score[kept], extents)
+
+
+def _staircase(size: Numbers, score: Numbers) -> Numbers:
+    """The numbers of those of which none is smaller, or as small, and scores less; of equal ones
+    the first.
+    """
+    count = len(size)
+    order = np.sort(size * count + np.arange(count)) % count  # by size, then by number
     least = np.minimum.accumulate(score[order])
     kept = order[np.flatnonzero(np.diff(least, prepend=np.inf) < 0)]
-    numbers = (some.rows, some.cols, some.channels, some.reduction, some.joined)
-    extents = np.stack(numbers, axis=1).astype(np.int64)
-    return Front(kind, size[used][kept], score[kept], extents[kept])
+    return kept[np.flatnonzero(np.diff(size[kept], append=-1))]
 
 
 # --- the proof ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from npu_dialect.cost import ArrayWork
 from npu_dialect.passes.mapping.contraction_problem import (
     Contraction,
     ContractionMapping,
+    Tile,
     Trips,
     input_bytes,
     input_extent,
@@ -72,9 +73,18 @@ def extents_of(m: ContractionMapping) -> tuple[Numbers, ...]:
     return tuple(np.array([e]) for e in (m.rows, m.cols, m.channels, m.reduction))
 
 
-def estimates(target: Target, p: Contraction, m: ContractionMapping, compute: Any) -> Estimate:
-    """What mappings cost whose array cycles are known. The extents of `m` are arrays."""
-    n, size = loop_trips(p, m), tile_bytes(p, m)
+def estimates(
+    target: Target,
+    p: Contraction,
+    m: ContractionMapping,
+    compute: Any,
+    size: Tile | None = None,
+    n: Trips | None = None,
+) -> Estimate:
+    """What mappings cost whose array cycles are known. The extents of `m` are arrays. `size` and
+    `n` are given where they are known.
+    """
+    size, n = size or tile_bytes(p, m), n or loop_trips(p, m)
     x, first = _input_cycles(target, p, m, n)
     w, first_w = _weight_cycles(target, p, m, n)
     out = last = residual = 0.0
@@ -297,9 +307,10 @@ class Extent:
 
     def total(self, tiles: Any) -> Numbers:
         """Inputs of all tiles together, for each size of tile."""
-        sizes, places = np.unique(tiles, return_inverse=True)
-        sums = [self._inputs(t) for t in sizes.tolist()]
-        return np.array(sums, np.int64)[places].reshape(np.shape(tiles))
+        table = np.zeros(np.max(tiles) + 1, np.int64)
+        for size in np.flatnonzero(np.bincount(np.ravel(tiles))).tolist():
+            table[size] = self._inputs(size)
+        return table[tiles]
 
 
 def _extents(p: Contraction) -> tuple[Extent, Extent]:
@@ -361,14 +372,17 @@ def over_tiles(
         list(Cuts.of(e, t).per_tile(t)) for e, t in zip(_extents(p), (rows, cols), strict=True)
     )
     depth = list(Cuts.of(Extent(p.oc, p.oc), channels).per_tile(channels))
-    total = np.zeros(len(rows))
+    which: list[Numbers] = []
+    columns: list[tuple[Numbers, ...]] = []
     for (r, in_r, n_r), (c, in_c, n_c), (o, _, n_o) in product(height, width, depth):
         count = n_r * n_c * n_o
         used = np.flatnonzero(count)
-        if not used.size:
-            continue
-        tile = _Tile(r[used], c[used], o[used], (in_r * in_c)[used])
-        total[used] += count[used] * _over_steps(target, p, tile, reduction[used], measure)
+        which.append(used)
+        columns.append(tuple(n[used] for n in (count, r, c, o, in_r * in_c)))
+    count, *tile = (np.concatenate(n) for n in zip(*columns, strict=True))
+    mapping = np.concatenate(which)
+    found = count * _over_steps(target, p, _Tile(*tile), reduction[mapping], measure)
+    total: Any = np.bincount(mapping, found, len(rows))
     return total * (p.batch * p.groups)
 
 

@@ -281,9 +281,11 @@ def buffers(p: Contraction, m: ContractionMapping) -> list[Buffer]:
     return [b for b in all_buffers(p, m) if b.size]
 
 
-def all_buffers(p: Contraction, m: ContractionMapping) -> Iterator[Buffer]:
-    """The buffers of a mapping, also those of no bytes."""
-    size, n = tile_bytes(p, m), loop_trips(p, m)
+def all_buffers(
+    p: Contraction, m: ContractionMapping, size: Tile | None = None, n: Trips | None = None
+) -> Iterator[Buffer]:
+    """The buffers of a mapping, also those of no bytes; `size` and `n` where they are known."""
+    size, n = size or tile_bytes(p, m), n or loop_trips(p, m)
     many = slots(m, n.tiles)
     if not p.x_resident:
         yield Buffer("x", *_x_buffer(p, m, n, size))
