@@ -121,3 +121,43 @@ def test_depthwise_weights_of_one_scale_are_refused() -> None:
     source = model("DEPTHWISE_CONV_2D", inputs, [y], "DepthwiseConv2DOptions", strideH=1, strideW=1)
     with pytest.raises(npu.CompileError, match="one scale for all"):
         tflite.load(source)
+
+
+# Weights of 4 bits
+
+
+def scaled_bias(count: int, w: Tensor, scale: float, rng: np.random.Generator) -> Tensor:
+    scales = np.asarray(w.scale, np.float32) * np.float32(scale)
+    values = rng.integers(-3000, 3000, count)
+    return constant(values, "int32", scale=scales, zero=[0] * scales.size)
+
+
+@given(seeds, flags, st.sampled_from([*CONVOLUTIONS, "FULLY_CONNECTED"]))
+@settings(max_examples=30)
+def test_weights_of_4_bits_with_8_bit_activations(seed: int, by_channel: bool, code: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape, axis, options, fields = {
+        **CONVOLUTIONS, "FULLY_CONNECTED": ((10, 5), 0, "FullyConnectedOptions", {}),
+    }[code]  # fmt: skip
+    if code != "FULLY_CONNECTED":
+        fields = {**fields, "strideH": 1, "strideW": 1}
+    sizes = (2, 5, 4, 5) if code != "FULLY_CONNECTED" else (4, 5)
+    x = Tensor(sizes, "int8", 0.05, 3)
+    y = Tensor((*sizes[:-1], shape[axis]), "int8", 0.1, -7)
+    w = weights(shape, axis if by_channel else None, rng, "int4")
+    inputs = [x, w, scaled_bias(shape[axis], w, x.scale, rng)]
+    compare(model(code, inputs, [y], options, **fields), [draw(rng, x)])
+
+
+@given(seeds, kinds, flags, flags)
+@settings(max_examples=30)
+def test_floats_times_weights_of_4_bits(
+    seed: int, kind: int, asymmetric: bool, by_channel: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = Tensor((5, 20), "float32"), Tensor((5, 40), "float32")
+    inputs = [x, weights((40, 20), 0 if by_channel else None, rng, "int4"), None]
+    source = model(
+        "FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions", asymmetricQuantizeInputs=asymmetric
+    )
+    compare(source, [floats((5, 20), rng, kind)])

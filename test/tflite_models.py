@@ -24,6 +24,7 @@ TYPES = {
     "bool": 6,
     "int16": 7,
     "int8": 9,
+    "int4": 17,
 }
 
 
@@ -119,7 +120,7 @@ def written(found: Any, tensor: Tensor, name: str) -> Any:
     made.hasRank = True
     if tensor.values is not None:
         buffer = s.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(tensor.values).tobytes(), np.uint8)
+        buffer.data = stored(tensor)
         made.buffer = len(found.buffers)
         found.buffers.append(buffer)
     if tensor.scale is not None:
@@ -143,6 +144,16 @@ def reference(source: bytes, inputs: Sequence[Array], resolver: str = "BUILTIN_R
         interpreter.set_tensor(detail["index"], array)
     interpreter.invoke()
     return [interpreter.get_tensor(d["index"]).copy() for d in interpreter.get_output_details()]
+
+
+def stored(tensor: Tensor) -> Array:
+    """The bytes of a constant; values of 4 bits lie two in a byte, the lower half first."""
+    assert tensor.values is not None
+    if tensor.dtype != "int4":
+        return np.frombuffer(np.ascontiguousarray(tensor.values).tobytes(), np.uint8)
+    halves = tensor.values.reshape(-1).astype(np.uint8) & 15
+    pairs = np.append(halves, halves[:0] if halves.size % 2 == 0 else [np.uint8(0)]).reshape(-1, 2)
+    return (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8)
 
 
 def draw(rng: np.random.Generator, tensor: Tensor) -> Array:
