@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> common.Parser:
     parser = common.Parser("npu-compile", __doc__ or "", EXAMPLES)
     add = parser.add_argument
-    add("model", nargs="?", help="an .onnx, .pt2 or .tflite model, or .mlir at any level or of TOSA")
+    add("model", nargs="?", help="an .onnx, .pt2 or .tflite model, or .mlir (also of TOSA)")
     add(
         "--entry",
         metavar="NAME=FILE",
