@@ -214,11 +214,15 @@ REFUSED = {
         {"strides": (1, 1, 1)},
         "must have 2 entries",
     ),
-    "float with quantized": ([t(*IMAGE), t(Q8, 3, 3, 4, 2)], {}, "must be f32 or both quantized"),
+    "float with quantized": (
+        [t(*IMAGE), t(Q8, 3, 3, 4, 2)],
+        {},
+        "must be floats or both quantized",
+    ),
     "plain integers": (
         [t(i32, 1, 6, 6, 4), t(i32, 3, 3, 4, 2)],
         {},
-        "elements of type f32 or quant8",
+        "elements of type f32 or f16 or bf16 or quant8",
     ),
     "a bias of another length": (
         [t(*IMAGE), t(f32, 3, 3, 4, 2), t(f32, 4)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import LocationAttr, StringAttr, TensorType, i32, i64
+from xdsl.dialects.builtin import LocationAttr, StringAttr, TensorType, f32, i32, i64
 from xdsl.ir import Attribute
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def
 
@@ -43,10 +43,11 @@ from npu_dialect.graph.base import (
 class ContractionOp(InferredOp, ABC):
     """Products of two operands, summed; then an optional bias, one value per channel.
 
-    f32 with f32 gives f32. Quantized with quantized gives plain integers, of (a - zero_a) *
-    (b - zero_b): i32 where both have 8 bits, i64 where one has 16. `sums` may state the other one
-    ("i32", "i64"); sums wrap modulo 2**32 or 2**64. The bias has the type of the sums. The second
-    operand may have one scale per index of its last dimension.
+    f32 with f32 gives f32. Two operands of f16, or of bf16, whose products f32 holds exactly, give
+    f32 where `sums` states it ("f32"). Quantized with quantized gives plain integers, of
+    (a - zero_a) * (b - zero_b): i32 where both have 8 bits, i64 where one has 16. `sums` may state
+    the other one ("i32", "i64"); sums wrap modulo 2**32 or 2**64. The bias has the type of the
+    sums. The second operand may have one scale per index of its last dimension.
     """
 
     sums = opt_prop_def(StringAttr)
@@ -72,9 +73,11 @@ SUMS = {"i32": i32, "i64": i64}
 def result_element(a: Tensor, b: Tensor, properties: Properties) -> Attribute:
     """The element type of the sums of products of `a` and `b`."""
     for what, found in (("the first operand", a), ("the second operand", b)):
-        require_element(what, found, ("f32", "quant8", "quant16"))
+        require_element(what, found, ("f32", "f16", "bf16", "quant8", "quant16"))
     if (quant_of(a) is None) != (quant_of(b) is None):
-        raise ValueError(f"both operands must be f32 or both quantized; found {a} and {b}")
+        raise ValueError(f"both operands must be floats or both quantized; found {a} and {b}")
+    if quant_of(a) is None and a.element_type != b.element_type:
+        raise ValueError(f"both operands must have the same type of floats; found {a} and {b}")
     require_per_tensor("the first operand", a)
     quant = quant_of(b)
     if quant is not None and quant.axis not in (None, b.get_num_dims() - 1):
@@ -87,9 +90,12 @@ def result_element(a: Tensor, b: Tensor, properties: Properties) -> Attribute:
 def _sums(a: Tensor, b: Tensor, stated: Attribute | None) -> Attribute:
     """The stated type of the sums of integers, else the one that their storage types give."""
     if quant_of(a) is None:
-        if stated is not None:
-            raise ValueError(f"sums of f32 are f32; found {stated}")
-        return a.element_type
+        stated_as = stated.data if isinstance(stated, StringAttr) else None
+        expected = None if a.element_type == f32 else "f32"
+        if stated_as != expected:
+            rule = "sums of f32 are f32" if expected is None else "sums of halves are stated as f32"
+            raise ValueError(f"{rule}; found {stated or 'none'}")
+        return f32
     if stated is None:
         return i32 if dtype_of(a).itemsize == dtype_of(b).itemsize == 1 else i64
     if not isinstance(stated, StringAttr) or stated.data not in SUMS:
