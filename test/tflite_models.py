@@ -39,6 +39,8 @@ class Tensor:
     zero: Any = 0
     axis: int = 0
     values: Array | None = None
+    is_variable: bool = False
+    """Whether it keeps its content from run to run."""
 
 
 def schema() -> Any:
@@ -78,7 +80,7 @@ def model(
         node.inputs.append(index)
         if tensor is not None:
             graph.tensors.append(written(found, tensor, f"x{k}"))
-            if tensor.values is None:
+            if tensor.values is None and not tensor.is_variable:
                 graph.inputs.append(index)
     for k, tensor in enumerate(outputs):
         node.outputs.append(len(graph.tensors))
@@ -117,7 +119,7 @@ def written(found: Any, tensor: Tensor, name: str) -> Any:
     s = schema()
     made = s.TensorT()
     made.name, made.shape, made.type = name, list(tensor.shape), TYPES[tensor.dtype]
-    made.hasRank = True
+    made.hasRank, made.isVariable = True, tensor.is_variable
     if tensor.values is not None:
         buffer = s.BufferT()
         buffer.data = stored(tensor)
@@ -132,14 +134,29 @@ def written(found: Any, tensor: Tensor, name: str) -> Any:
     return made
 
 
-def reference(source: bytes, inputs: Sequence[Array], resolver: str = "BUILTIN_REF") -> list[Array]:
-    """The outputs of TFLite's reference kernels, or of the kernels that `resolver` has."""
+def interpreter_of(source: bytes, resolver: str = "BUILTIN_REF") -> Any:
+    """TFLite's interpreter of a model, with its reference kernels or those `resolver` has."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
         model_content=source, experimental_op_resolver_type=OpResolverType[resolver]
     )
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def reference(source: bytes, inputs: Sequence[Array], resolver: str = "BUILTIN_REF") -> list[Array]:
+    """The outputs of TFLite's reference kernels, or of the kernels that `resolver` has."""
+    return _run(interpreter_of(source, resolver), inputs)
+
+
+def reference_runs(source: bytes, inputs: Sequence[Array]) -> list[Array]:
+    """The first output of run after run, for a model of one input, which keeps its variables."""
+    interpreter = interpreter_of(source)
+    return [_run(interpreter, [array])[0] for array in inputs]
+
+
+def _run(interpreter: Any, inputs: Sequence[Array]) -> list[Array]:
     for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(detail["index"], array)
     interpreter.invoke()
