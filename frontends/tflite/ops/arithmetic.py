@@ -1,4 +1,4 @@
-"""Functions of two tensors: sums, differences and products, quantized or not; comparisons.
+"""Functions of two tensors: sums, differences and products, quantized or not; extremes.
 
 Quantized sums are those of reference/add.h: each operand is shifted left by 20 bits and multiplied
 by its scale over twice the greater one, and the sum by what is left.
@@ -10,10 +10,9 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from npu_dialect import dtypes, graph
+from npu_dialect import graph
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
-from npu_dialect.frontends.onnx.ops.common import where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops import wide_sums
 from npu_dialect.frontends.tflite.ops.rescaling import (
@@ -112,22 +111,6 @@ def mul(b: Builder, x: SSAValue, y: SSAValue, *, fused_activation_function: str)
     return activated(b, found, fused_activation_function)
 
 
-@op("DIV", options="DivOptions")
-def div(b: Builder, x: SSAValue, y: SSAValue, *, fused_activation_function: str) -> SSAValue:
-    """x / y."""
-    if is_quantized(x) or is_quantized(y):
-        raise NotExpressible("a quotient of quantized tensors")
-    return activated(b, binary(b, graph.DivOp, x, y), fused_activation_function)
-
-
-@op("FLOOR_DIV")
-def floor_div(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """floor(x / y) of floats."""
-    if dtype_of(x) is not dtypes.f32 or dtype_of(y) is not dtypes.f32:
-        raise NotExpressible("a floored quotient of integers")
-    return b.emit(graph.FloorOp(binary(b, graph.DivOp, x, y)))
-
-
 def chosen(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
     """The greater or smaller one; quantized tensors have the quantization of the result."""
     check(x, y)
@@ -162,59 +145,3 @@ def squared_difference(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     found = b.emit(graph.SubOp(term(b, x, twice, 7), term(b, y, twice, 7)))
     product = b.emit(graph.MulOp(found, found))
     return rescaled(b, product, [twice * twice / ((1 << 14) * scale_of(b.quant))], b.quant)
-
-
-def compared(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
-    """A comparison; of quantized tensors, if both have the same quantization."""
-    check(x, y)
-    if is_quantized(x):
-        if element_of(x) != element_of(y):
-            raise NotExpressible("a comparison of tensors of different scales")
-        x, y = plain(b, x), plain(b, y)
-    return binary(b, kind, x, y)
-
-
-@op("EQUAL")
-def equal(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x == y."""
-    return compared(b, graph.EqOp, x, y)
-
-
-@op("NOT_EQUAL")
-def not_equal(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x != y."""
-    return compared(b, graph.NeOp, x, y)
-
-
-@op("LESS")
-def less(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x < y."""
-    return compared(b, graph.LtOp, x, y)
-
-
-@op("LESS_EQUAL")
-def less_equal(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x <= y."""
-    return compared(b, graph.LeOp, x, y)
-
-
-@op("GREATER")
-def greater(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x > y."""
-    return compared(b, graph.GtOp, x, y)
-
-
-@op("GREATER_EQUAL")
-def greater_equal(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x >= y."""
-    return compared(b, graph.GeOp, x, y)
-
-
-@op("SELECT_V2")
-def select_v2(b: Builder, condition: SSAValue, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x where the condition holds, else y."""
-    check(x, y)
-    if not is_quantized(x):
-        return where(b, condition, x, y)
-    terms = [plain(b, retyped(b, v, b.quant)) for v in (x, y)]
-    return b.emit(graph.RequantizeOp(where(b, condition, *terms), KEEP, b.quant))

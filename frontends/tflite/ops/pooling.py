@@ -70,6 +70,27 @@ def average_pool_2d(
     return activated(b, found, fused_activation_function)
 
 
+@op("L2_POOL_2D", options="Pool2DOptions")
+def l2_pool_2d(
+    b: Builder,
+    x: SSAValue,
+    *,
+    padding: str,
+    stride_h: int,
+    stride_w: int,
+    filter_height: int,
+    filter_width: int,
+    fused_activation_function: str,
+) -> SSAValue:
+    """The root of the mean of squares of each window, of floats."""
+    if is_quantized(x):
+        raise NotExpressible("squares of a quantized tensor, which TFLite has not either")
+    kernel, steps = (filter_height, filter_width), (stride_h, stride_w)
+    pads = _pads(x, kernel, steps, padding)
+    mean = b.emit(graph.AvgPool2DOp(b.emit(graph.MulOp(x, x)), kernel, steps, pads))
+    return activated(b, b.emit(graph.SqrtOp(mean)), fused_activation_function)
+
+
 def _pads(
     x: SSAValue, kernel: tuple[int, int], strides: tuple[int, int], padding: str
 ) -> tuple[int, int, int, int]:
