@@ -29,13 +29,13 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from xdsl.dialects.builtin import DictionaryAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Block, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance
 from npu_dialect.blob import Blob, BlobAttr
-from npu_dialect.codecs import CODECS, PACKED, Codec
+from npu_dialect.codecs import CODECS, PACKED, STORED
 from npu_dialect.graph.attributes import RequantAttr, values
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.graph.states import states_of
@@ -210,7 +210,7 @@ class _Count:
         self.groups = [op for op in block.ops if op.name == "graph.group"]
         self.layers = {group: _Layer(_name(group)) for group in self.groups}
         self.known: set[Blob] = set()
-        self.codecs = _codecs(block)
+        self.stored = _stored(block)
 
     def bound(self) -> Bound:
         """The bound of the block."""
@@ -274,8 +274,7 @@ class _Count:
 
     def _stored_bytes(self, blob: Blob) -> int:
         """What a constant takes in dram, where it may be packed."""
-        codec = self.codecs.get(blob)
-        return blob.array.nbytes if codec is None else codec.size(blob.array.size)
+        return self.stored.get(blob, blob.array.nbytes)
 
     def _own_constants(self, group: Operation) -> int:
         found = _constants(group)
@@ -494,13 +493,16 @@ def _window_bytes(op: Operation, x: SSAValue, kernel: tuple[int, int]) -> int:
     return n * touched * channels * dtype_of(x).itemsize
 
 
-def _codecs(block: Block) -> dict[Blob, Codec]:
-    """The codecs of the constants that are stored packed."""
-    found: dict[Blob, Codec] = {}
+def _stored(block: Block) -> dict[Blob, int]:
+    """The bytes in dram of the constants that are stored packed."""
+    found: dict[Blob, int] = {}
     for op in block.ops:
         name, blob = op.attributes.get(PACKED), _blob(op.results[0]) if op.results else None
         if isinstance(name, StringAttr) and blob is not None:
-            found[blob] = CODECS[name.data]
+            size = op.attributes.get(STORED)
+            coded = isinstance(size, IntegerAttr)
+            taken = size.value.data if coded else CODECS[name.data].size(blob.array.size)
+            found[blob] = min(taken, found.get(blob, taken))
     return found
 
 

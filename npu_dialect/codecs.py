@@ -172,3 +172,7 @@ def smallest(array: Array, names: Iterable[str]) -> Codec | None:
 
 PACKED = "npu.packed"
 """The name under which a constant carries that of the codec by which it is stored."""
+STORED = "npu.stored"
+"""The name under which a constant that is coded (`npu_dialect/rice.py`) carries the bytes that it
+takes in dram at least.
+"""

@@ -12,7 +12,7 @@ while the engine goes on with the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -96,6 +96,17 @@ def dma(target: Target, source: Operand, destination: Operand) -> Cost:
         reads={source.space: source.size},
         writes={destination.space: destination.size},
     )
+
+
+def dma_decode(target: Target, source: Operand, destination: Operand) -> Cost:
+    """A copy of a stream that is decoded: bytes are read, decoded and written at once, so the
+    slowest of the three decides.
+    """
+    found = dma(target, source, destination)
+    decoding = target.dma.startup + ceil(destination.size / target.dma.decoded_bytes)
+    if decoding <= found.cycles:
+        return found
+    return replace(found, cycles=decoding, bound="decoder")
 
 
 def dma_fill(target: Target, destination: Operand) -> Cost:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
-from npu_dialect import dtypes
+from npu_dialect import dtypes, rice
 from npu_dialect.codecs import CODECS
 from npu_dialect.files import target_names as target_names
 
@@ -231,7 +231,11 @@ class Dma:
     index_types: tuple[str, ...] = ()
     """Types of the indices by which it copies rows; without any it cannot."""
     codecs: tuple[str, ...] = ()
-    """What it expands constant weights from (`npu_dialect/codecs.py`): i4, i4x32 and so on."""
+    """What it expands constant weights from (`npu_dialect/codecs.py`): i4, i4x32 and so on; `rice`:
+    all constants that it copies may be coded without loss (`npu_dialect/rice.py`).
+    """
+    decoded_bytes: float = 0.0
+    """Bytes a cycle that come out of its decoder of `rice`."""
 
 
 @dataclass(frozen=True)
@@ -389,7 +393,10 @@ def _mistakes(target: Target) -> Iterator[str]:
     yield from _names("array.depthwise_macs", array.depthwise_macs, array.macs, optional=False)
     yield from _names("array.mac_pj", array.mac_pj, array.macs, optional=False)
     yield from _names("acc_types", target.acc_types, ACC_TYPES)
-    yield from _names("dma.codecs", target.dma.codecs, CODECS)
+    yield from _names("dma.codecs", target.dma.codecs, (*CODECS, rice.NAME))
+    if (rice.NAME in target.dma.codecs) != (target.dma.decoded_bytes > 0):
+        found = f"{target.dma.decoded_bytes:g}"
+        yield f"dma.decoded_bytes must be given with {rice.NAME}, found {found}"
     for where, types in _types(target):
         yield from _names(where, types, dtypes.BY_NAME)
     if array.kind not in ARRAY_KINDS:

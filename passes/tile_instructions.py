@@ -25,13 +25,13 @@ from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.arrays import ArrayInstruction, Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaDecodeOp, DmaExpandOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 from npu_dialect.passes.blocks import MAX_RANK, Block, joint
 from npu_dialect.passes.host_work import HostWork
-from npu_dialect.passes.packing import codec_of, expansion, stored
+from npu_dialect.passes.packing import Coded, codec_of, coding_of, expansion, stored
 from npu_dialect.passes.tile_allocate import DramLayout, slot_stride
 from npu_dialect.tile import contraction, events
 from npu_dialect.tile.descriptor import BufferKey, Descriptor
@@ -96,6 +96,9 @@ class Selector:
     def copy(self, event: events.CopyEvent) -> Iterator[Instruction]:
         values = (event.source, event.destination)
         codec = codec_of(event.source)
+        if isinstance(codec, Coded):
+            yield self.decode(event, codec)
+            return
         if codec is not None:
             yield from self.expand(event, codec)
             return
@@ -118,6 +121,20 @@ class Selector:
                 group=codec.group,
                 location=event.op.location,
             )
+
+    def decode(self, event: events.CopyEvent, codec: Coded) -> Instruction:
+        """A copy from a coded constant."""
+        piece, owner = codec.piece(event), event.source.buffer.owner
+        assert piece is not None and isinstance(owner, ConstantOp), "tile-pack-constants"
+        start, size = coding_of(owner).places[piece]
+        first = self.addresses.base(event.source.buffer) + start
+        elements, item = event.destination.elements, event.destination.dtype.itemsize
+        return DmaDecodeOp(
+            source=Operand.dense("dram", first, dtypes.u8, (size,)),
+            destination=self.part(event.destination, 0, (elements,), (item,)),
+            row=piece.row,
+            location=event.op.location,
+        )
 
     def fill(self, event: events.FillEvent) -> Iterator[Instruction]:
         dtype = event.destination.dtype

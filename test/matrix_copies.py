@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from instruction_matrix import LAYOUTS, SHAPES, WRITABLE, Build, Rows, Sheet, generates
 
-from npu_dialect import dtypes
+from npu_dialect import dtypes, rice
 from npu_dialect.codecs import CODECS, Codec
 from npu_dialect.dtypes import DType
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaDecodeOp, DmaExpandOp, DmaFillOp
 
 
 @generates(DmaCopyOp)
@@ -81,6 +81,34 @@ def _expanded(codec: Codec, outer: tuple[int, ...], blocks: int, gap: int) -> Bu
             destination=Operand("spm", to.address, to.dtype, (*outer, elements), to.strides),
             group=codec.group,
         )
+
+    return build
+
+
+@generates(DmaDecodeOp)
+def decodings() -> Rows:
+    for dtype in dtypes.ALL:
+        for elements, row in ((1, 1), (63, 64), (200, 70), (129, 1), (260, 260), (0, 5)):
+            name = f"{elements} by {row}"
+            yield dtype.name, name, _decoded(dtype, elements, row)
+            yield dtype.name, f"{name}, any bytes", _decoded(dtype, elements, row, 150)
+    for size in (0, 1, 3, 5, 20):
+        yield "i8", f"{size} bytes", _decoded(dtypes.i8, 70, 70, size)
+
+
+def _decoded(dtype: DType, elements: int, row: int, size: int | None = None) -> Build:
+    """Of values of different magnitudes; with a size, of any bytes."""
+
+    def build(sheet: Sheet) -> Instruction:
+        if size is None:
+            bits = sheet.rng.integers(0, 1 << 63, elements) >> sheet.rng.integers(0, 64, elements)
+            array = bits.astype(f"u{dtype.itemsize}")
+            data = rice.encode(array, row, rice.centres(array))
+        else:
+            data = sheet.rng.integers(0, 256, size).astype(np.uint8)
+            data[2:3] = 0
+        source = sheet.given(dtypes.u8, data.shape, "dense", "dram", data)
+        return DmaDecodeOp(source=source, destination=sheet.space(dtype, (elements,)), row=row)
 
     return build
 

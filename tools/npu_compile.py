@@ -79,6 +79,11 @@ def _parser() -> common.Parser:
         help="with --emit tosa: let integers depend on what TOSA leaves open too, such as the "
         "order of sums of floats; a warning says on what",
     )
+    add(
+        "--raw-constants",
+        action="store_true",
+        help="store constants as they are, where the target's dma engine could decode them",
+    )
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
     add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
     add(
@@ -169,8 +174,10 @@ def _models(args: argparse.Namespace) -> str | dict[str, str]:
 
 
 def _set_objective(args: argparse.Namespace, module: ModuleOp) -> None:
-    from xdsl.dialects.builtin import StringAttr
+    from xdsl.dialects.builtin import StringAttr, UnitAttr
 
+    if args.raw_constants:
+        module.attributes["npu.uncoded"] = UnitAttr()
     if args.objective != "latency":
         module.attributes["npu.objective"] = StringAttr(args.objective)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from npu_dialect import dtypes
+from npu_dialect import dtypes, rice
 from npu_dialect.codecs import by_group
 from npu_dialect.dtypes import DType
 from npu_dialect.kernel import Kernel
@@ -18,7 +18,7 @@ from npu_dialect.npu.arrays import (
     sum_type,
 )
 from npu_dialect.npu.base import Instruction, Values
-from npu_dialect.npu.copies import DmaExpandOp
+from npu_dialect.npu.copies import DmaDecodeOp, DmaExpandOp
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import INDEX_TYPES, DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorInstruction, VectorOp
@@ -77,6 +77,8 @@ def unsupported(
         codec = by_group(values["group"])
         if codec is not None and codec.name not in target.dma.codecs:
             yield f"must expand what the dma engine can, found {codec.name}"
+    if isinstance(instruction, DmaDecodeOp) and rice.NAME not in target.dma.codecs:
+        yield f"must decode what the dma engine can, found {rice.NAME}"
     if isinstance(instruction, DmaGatherOp | DmaScatterOp | ScatterOp):
         yield from _unsupported_indices(instruction, values, target)
 

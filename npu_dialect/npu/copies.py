@@ -9,7 +9,7 @@ import numpy as np
 from xdsl.irdl import irdl_op_definition, prop_def
 from xdsl.utils.exceptions import VerifyException
 
-from npu_dialect import cost, dtypes
+from npu_dialect import cost, dtypes, rice
 from npu_dialect.codecs import CODECS, by_group
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Machine
@@ -106,6 +106,51 @@ class DmaExpandOp(Instruction):
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()
         return cost.dma(target, values["source"], values["destination"])
+
+
+@irdl_op_definition
+class DmaDecodeOp(Instruction):
+    """Copies elements that are stored by the code of `npu_dialect/rice.py`: the stream of source
+    bytes becomes the elements of the destination, in rows of `row` elements, the last of which may
+    be shorter. Both are dense and have one dimension.
+
+    ```
+    npu.dma_decode source = <dram, 0x1000, u8, [901], [1]>,
+                   destination = <spm, 0x0, i8, [1152], [1]>, row = 144
+    ```
+    """
+
+    name = "npu.dma_decode"
+    OPCODE: ClassVar[int] = 16
+    ENGINE: ClassVar[str] = "dma"
+
+    source = prop_def(OperandField("read", ("dram",)))
+    destination = prop_def(OperandField("write", ("spm",)))
+    row = prop_def(Int(32))
+    """Elements after which blocks begin anew."""
+
+    def verify_(self) -> None:
+        values = self.values()
+        source, destination = values["source"], values["destination"]
+        if source.dtype != dtypes.u8:
+            raise VerifyException(f"the source must be bytes (u8), found {source.dtype}")
+        for operand in (source, destination):
+            if len(operand.dims) != 1 or operand.strides[0] != operand.dtype.itemsize:
+                rule = "the operands must be dense, of one dimension"
+                found = f"extents {operand.dims} with strides {operand.strides}"
+                raise VerifyException(f"{rule}, found {found}")
+        if values["row"] == 0:
+            raise VerifyException("a row must have elements, found 0")
+
+    def execute(self, machine: Machine, values: Values) -> None:
+        destination = machine.view(values["destination"])
+        data = np.ascontiguousarray(machine.view(values["source"]))
+        found = rice.decode(data, destination.size, values["row"], destination.itemsize)
+        destination[...] = found.reshape(-1).view(destination.dtype)
+
+    def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
+        values = self.values()
+        return cost.dma_decode(target, values["source"], values["destination"])
 
 
 @irdl_op_definition

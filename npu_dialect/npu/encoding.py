@@ -11,7 +11,7 @@ from xdsl.ir import Operation
 
 from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
 from npu_dialect.npu.base import Instruction
-from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaDecodeOp, DmaExpandOp, DmaFillOp
 from npu_dialect.npu.host import HostOp
 from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.structure import RepeatOp
@@ -21,6 +21,7 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     DmaCopyOp,
     DmaFillOp,
     DmaExpandOp,
+    DmaDecodeOp,
     DmaGatherOp,
     DmaScatterOp,
     Conv2DOp,

@@ -13,22 +13,24 @@ the waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.utils.exceptions import VerifyException
 
-from npu_dialect import provenance
+from npu_dialect import provenance, rice
 from npu_dialect.diagnostics import Code, Diagnostic
 from npu_dialect.dtypes import u8
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.consistency import mistakes, out_of_bounds, overlaps_itself, unsupported
+from npu_dialect.npu.copies import DmaDecodeOp
 from npu_dialect.npu.ordering import Ordering, Race, Stuck, byte_view
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.target import Target
@@ -56,6 +58,8 @@ class ProgramImage:
     host_functions: int = 0
     sources: Sequence[str] = field(default=())
     """By instruction, what it comes from, where the instructions themselves do not say."""
+    contents: Mapping[int, memoryview] = field(default_factory=dict[int, memoryview])
+    """The bytes of constants by address, as far as they are known."""
 
     @staticmethod
     def of(program: ProgramOp) -> ProgramImage:
@@ -70,6 +74,7 @@ class ProgramImage:
             [(s.label.data, s.operand.data, s.access.data != "read") for s in program.state_list],
             list(_of_others(program)),
             len(program.host_functions),
+            contents={c.address.data: c.blob.data.bytes for c in program.constants},
         )
 
 
@@ -114,7 +119,7 @@ def verify_program(program: ProgramOp | ProgramImage, target: Target) -> list[Fi
     image = ProgramImage.of(program) if isinstance(program, ProgramOp) else program
     sizes = {space: memory.size for space, memory in target.memories.items()}
     proof = _Proof(image, target, {**sizes, "dram": min(image.dram_size, sizes["dram"])})
-    findings = list(islice(proof.fields(), MOST))
+    findings = list(islice(chain(proof.fields(), proof.streams()), MOST))
     if findings:  # what lies outside its memory cannot be looked at further
         return findings
     ordering = Ordering(image.instructions)
@@ -167,6 +172,35 @@ class _Proof:
                 *unsupported(instruction, values, self.target, kernels),
             ):
                 yield self.finding(Code.IR_INVALID, index, rule)
+
+    def streams(self) -> Iterator[Finding]:
+        """Copies that decode another number of bytes than they read, of constants that are known;
+        and that decode what is none.
+        """
+        found = sorted(self.image.contents.items())
+        starts = [address for address, _ in found]
+        known: dict[tuple[int, int, int, int, int], int] = {}
+        for index, instruction in enumerate(self.image.instructions):
+            if not isinstance(instruction, DmaDecodeOp) or not found:
+                continue
+            values = instruction.values()
+            source, destination = values["source"], values["destination"]
+            number = bisect_right(starts, source.address) - 1
+            address, data = found[max(number, 0)]
+            first = source.address - address
+            if number < 0 or first + source.size > len(data):
+                rule = "must decode bytes of one constant"
+                where = f"[{source.address:#x}, {source.address + source.size:#x})"
+                yield self.finding(Code.PROOF_BOUNDS, index, rule, where)
+                continue
+            shape = (destination.elements, values["row"], destination.dtype.itemsize)
+            key = (source.address, source.size, *shape)
+            if key not in known:
+                stream = np.frombuffer(data, np.uint8)[first : first + source.size]
+                known[key] = rice.length(stream, *shape)
+            if known[key] != source.size:
+                rule = f"must read the {known[key]} bytes of the elements that it writes"
+                yield self.finding(Code.IR_INVALID, index, rule, str(source.size))
 
     def layout(self) -> Iterator[Finding]:
         """Constants, inputs and outputs that lie outside the dram."""

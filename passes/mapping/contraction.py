@@ -222,7 +222,7 @@ def _shape(p: Contraction) -> Contraction:
     """The problem without what only its copies depend on."""
     return replace(
         p, x_resident=False, w_resident=False, residual_resident=False, out_resident=False,
-        constants_resident=False, takes_over=0, hands_over=0,
+        constants_resident=False, takes_over=0, hands_over=0, w_part=1.0,
         constant_weights=p.constant_weights or p.kw == 1,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from npu_dialect import dtypes
+from npu_dialect import dtypes, rice
 from npu_dialect.codecs import CODECS
 from npu_dialect.passes.mapping.tiles import Buffer, trips
 
@@ -58,7 +58,9 @@ class Contraction:
     table_bytes: int = 0
     kernel_costs: tuple[str, ...] = ()
     w_codec: str | None = None
-    """By which weights are stored in dram (`npu_dialect/codecs.py`)."""
+    """By which weights are stored in dram (`npu_dialect/codecs.py`, `npu_dialect/rice.py`)."""
+    w_part: float = 1.0
+    """The bytes of coded weights in dram for each in the scratchpad."""
     constant_weights: bool = True
     """Whether weights are known, and so lie with output channels outermost."""
     x_resident: bool = False
@@ -125,14 +127,19 @@ class ContractionMapping:
 
 def stored_part(p: Contraction) -> float:
     """The bytes of weights in dram for each in the scratchpad."""
-    return 1 if p.w_codec is None else CODECS[p.w_codec].ratio
+    if p.w_codec is None:
+        return 1
+    return p.w_part if rice.unit(p.w_codec) is not None else CODECS[p.w_codec].ratio
 
 
 def whole_blocks(p: Contraction, reduction: Any) -> Any:
     """Whether so many input channels of weights are whole blocks of their codec."""
     if p.w_codec is None:
         return True
-    return (reduction % CODECS[p.w_codec].elements == 0) | (reduction == p.ic)
+    if rice.unit(p.w_codec) is None:
+        return (reduction % CODECS[p.w_codec].elements == 0) | (reduction == p.ic)
+    may_cut = p.kh * p.kw == 1 or p.ic % rice.BLOCK == 0
+    return (reduction == p.ic) | (may_cut & (reduction % rice.BLOCK == 0))
 
 
 def input_extent(outputs: int, kernel: int, stride: int, dilation: int) -> int:

@@ -11,11 +11,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import LocationAttr, StringAttr
+from xdsl.dialects.builtin import IntegerAttr, LocationAttr, StringAttr
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance
-from npu_dialect.codecs import PACKED
+from npu_dialect.codecs import PACKED, STORED
 from npu_dialect.dtypes import DType
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
@@ -238,6 +238,7 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
         "kernel_costs": group.plan.kernel.costs(),
         "constant_weights": is_constant(w),
         "w_codec": _codec(w),
+        "w_part": _part(w),
         "x_resident": resident(storage(x)),
         "w_resident": not is_constant(w) and resident(storage(w)),
         "residual_resident": bool(group.tensors) and resident(storage(group.tensors[0])),
@@ -270,6 +271,22 @@ def _codec(w: SSAValue) -> str | None:
     owner = root(w).owner
     name = owner.attributes.get(PACKED) if isinstance(owner, Operation) else None
     return name.data if isinstance(name, StringAttr) else None
+
+
+PARTS = 16
+"""The share of their bytes that coded weights take counts in so many parts of them, so that layers
+of the same shape are mostly the same problem.
+"""
+
+
+def _part(w: SSAValue) -> float:
+    """The share of its bytes that a coded constant takes in dram; 1 for others."""
+    owner = root(w).owner
+    size = owner.attributes.get(STORED) if isinstance(owner, Operation) else None
+    if not isinstance(size, IntegerAttr):
+        return 1.0
+    share = size.value.data / max(1, prod(shape_of(w)) * dtype_of(w).itemsize)
+    return min(1.0, max(1, round(PARTS * share)) / PARTS)
 
 
 def _images(anchor: Operation) -> tuple[SSAValue, SSAValue, SSAValue]:

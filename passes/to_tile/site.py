@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Attribute, SSAValue
 
-from npu_dialect import tile
+from npu_dialect import rice, tile
 from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.passes.mapping.groups import Group
 from npu_dialect.passes.mapping.parts import clipped, cut_in_images, is_image, part
@@ -83,9 +84,11 @@ def constants(site: Site, group: Group) -> tuple[SSAValue | None, SSAValue | Non
     """The kernel's parameters and its table."""
     plan = group.plan
     params, table = plan.params, plan.table
+    codecs = site.low.target.dma.codecs
+    codec = StringAttr(rice.name(0)) if rice.NAME in codecs else None
     return (
-        None if params is None else site.constant("params", lambda: params.view(np.int32)),
-        None if table is None else site.constant("table", lambda: table),
+        None if params is None else site.constant("params", lambda: params.view(np.int32), codec),
+        None if table is None else site.constant("table", lambda: table, codec),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from npu_dialect.machine import Array, Machine, Operand
 from npu_dialect.npu.base import Instruction, Values
-from npu_dialect.npu.copies import DmaCopyOp, DmaExpandOp, DmaFillOp
+from npu_dialect.npu.copies import DmaCopyOp, DmaDecodeOp, DmaExpandOp, DmaFillOp
 from npu_dialect.target import Target
 
 
@@ -58,7 +58,7 @@ class Constants:
         for operand in instruction.writes():
             if operand.space == "spm":
                 self._bytes(self._owner, operand)[...] = 0
-        if isinstance(instruction, DmaCopyOp | DmaFillOp | DmaExpandOp):
+        if isinstance(instruction, DmaCopyOp | DmaFillOp | DmaExpandOp | DmaDecodeOp):
             self._transfer(position, instruction, values)
             return
         for operand in instruction.writes():
@@ -81,7 +81,7 @@ class Constants:
         source: Operand | None = values.get("source")
         if source is None:
             mask[...] = True
-        elif isinstance(instruction, DmaExpandOp):
+        elif isinstance(instruction, DmaExpandOp | DmaDecodeOp):
             mask[...] = self._mask(source).all()
         else:
             np.copyto(mask, self._mask(source))

@@ -26,3 +26,29 @@ func.func @cut(%out: memref<2x4xi8, "dram">) attributes {npu.input_names = [], n
 // CHECK: tile.constant
 // CHECK-NOT: npu.packed
 // CHECK-SAME: memref<2x4xi8, "dram">
+
+// What is coded has a stream for each block that is copied, here of both rows; elements that are all the same take few bytes.
+func.func @coded(%out: memref<2x4xi32, "dram">) attributes {npu.input_names = [], npu.output_names = ["out"]} {
+  %p = tile.constant {value = #graph.blob<i32, [2, 4], [7, 7, 7, 7, 7, 7, 7, 7]>, npu.packed = "rice"} : memref<2x4xi32, "dram"> loc("p")
+  %x = tile.alloc {label = "x"} : memref<2x3xi32, "spm"> loc("p")
+  %v = tile.view %p[0 : 2, 1 : 3] : memref<2x4xi32, "dram"> loc("p")
+  %t = tile.copy %v to %x : memref<2x3xi32, "dram"> to memref<2x3xi32, "spm"> loc("p")
+  tile.wait %t
+  func.return
+}
+// CHECK: func.func @coded
+// CHECK: tile.constant
+// CHECK-SAME: npu.packed = "rice", npu.streams = [array<i64: 1, 3, 2, 3, 4, 1>]
+
+// Numbers without order do not take fewer bytes.
+func.func @random(%out: memref<4xi32, "dram">) attributes {npu.input_names = [], npu.output_names = ["out"]} {
+  %p = tile.constant {value = #graph.blob<i32, [4], [1941832001, -812361, 70311721, -1984412345]>, npu.packed = "rice"} : memref<4xi32, "dram"> loc("p")
+  %x = tile.alloc {label = "x"} : memref<4xi32, "spm"> loc("p")
+  %t = tile.copy %p to %x : memref<4xi32, "dram"> to memref<4xi32, "spm"> loc("p")
+  tile.wait %t
+  func.return
+}
+// CHECK: func.func @random
+// CHECK: tile.constant
+// CHECK-NOT: npu.packed
+// CHECK-SAME: memref<4xi32, "dram">

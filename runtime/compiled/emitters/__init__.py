@@ -7,6 +7,7 @@ from importlib import import_module
 MODULES = (
     "contraction",
     "copies",
+    "decoding",
     "depthwise",
     "expansion",
     "host_functions",
