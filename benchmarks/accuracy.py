@@ -16,6 +16,10 @@ agrees "by layers" where they are not, but every layer alone is, and the outputs
 plain onnxruntime than optimized onnxruntime is.
 
 "levels" says whether graph, tile and npu give the same bits for every tensor that they hold.
+
+  python benchmarks/accuracy.py --pairs                   int8 .tflite models beside float ones
+
+is another comparison: see `pairs.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import common
+import pairs
 import reference
 import zoo
 from reference import Array, Distance
@@ -48,7 +53,10 @@ COMPARISONS = ("plain", "optimized", "between")
 def main() -> int:
     parser = common.parser(__doc__ or "")
     parser.add_argument("--inputs", type=int, default=3, help="per model (default: 3)")
+    parser.add_argument("--pairs", action="store_true", help="int8 .tflite models and their twins")
     args = parser.parse_args()
+    if args.pairs:
+        return pairs.main(args)
     if args.measure:
         common.answer(args, measurement(args))
         return 0

@@ -18,11 +18,16 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import common
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
 
 CHUNK = 250
 """Cases in one process."""
@@ -33,16 +38,30 @@ GOOD = ("refused", "imported", "compiled")
 sys.path.insert(0, str(common.ROOT / "test"))
 
 
-def main() -> int:
-    args = options()
+@dataclass(frozen=True)
+class Subject:
+    """What is fuzzed."""
+
+    script: str
+    description: str
+    outcome: Callable[[int, bool], str]
+    """What becomes of a case; one of `GOOD` where it is as it must be."""
+    load: Callable[[int], ModuleOp]
+    """The module of a case."""
+
+
+def main(subject: Subject | None = None) -> int:
+    subject = subject or Subject(__file__, __doc__ or "", onnx_outcome, onnx_module)
+    args = options(subject)
     if args.case is not None:
-        return again(args)
+        return again(args, subject)
     if args.chunk is not None:
-        return run_chunk(args)
+        return run_chunk(args, subject)
     start = perf_counter()
     firsts = range(args.seed, args.seed + args.cases, CHUNK)
     with ThreadPoolExecutor(args.jobs) as pool:
-        found = dict(pair for pairs in pool.map(lambda k: chunk(args, k), firsts) for pair in pairs)
+        chunks = pool.map(lambda k: chunk(args, subject, k), firsts)
+        found = dict(pair for pairs in chunks for pair in pairs)
     seconds = perf_counter() - start
     bad = {number: text for number, text in found.items() if text not in GOOD}
     for number, text in bad.items():
@@ -54,8 +73,22 @@ def main() -> int:
     return common.finish(args, rows)
 
 
-def options() -> argparse.Namespace:
-    parser = common.parser(__doc__ or "", models=False)
+def onnx_outcome(number: int, compile: bool) -> str:
+    from import_fuzzing import outcome
+
+    return outcome(number, compile)
+
+
+def onnx_module(number: int) -> ModuleOp:
+    from model_mutations import mutant
+
+    from npu_dialect.frontends.onnx import load
+
+    return load(mutant(number))
+
+
+def options(subject: Subject) -> argparse.Namespace:
+    parser = common.parser(subject.description, models=False)
     add = parser.add_argument
     add("--cases", type=int, default=10_000)
     add("--seed", type=int, default=0, help="the first case")
@@ -67,12 +100,12 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chunk(args: argparse.Namespace, first: int) -> list[tuple[int, str]]:
+def chunk(args: argparse.Namespace, subject: Subject, first: int) -> list[tuple[int, str]]:
     """The outcomes of some cases; a case that ends the process is one of them."""
     last = min(first + CHUNK, args.seed + args.cases)
     found: list[tuple[int, str]] = []
     while first < last:
-        done, end = process(args, first, last)
+        done, end = process(args, subject, first, last)
         found += done
         first += len(done)
         if first < last:
@@ -81,9 +114,11 @@ def chunk(args: argparse.Namespace, first: int) -> list[tuple[int, str]]:
     return found
 
 
-def process(args: argparse.Namespace, first: int, last: int) -> tuple[list[tuple[int, str]], str]:
+def process(
+    args: argparse.Namespace, subject: Subject, first: int, last: int
+) -> tuple[list[tuple[int, str]], str]:
     """What a process finds for cases from `first` on, and how it ended."""
-    command = [sys.executable, __file__, "--chunk", str(first), "--cases", str(last - first),
+    command = [sys.executable, subject.script, "--chunk", str(first), "--cases", str(last - first),
                "--compile", str(args.compile), "--memory", str(args.memory)]  # fmt: skip
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=CHUNK_SECONDS)
@@ -101,26 +136,21 @@ def outcomes(text: str) -> Iterator[tuple[int, str]]:
             yield int(number), what
 
 
-def run_chunk(args: argparse.Namespace) -> int:
+def run_chunk(args: argparse.Namespace, subject: Subject) -> int:
     """The process of some cases: a line for each."""
-    from import_fuzzing import outcome
-
     limit = int(args.memory * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     for number in range(args.chunk, args.chunk + args.cases):
-        print(number, outcome(number, compile=number % args.compile == 0), flush=True)
+        print(number, subject.outcome(number, number % args.compile == 0), flush=True)
     return 0
 
 
-def again(args: argparse.Namespace) -> int:
+def again(args: argparse.Namespace, subject: Subject) -> int:
     """Runs one case with its error in full."""
-    from model_mutations import mutant
-
     import npu_dialect as npu
-    from npu_dialect.frontends.onnx import load
 
-    module = load(mutant(args.case))
+    module = subject.load(args.case)
     print(module)
     print(npu.compile(module, "mobile4k"))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from model_mutations import mutant
+from xdsl.dialects.builtin import ModuleOp
 
 from npu_dialect import api, levels
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.frontends.onnx import load
-from npu_dialect.graph.interpret import run as run_graph
 from npu_dialect.pipeline import Options
 from npu_dialect.ports import Port
+from npu_dialect.runtime.program import Program
 from npu_dialect.runtime.simulator import simulate
 
 SECONDS = 60
@@ -28,6 +29,8 @@ SECONDS = 60
 
 SMALL = 1 << 16
 """Elements of inputs and outputs up to which a program is run."""
+
+WRONG = "WRONG: the program gives other results than the model as imported"
 
 DEFECT = "NPU09"
 """What the codes of defects of the compiler begin with."""
@@ -38,11 +41,19 @@ class TookTooLong(Exception):  # noqa: N818  (says what happened)
 
 
 def outcome(number: int, compile: bool = False) -> str:
+    """What becomes of an ONNX model with defects; see `judged`."""
+    return judged(lambda: mutant(number), load, compile)
+
+
+def judged(
+    model: Callable[[], bytes], load: Callable[[bytes], ModuleOp], compile: bool = False
+) -> str:
     """`refused` or `imported`, `compiled` with `compile`; what is wrong for anything else."""
     try:
+        data = model()
         with _limited(SECONDS), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            return _outcome(mutant(number), compile)
+            return _outcome(load(data), compile)
     except CompileError as problem:
         lines = str(problem).splitlines()
         clear = len(lines) == len(problem.records) and DEFECT not in str(problem)
@@ -53,23 +64,26 @@ def outcome(number: int, compile: bool = False) -> str:
         return f"{type(problem).__name__} at {Path(frame.filename).name}:{frame.lineno}: {text}"
 
 
-def _outcome(data: bytes, compile: bool) -> str:
-    module = load(data)
+def _outcome(module: ModuleOp, compile: bool) -> str:
     if not compile:
         return "imported"
     before = module.clone()
     api.set_target(module, "mobile4k")
     api.lower(module, options=Options(reproducer=None))
     program = api.assemble(module)
+    agrees = all(_agrees(program.entry(name), before, name) for name in program.entries)
+    return "compiled" if agrees else WRONG
+
+
+def _agrees(program: Program, before: ModuleOp, entry: str) -> bool:
+    """Whether a program gives the results of the model as imported, if it is a small one."""
     ports = [*program.inputs, *program.outputs]
-    if sum(int(np.prod(port.shape)) for port in ports) <= SMALL and len(program.executed) < 2000:
-        inputs = [_ones(port) for port in levels.inputs_of(before)]
-        expected = run_graph(before, inputs)
-        found = simulate(program, inputs, tier="plain").outputs.values()
-        for y, reference in zip(found, expected, strict=True):
-            if not _close(y, reference):
-                return "WRONG: the program gives other results than the model as imported"
-    return "compiled"
+    if sum(int(np.prod(port.shape)) for port in ports) > SMALL or len(program.executed) >= 2000:
+        return True
+    inputs = [_ones(port) for port in levels.inputs_of(before, entry)]
+    expected = api.execute(before, inputs, entry=entry).values()
+    found = simulate(program, inputs, tier="plain").outputs.values()
+    return all(_close(y, x) for y, x in zip(found, expected, strict=True))
 
 
 def _ones(port: Port) -> npt.NDArray[Any]:

@@ -77,7 +77,9 @@ class Tensor:
 
     @property
     def dtype(self) -> DType:
-        """The storage type."""
+        """The storage type. Raises ValueError for a tensor that a program cannot have."""
+        if self.kind not in DTYPES:
+            raise ValueError(self.why)
         return DTYPES[self.kind]
 
     @cached_property
