@@ -20,6 +20,10 @@ class Builder(GraphBuilder):
         super().__init__(block)
         self.results: Sequence[Tensor] = ()
         """What the model says the results of the current operator are."""
+        self.operands: Sequence[Tensor | None] = ()
+        """What the model says its inputs are; None for one that is left out."""
+        self.intermediates: Sequence[Tensor] = ()
+        """What the model says of values inside of it, that only have quantizations."""
         self.updates: Sequence[tuple[SSAValue, SSAValue]] = ()
         """The variable tensors that the current operator writes: before and after."""
 

@@ -237,6 +237,8 @@ class Importer:
         self.builder.results = [
             self._checked(t, frame, source) for t in tensors if t.kind != RESOURCE
         ]
+        self.builder.operands = [frame.graph.tensors[k] if k >= 0 else None for k in node.inputs]
+        self.builder.intermediates = frame.tensors(node.intermediates)
         given = [self._input(k, frame) for k in node.inputs]
         try:
             found = self._results(node, given, frame)

@@ -133,6 +133,8 @@ class Operator:
     """That table as the schema has it."""
     custom_options: bytes = b""
     """The options of a custom operator, in whatever format it has."""
+    intermediates: tuple[int, ...] = ()
+    """Tensors that are only the quantizations of values inside of it."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ class _Reader:
         used = [*inputs, *outputs]
         for node in result.operators:
             used += [k for k in (*node.inputs, *node.outputs) if k != -1]
+            used += node.intermediates
         if any(not 0 <= k < len(found) for k in used):
             raise ValueError(f"a tensor that is not one of the {len(found)}")
         return result
@@ -244,6 +247,7 @@ class _Reader:
         return Operator(
             name, is_custom, _ints(node.InputsAsNumpy()), _ints(node.OutputsAsNumpy()),
             kind, node.BuiltinOptions(), self._custom_options(node) if is_custom else b"",
+            _ints(node.IntermediatesAsNumpy()),
         )  # fmt: skip
 
     def _custom_options(self, node: Any) -> bytes:
