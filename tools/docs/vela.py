@@ -21,5 +21,5 @@ U85_ONLY = [
 ]  # fmt: skip
 """TFLite operators of Ethos-U85."""
 
-MACHINES: dict[str, str] = {n: "U55, U65, U85" for n in ALL} | {n: "U85" for n in U85_ONLY}
+MACHINES: dict[str, str] = dict.fromkeys(ALL, "U55, U65, U85") | dict.fromkeys(U85_ONLY, "U85")
 """The NPUs by the operator."""
