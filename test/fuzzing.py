@@ -20,7 +20,10 @@ from npu_dialect.pipeline import Options
 
 QUIET = Options(reproducer=None)
 TARGETS = Path(graph.__file__).parent.parent / "targets"
-BASES = ("edge256", "mobile4k", "edge512", "headset2k", "systolic32_ws", "systolic32_os")
+BASES = (
+    "edge256", "mobile4k", "edge512", "headset2k", "systolic32_ws", "systolic32_os",
+    "ethos_u55_256", "ethos_u65_512",
+)  # fmt: skip
 SCRATCHPADS = (None, 4096, 8192, 16384, 65536)
 """Bytes; None leaves the target as it is."""
 
