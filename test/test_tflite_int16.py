@@ -352,3 +352,30 @@ def test_movement(code: str) -> None:
     inputs = [draw(rng, t) for t in (x, *more) if t.values is None]
     source = model(code, [x, *more], [wide(shape, 0.01)], options, **fields)
     compare(source, inputs)
+
+
+# Quantizations
+
+
+@given(seeds, scales, scales, st.sampled_from(["int8", "int16", "int32", "uint8", "float32"]))
+@settings(max_examples=60)
+def test_quantize(seed: int, scale: float, other: float, dtype: str) -> None:
+    """To 16 bits from what there is, and from 16 bits to 8, 16 and 32."""
+    rng, zero = np.random.default_rng(seed), 0 if dtype in ("int16", "float32") else 5
+    x, y = Tensor((600,), dtype, None if dtype == "float32" else scale, zero), wide((600,), other)
+    values = draw(rng, x)
+    if dtype == "int32":
+        values >>= 12
+    compare(model("QUANTIZE", [x], [y]), [values])
+    if dtype in ("int8", "int16", "int32"):
+        x, y = wide((600,), scale), Tensor((600,), dtype, other, zero)
+        compare(model("QUANTIZE", [x], [y]), [draw(rng, x)])
+    if dtype == "int32":
+        x, y = Tensor((600,), "int32", scale, zero), Tensor((600,), "int8", other, -3)
+        compare(model("QUANTIZE", [x], [y]), [draw(rng, x) >> 20])
+
+
+@given(seeds, scales)
+@settings(max_examples=10)
+def test_dequantize(seed: int, scale: float) -> None:
+    compare(model("DEQUANTIZE", [wide(ALL.shape, scale)], [Tensor(ALL.shape, "float32")]), [ALL])

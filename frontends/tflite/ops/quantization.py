@@ -11,9 +11,12 @@ from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.onnx.ops.common import cast, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops.rescaling import (
+    I32,
     KEEP,
     is_quantized,
+    plain,
     quant_of,
+    recipe,
     rescaled,
     scale_of,
     stored_numbers,
@@ -45,6 +48,8 @@ def stored(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
 @op("QUANTIZE")
 def quantize(b: Builder, x: SSAValue) -> SSAValue:
     """Floats to stored values, ties away from zero; or from one quantization to another."""
+    if dtypes.i32 in (dtype_of(x), b.dtype):
+        return long_rescaled(b, x)
     if is_quantized(x):
         factor = scale_of(quant_of(x)) / scale_of(b.quant)
         return rescaled(b, x, [factor], b.quant)
@@ -52,6 +57,28 @@ def quantize(b: Builder, x: SSAValue) -> SSAValue:
         raise NotExpressible(f"a quantization of {dtype_of(x)}")
     scale = b.constant(np.array(b.quant.scales[0], np.float32))
     return stored(b, away(b, b.emit(graph.DivOp(x, scale))), b.quant)
+
+
+def long_rescaled(b: Builder, x: SSAValue) -> SSAValue:
+    """From i32 to 8 or 16 bits, or from 16 bits to i32, with two roundings."""
+    source, result = b.operands[0], b.results[0]
+    if source is None or (source.dtype, result.dtype) not in LONG:
+        raise NotExpressible(f"a quantization of {dtype_of(x)} to {b.dtype}")
+    if source.scales.size != 1 or result.scales.size != 1:
+        raise NotExpressible("a quantization of i32 without one scale")
+    zero_in, zero_out = (int(t.zeros[0]) for t in (source, result))
+    numbers = x if source.quant is None else plain(b, x)
+    if source.quant is None and zero_in:
+        numbers = b.emit(graph.SubOp(numbers, b.scalar(zero_in, numbers)))
+    factor = float(source.scales[0]) / float(result.scales[0])
+    found = b.emit(graph.RequantizeOp(numbers, recipe([factor]), result.quant or I32))
+    if result.quant is not None or not zero_out:
+        return found
+    return b.emit(graph.AddOp(found, b.scalar(zero_out, found)))
+
+
+LONG = ((dtypes.i32, dtypes.i8), (dtypes.i32, dtypes.i16), (dtypes.i16, dtypes.i32))
+"""The quantizations of i32 that there are."""
 
 
 @op("DEQUANTIZE")
