@@ -91,7 +91,7 @@ def _names_error(ports: Sequence[Port], found: str) -> CompileError:
 def _mismatches(port: Port, array: Array) -> list[CompileError]:
     if array.dtype != port.dtype.numpy:
         wanted = f"the input must have element type {port.dtype.numpy}"
-        remedy = f"array.astype(numpy.{port.dtype.numpy})"
+        remedy = _quantized(port, array) or f"array.astype(numpy.{port.dtype.numpy})"
         return [error(Code.INPUT_DTYPE, wanted, found=array.dtype, remedy=remedy, source=port.name)]
     if array.shape != port.shape:
         wanted = f"the input must have shape {list(port.shape)}"
@@ -105,6 +105,16 @@ def _mismatches(port: Port, array: Array) -> list[CompileError]:
             )
         ]
     return []
+
+
+def _quantized(port: Port, array: Array) -> str:
+    """How to quantize floats for a port with one scale; empty for any other."""
+    quant = getattr(port, "quantization", None)
+    if quant is None or array.dtype.kind != "f" or len(quant.scales) != 1:
+        return ""
+    scale, zero, dtype = quant.scales[0], quant.zero_points[0], port.dtype
+    steps = f"numpy.round(array / {scale:.9g}) {'-' if zero < 0 else '+'} {abs(zero)}"
+    return f"numpy.clip({steps}, {dtype.low}, {dtype.high}).astype(numpy.{dtype.numpy})"
 
 
 def _shape_remedy(port: Port, array: Array) -> str:

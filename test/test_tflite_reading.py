@@ -285,3 +285,28 @@ def test_one_signature_is_the_main_entry(models: Path) -> None:
     if not path.is_file():
         pytest.skip(f"{path} is missing")
     assert list(npu.compile(path, "edge256").entries) == ["main"]
+
+
+# Names
+
+
+def test_joined_names_are_brief_where_that_is_enough() -> None:
+    m = Models()
+    main = m.graph("main")
+    x = main.input((2,), F32, name="x")
+    for name in ("conv/Relu;conv/BiasAdd", "a;b", "a;c", ";d"):
+        x = main.op("ABS", [x], [main.tensor((2,), F32, name=name)])
+    main.returns(x)
+    module = tflite.load(m.bytes())
+    nodes: Any = module.attributes["npu.nodes"]
+    found = [node.data["source"].data for node in nodes]
+    assert found == ["conv/Relu", "a;b", "a;c", ";d"]
+    assert list(npu.execute(npu.load(module), np.zeros(2, np.float32))) == [";d"]
+
+
+def test_floats_for_a_quantized_input_are_told_how_to_become_integers() -> None:
+    x = Tensor((4,), "int8", 0.5, 3)
+    program = npu.compile(tflite.load(model("ABS", [x], [x])), "edge256")
+    real = np.array([-200, -1.25, 0, 3.5], np.float32)
+    with pytest.raises(CompileError, match=r"try numpy.clip\(numpy.round\(array / 0.5\) \+ 3, -12"):
+        npu.simulate(program, real)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from xdsl.ir import SSAValue
 
 from npu_dialect.frontends.onnx.errors import Misfit
 from npu_dialect.frontends.tflite.model import Subgraph, Tensor
 from npu_dialect.frontends.tflite.variables import RESOURCE, Given, Variable
+
+JOINED = ";"
+"""What stands between the parts of a name that a converter joined."""
 
 
 @dataclass
@@ -28,11 +33,21 @@ class Frame:
     handles: dict[int, Variable] = field(default_factory=dict[int, Variable])
 
     def source(self, number: int) -> str:
-        """What an operator is called: as its first result."""
+        """What an operator is called: as its first result, and briefly where that is enough.
+
+        Converters join the names of what they fused: `conv/Relu;conv/BiasAdd;conv/Conv2D`.
+        """
         node = self.graph.operators[number]
-        if node.outputs and node.outputs[0] >= 0:
-            return self.names[node.outputs[0]]
-        return f"{node.name}.{number}"
+        if not node.outputs or node.outputs[0] < 0:
+            return f"{node.name}.{number}"
+        name = self.names[node.outputs[0]]
+        brief = name.partition(JOINED)[0]
+        return brief if brief and self.briefs[brief] == 1 else name
+
+    @cached_property
+    def briefs(self) -> Counter[str]:
+        """How many tensors have a name that begins so."""
+        return Counter(name.partition(JOINED)[0] for name in self.names)
 
     def set(self, tensor: int, given: Given) -> None:
         """Note what a tensor is. Raises Misfit for a handle in the place of values, and reverse."""
