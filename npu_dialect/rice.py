@@ -171,19 +171,23 @@ def _modes(z: Bytes, counts: Array) -> tuple[Array, Array, Array]:
         blocks = np.zeros((len(counts), BLOCK), np.uint8)
         blocks[np.arange(BLOCK) < counts[:, None]] = z
     grown = UNARY[GROWING].astype(np.uint8)[blocks]
-    narrow = np.minimum(grown, 7).sum(1, dtype=np.int64)
     unary = np.zeros((8, len(counts)), np.int64)
     low = np.zeros((8, len(counts)), np.int64)
-    unary[GROWING] = counts + grown.sum(1, dtype=np.int64)
-    low[GROWING] = -(-narrow // 8)
+    unary[GROWING] = counts + _sums(grown)
+    low[GROWING] = -(-_sums(np.minimum(grown, 7)) // 8)
     for k in SHIFTS:
-        unary[k] = counts + (blocks >> k).sum(1, dtype=np.int64)
+        unary[k] = counts + _sums(blocks >> k)
         low[k] = -(-k * counts // 8)
     low[WHOLE] = counts
     low[SAME, blocks.any(1)] = 1 << 20
     modes = (unary + 8 * low).argmin(0)
     each = np.arange(len(counts))
     return modes, unary[modes, each], low[modes, each]
+
+
+def _sums(blocks: Array) -> Array:
+    """The sum of each row of bytes."""
+    return blocks.sum(1, dtype=np.uint16).astype(np.int64)
 
 
 def bits(array: Array, row: int, centre: Sequence[int]) -> int:
@@ -219,40 +223,66 @@ def encode(array: Array, row: int, centre: Sequence[int]) -> Bytes:
     blocks = Blocks.of(len(data), row, array.itemsize)
     z = _numbers(data, row, blocks, centre)
     modes, _, low = _modes(z, blocks.counts)
-    index = (modes << 8).repeat(blocks.counts) + z
+    of_bytes = modes.astype(np.uint8).repeat(blocks.counts)
     chosen = np.unpackbits(modes.astype(np.uint8)[:, None], axis=1)[:, 8 - MODE_BITS :].reshape(-1)
-    codes = _unary_bits(UNARY.reshape(-1)[index[IS_CODED[modes].repeat(blocks.counts)]])
+    codes = _unary_bits(_unary_codes(z, of_bytes))
     head = np.packbits(np.concatenate([chosen, codes]))
     start = HEADER + len(centre) + len(head)
     header = [start & 255, start >> 8 & 255, start >> 16, *centre]
-    widths = WIDTHS.reshape(-1)[index]
-    places = _places(widths, blocks.counts, low)
-    tail = _low_bits(LOW.reshape(-1)[index], widths, places, int(low.sum()))
+    tail = _low_bits(z, modes, blocks.counts, low)
     return np.concatenate([np.array(header, np.uint8), head, tail])
 
 
-def _unary_bits(numbers: Array) -> Bytes:
-    ends = np.cumsum(numbers + 1)
-    found = np.ones(int(ends[-1]) if len(ends) else 0, np.uint8)
-    found[ends - 1] = 0
+def _unary_codes(z: Bytes, modes: Bytes) -> Bytes:
+    """The numbers that have unary codes, of bytes and their modes."""
+    coded = z >> modes
+    grown = modes == GROWING
+    if grown.any():
+        coded[grown] = UNARY[GROWING].astype(np.uint8)[z[grown]]
+    kept = IS_CODED[modes]
+    return coded if kept.all() else coded[kept]
+
+
+def _unary_bits(numbers: Bytes) -> Bytes:
+    ends = np.cumsum(numbers, dtype=np.int64)
+    ends += np.arange(len(ends))
+    found = np.ones(int(ends[-1]) + 1 if len(ends) else 0, np.uint8)
+    found[ends] = 0
     return found
 
 
-def _places(widths: Array, counts: Array, low: Array) -> Array:
-    """The first bit of each element's low bits, from the beginning of the section."""
-    before = np.cumsum(widths) - widths
+def _low_bits(z: Bytes, modes: Array, counts: Array, low: Array) -> Bytes:
+    """The low bits of all blocks."""
+    found = np.zeros(int(low.sum()), np.uint8)
+    first = np.cumsum(low) - low
     starts = np.cumsum(counts) - counts
-    moved = 8 * (np.cumsum(low) - low) - before[starts] if len(counts) else starts
-    return before + moved.repeat(counts)
+    for mode in (GROWING, *SHIFTS, WHOLE):
+        for count in np.unique(counts[modes == mode]):
+            which: Array = np.flatnonzero((modes == mode) & (counts == count))
+            packed = _packed(z[starts[which][:, None] + np.arange(count)], mode)
+            places: Array = first[which][:, None] + np.arange(packed.shape[1])
+            if mode == GROWING:  # each block has its own number of bytes
+                kept: Array = places < (first + low)[which][:, None]
+                places, packed = places[kept], packed[kept]
+            found[places] = packed
+    return found
 
 
-def _low_bits(low: Array, widths: Array, places: Array, total: int) -> Bytes:
-    """Numbers of up to 8 bits at their places; each is within two bytes."""
-    first = places >> 3
-    pairs = low << (16 - (places & 7) - widths)
-    found = np.bincount(first, pairs >> 8, total + 1)
-    found += np.bincount(first + 1, pairs & 255, total + 1)[: total + 1]
-    return found[:total].astype(np.uint8)
+def _packed(z: Bytes, mode: int) -> Bytes:
+    """The low bits of blocks of one mode and length, [blocks, bytes]."""
+    if mode == WHOLE:
+        return z
+    bits = np.unpackbits(LOW[mode].astype(np.uint8)[z][..., None], axis=-1)
+    if mode != GROWING:
+        return np.packbits(bits[..., 8 - mode :].reshape(len(z), -1), axis=1)
+    widths = WIDTHS[mode][z]
+    kept = np.arange(8) >= 8 - widths[..., None]
+    ends = np.cumsum(widths, axis=1)
+    found = np.zeros((len(z), 8 * z.shape[1]), np.uint8)
+    row = np.arange(len(z)).repeat(ends[:, -1])
+    within = np.arange(len(row)) - (np.cumsum(ends[:, -1]) - ends[:, -1]).repeat(ends[:, -1])
+    found[row, within] = bits[kept]
+    return np.packbits(found, axis=1)
 
 
 # --- decoding -------------------------------------------------------------------------------------
@@ -324,7 +354,7 @@ class Decoder:
 
     def _z(self) -> Array:
         widths = self._widths()
-        places = 8 * self.start + _places(widths, self.blocks.counts, self._low())
+        places = self._places(widths)
         first = np.minimum(places >> 3, len(self.data))
         padded = np.concatenate([self.data, np.zeros(2, np.uint8)]).astype(np.int64)
         pairs = padded[first] << 8 | padded[first + 1]
@@ -333,6 +363,14 @@ class Decoder:
         base = np.where(modes == GROWING, (1 << np.minimum(self.numbers, 8)) - 1, 0)
         shifted = self.numbers << np.where(IS_CODED[modes] & (modes != GROWING), modes, 0)
         return np.where(modes == GROWING, base, shifted) + low
+
+    def _places(self, widths: Array) -> Array:
+        """The first bit of each byte's low bits."""
+        counts, low = self.blocks.counts, self._low()
+        before = np.cumsum(widths) - widths
+        starts = np.cumsum(counts) - counts
+        moved = 8 * (self.start + np.cumsum(low) - low) - before[starts]
+        return before + moved.repeat(counts)
 
 
 def _bits(data: Bytes, first: int, count: int) -> Bytes:
