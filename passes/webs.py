@@ -73,8 +73,8 @@ class Webs:
     """The webs of one memory of `size` bytes, gathered in program order."""
 
     def __init__(self, size: int) -> None:
-        self.owner = np.full(size, -1, np.int32)
-        """The last write to each byte."""
+        self.owner = np.zeros(size, np.int32)
+        """One more than the last write to each byte; 0 where there is none."""
         self.parent: list[int] = []
         self.members: list[Web] = []
 
@@ -100,14 +100,14 @@ class Webs:
 
     def seen(self, operand: Operand) -> list[int]:
         """The writes of the bytes of an operand."""
-        return sorted(n for n in _values(byte_view(self.owner, operand)) if n >= 0)
+        return sorted(n - 1 for n in _values(byte_view(self.owner, operand)) if n)
 
     def write(self, number: int, operand: Operand) -> int:
         """Begins a web; the number of the write."""
         write = len(self.parent)
         self.parent.append(write)
         self.members.append(self._web(number, operand))
-        byte_view(self.owner, operand)[...] = write
+        byte_view(self.owner, operand)[...] = write + 1
         return write
 
     def update(self, number: int, operand: Operand) -> int:
