@@ -254,8 +254,8 @@ def _unary_bits(numbers: Bytes) -> Bytes:
 def _low_bits(z: Bytes, modes: Array, counts: Array, low: Array) -> Bytes:
     """The low bits of all blocks."""
     found = np.zeros(int(low.sum()), np.uint8)
-    first = np.cumsum(low) - low
-    starts = np.cumsum(counts) - counts
+    first: Array = np.cumsum(low) - low
+    starts: Array = np.cumsum(counts) - counts
     for mode in (GROWING, *SHIFTS, WHOLE):
         for count in np.unique(counts[modes == mode]):
             which: Array = np.flatnonzero((modes == mode) & (counts == count))
