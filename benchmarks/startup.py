@@ -27,6 +27,7 @@ def main() -> int:
     parser = common.parser(__doc__ or "", models=False)
     parser.add_argument("--runs", type=int, default=10, help="of each (default: 10)")
     args = parser.parse_args()
+    common.compile_bytecode()
     rows = [row(name, time_runs(command, args.runs)) for name, command in COMMANDS.items()]
     lines = [(r["command"], f"{r['best']:.3f}", f"{r['median']:.3f}") for r in rows]
     common.show(f"start of a process, {args.runs} runs", ("command", "best s", "median s"), lines)

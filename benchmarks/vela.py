@@ -65,6 +65,7 @@ def main() -> int:
     args = _parser().parse_args()
     if not vela_runs.is_installed():
         sys.exit("needs the package ethos-u-vela: pip install -c constraints.txt -e .[dev]")
+    common.compile_bytecode()
     compare = operators if args.operators else _compare
     rows = [
         row
