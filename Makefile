@@ -33,6 +33,7 @@ test: lit
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lit: $(STAMP)
+	@$(BIN)/python -m compileall -q npu_dialect passes frontends runtime tools  # a process for each test
 	$(BIN)/lit --quiet test
 
 check: $(STAMP)
