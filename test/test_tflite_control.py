@@ -15,8 +15,8 @@ from npu_dialect.diagnostics import CompileError
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from tflite_graphs import Graph, Models, session
-from tflite_models import Array
+from tflite_graphs import Graph, Models, options, session
+from tflite_models import Array, schema
 
 from npu_dialect.frontends import tflite
 
@@ -361,6 +361,36 @@ def test_a_call_is_the_operators_of_the_subgraph() -> None:
     inner.returns(inner.binary("MUL", z, inner.constant(3, F32), F32, SHAPE))
     (found,) = npu.execute(npu.load(tflite.load(m.bytes())), floats(1, 2)).values()
     np.testing.assert_array_equal(found, floats(9, 18))
+
+
+def test_a_composite_is_the_operators_that_it_is_made_of() -> None:
+    m = Models()
+    main, inner = m.graph("main"), m.graph("inner")
+    x = main.input(SHAPE, F32)
+    main.op("STABLEHLO_COMPOSITE", [x], [main.output(SHAPE, F32)])
+    s, (node,) = schema(), main.made.operators
+    node.builtinOptions2Type = s.BuiltinOptions2.StableHLOCompositeOptions
+    node.builtinOptions2 = s.StableHLOCompositeOptionsT()
+    node.builtinOptions2.name, node.builtinOptions2.decompositionSubgraphIndex = "thrice", 1
+    node.builtinOptions2.compositeAttributes = list(options())
+    z = inner.input(SHAPE, F32)
+    inner.returns(inner.binary("MUL", z, inner.constant(3, F32), F32, SHAPE))
+    compare(m.bytes(), [floats(1, 2)])
+
+
+def test_an_index_that_is_outside_of_a_branch_not_taken_does_no_harm() -> None:
+    m = Models()
+    main, then, otherwise = m.graph("main"), m.graph("then"), m.graph("else")
+    x, i = main.input((4, 3), F32), main.input((1,), I32)
+    flag = main.binary("LESS", i, main.constant([4]), BOOL, (1,))
+    main.op("IF", [flag, x, i], [main.output((1, 3), F32)], "IfOptions",
+            thenSubgraphIndex=1, elseSubgraphIndex=2)  # fmt: skip
+    y, k = then.input((4, 3), F32), then.input((1,), I32)
+    then.op("GATHER", [y, k], [then.output((1, 3), F32)], "GatherOptions")
+    otherwise.takes(otherwise.tensor((4, 3), F32), otherwise.tensor((1,), I32))
+    otherwise.returns(otherwise.constant([[7, 8, 9]], F32))
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    compare(m.bytes(), *[[rows, np.array([k], np.int32)] for k in (2, 4, 1000)])
 
 
 # What is refused

@@ -19,7 +19,7 @@ from npu_dialect.graph import custom
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from tflite_graphs import Models
+from tflite_graphs import Models, options
 from tflite_models import Array, reference
 
 from npu_dialect.frontends import tflite
@@ -37,17 +37,6 @@ def functions() -> Iterator[None]:
     for table, found in zip((custom.TABLE, lowerings.TABLE), before, strict=True):
         table.clear()
         table.update(found)
-
-
-def options(**fields: Any) -> bytes:
-    from flatbuffers import flexbuffers  # pyright: ignore[reportMissingTypeStubs]
-
-    builder: Any = flexbuffers.Builder()
-    with builder.Map():
-        for name, value in fields.items():
-            builder.Key(name)
-            builder.Add(value)
-    return bytes(builder.Finish())
 
 
 def model(name: str, dtype: str = F32, **more: Any) -> bytes:

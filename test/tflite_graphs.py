@@ -128,6 +128,18 @@ class Models:
         return bytes(builder.Output())
 
 
+def options(**fields: Any) -> bytes:
+    """A map as a flexbuffer, which the options of custom operators are."""
+    from flatbuffers import flexbuffers  # pyright: ignore[reportMissingTypeStubs]
+
+    builder: Any = flexbuffers.Builder()
+    with builder.Map():
+        for name, value in fields.items():
+            builder.Key(name)
+            builder.Add(value)
+    return bytes(builder.Finish())
+
+
 def session(source: bytes) -> Any:
     """A function of inputs in order that gives the outputs of the reference kernels, which keep
     their variables from call to call.

@@ -1,9 +1,9 @@
-"""Operators that run subgraphs: IF, WHILE, CALL and CALL_ONCE.
+"""Operators that run subgraphs: IF, WHILE, CALL, CALL_ONCE and STABLEHLO_COMPOSITE.
 
 A program is a list of instructions without jumps. So what a subgraph computes is written out where
 it is run:
 
-    CALL g                      the operators of g
+    CALL g, composite of g      the operators of g
     IF c, constant              those of the branch
     IF c, of run time           those of both branches; a `where` chooses each result
     WHILE, constant condition   those of the body, as often as the condition holds
@@ -60,6 +60,11 @@ class TooLong(Exception):  # noqa: N818  (control flow, not an error)
 def call(run: Run) -> list[Given]:
     """CALL: the operators of the subgraph."""
     return run.subgraph(run.index("Subgraph"), run.given)
+
+
+def composite(run: Run) -> list[Given]:
+    """STABLEHLO_COMPOSITE: the operators of the subgraph that says what it is made of."""
+    return run.subgraph(run.index("DecompositionSubgraphIndex"), run.given)
 
 
 def call_once(run: Run) -> list[Given]:
@@ -124,11 +129,13 @@ HANDLERS: Mapping[str, Callable[[Run], list[Given]]] = {
     "CALL": call,
     "CALL_ONCE": call_once,
     "IF": if_,
+    "STABLEHLO_COMPOSITE": composite,
     "WHILE": while_,
 }
 """The operators that run subgraphs."""
 
 OPTIONS = {"CALL": "CallOptions", "CALL_ONCE": "CallOnceOptions", "IF": "IfOptions",
+           "STABLEHLO_COMPOSITE": "StableHLOCompositeOptions",
            "WHILE": "WhileOptions"}  # fmt: skip
 
 

@@ -244,9 +244,13 @@ class _Reader:
     def _operator(self, node: Any, operators: list[tuple[str, bool]]) -> Operator:
         name, is_custom = operators[int(node.OpcodeIndex())]
         kind = names("BuiltinOptions").get(node.BuiltinOptionsType(), "unknown")
+        options = node.BuiltinOptions()
+        if kind == "NONE" and node.BuiltinOptions2Type():
+            kind = names("BuiltinOptions2").get(node.BuiltinOptions2Type(), "unknown")
+            options = node.BuiltinOptions2()
         return Operator(
             name, is_custom, _ints(node.InputsAsNumpy()), _ints(node.OutputsAsNumpy()),
-            kind, node.BuiltinOptions(), self._custom_options(node) if is_custom else b"",
+            kind, options, self._custom_options(node) if is_custom else b"",
             _ints(node.IntermediatesAsNumpy()),
         )  # fmt: skip
 
