@@ -96,7 +96,7 @@ def files() -> list[Model]:
 
 FILES = (
     "burn_mnist", "cifar_resnet20", "cct_cifar", "gap_mnist_gru", "deeploy_autoencoder1d",
-    "ultraface_rfb320", "yunet_n_320", "winml_mnist", "winml_cifar_cnn",
+    "ultraface_rfb320", "yunet_n_320", "winml_mnist", "winml_cifar_cnn", "stories260k_prefill64",
 )  # fmt: skip
 """Models of one input, whose products are most of their work. Of gap_mnist_gru onnxruntime leaves
 the recurrences in floats, for it has no quantized GRU.

@@ -24,6 +24,7 @@ from npu_dialect.passes.graph_assign_precision import PREPARE
 from npu_dialect.passes.graph_calibrate import LEVELS
 from npu_dialect.passes.quantizing import calibration, samples
 from npu_dialect.passes.quantizing.images import Images
+from npu_dialect.passes.quantizing.precision import HALVES, able_on, lacking, scheme_named
 from npu_dialect.passes.quantizing.ranges import PERCENTILE
 from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme, wider
 from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
@@ -69,7 +70,9 @@ class Quantization:
     """What to quantize to, and with what."""
 
     scheme: str = DEFAULT_SCHEME
-    """A row of passes/quantizing/schemes.py; or `auto`: int8 where the target has no floats."""
+    """A row of passes/quantizing/schemes.py, or float16 or bfloat16; or `auto`: int8 where the
+    target's array multiplies no floats.
+    """
     samples: samples.Source = None
     """A path, arrays by name, an iterable of samples, or a function that gives one."""
     method: str = DEFAULT_METHOD
@@ -134,9 +137,12 @@ def quantize(
     better = f", {' and '.join(wanted.improve)}" if wanted.improve else ""
     better += f", mixed for {wanted.budget:g} dB" if wanted.budget is not None else ""
     note = f"{scheme}, ranges by {wanted.method} of {count if found else wanted.statistics}{better}"
+    if scheme in HALVES:
+        note = scheme
     wanted = replace(wanted, recurrent=recurrent_of(wanted, target))
     spec, runs = _run(module, wanted, found, options, whole=True)
-    _tell_of_bytes(module, SCHEMES[scheme], target)
+    if scheme in SCHEMES:
+        _tell_of_bytes(module, SCHEMES[scheme], target)
     return Outcome(scheme, note, spec, tuple(runs))
 
 
@@ -154,7 +160,7 @@ def scheme_of(wanted: Quantization) -> str:
 
 def recurrent_of(wanted: Quantization, target: Target) -> str:
     """The precision of recurrent layers; empty where it is that of all others."""
-    if wanted.recurrent or wanted.budget is not None:
+    if wanted.recurrent or wanted.budget is not None or wanted.scheme in HALVES:
         return wanted.recurrent
     name = wider(scheme_of(wanted))
     return "" if name == scheme_of(wanted) or lacking(SCHEMES[name], target) else name
@@ -197,11 +203,12 @@ def _late(wanted: Quantization, name: str) -> list[str]:
     }
     given = " ".join(f'{key}="{value}"' for key, value in calibrate.items() if value)
     percent = f" percent={wanted.percent!r}" if wanted.method == "percentile" else ""
-    levels = SCHEMES[scheme_of(wanted)].levels
+    levels = SCHEMES.get(scheme_of(wanted), Scheme()).levels
     percent += f" levels={levels}" if levels != LEVELS else ""
     border = " integer_io=true" if wanted.integer_io else ""
+    known = wanted.samples is not None or wanted.statistics
     return [
-        f"graph-calibrate{{{given}{percent}}}",
+        *([f"graph-calibrate{{{given}{percent}}}"] if known else []),
         *_assignment(wanted, name),
         *_improvements(wanted, name, early=False),
         f'graph-quantize{{scheme="{scheme_of(wanted)}"{border}}}',
@@ -231,7 +238,7 @@ def _improvements(wanted: Quantization, name: str, *, early: bool) -> list[str]:
 def _samples(module: ModuleOp, wanted: Quantization) -> list[samples.Sample]:
     """The samples, read and checked; none where there are statistics, and no samples beside."""
     if wanted.samples is None:
-        if wanted.statistics:
+        if wanted.statistics or wanted.scheme in HALVES:
             return []
         raise error(
             Code.OPTION,
@@ -290,7 +297,7 @@ def _needless(module: ModuleOp, wanted: Quantization, target: Target) -> str:
     """Why `auto` has nothing to do; empty where it has, or where a scheme is named."""
     if wanted.scheme != AUTO:
         return ""
-    if dtypes.f32.name in target.vector.lanes:
+    if dtypes.f32.name in target.array.macs:
         return f"{target.name} computes with floats"
     return "the model is quantized already" if is_quantized(module) else ""
 
@@ -302,8 +309,8 @@ def is_quantized(module: ModuleOp) -> bool:
 
 
 def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) -> None:
-    if scheme not in SCHEMES:
-        rule = f"a scheme must be one of {', '.join((AUTO, *SCHEMES))}"
+    if scheme not in (*SCHEMES, *HALVES):
+        rule = f"a scheme must be one of {', '.join((AUTO, *SCHEMES, *HALVES))}"
         raise _refusal(rule, scheme, DEFAULT_SCHEME)
     for name in wanted.improve:
         if name not in IMPROVEMENTS:
@@ -333,14 +340,14 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
 
 
 def _check_target(scheme: str, target: Target) -> None:
-    found = lacking(SCHEMES[scheme], target)
+    found = lacking(scheme_named(scheme, "quantize"), target)
     if found:
-        able = [name for name, each in SCHEMES.items() if not lacking(each, target)]
+        able = able_on(target)
         raise error(
             Code.TARGET_LACKS,
             f"the target must have what the scheme {scheme} needs",
             found=f"{target.name} without {found}",
-            remedy=f"the scheme {' or '.join(able)}" if able else "another target",
+            remedy=f"the scheme {', '.join(able)}" if able else "another target",
             source="quantize",
         )
 
@@ -359,6 +366,10 @@ def _check_recurrent(wanted: Quantization, target: Target) -> None:
 
 def _check_numbers(wanted: Quantization) -> None:
     """Refuses numbers that mean nothing, and what would be ignored."""
+    if wanted.scheme in HALVES and (wanted.integer_io or wanted.budget is not None):
+        what = "integers at its border" if wanted.integer_io else "a budget"
+        rule = "a model of floats of 16 bits can have neither integers at its border nor a budget"
+        raise _refusal(rule, f"{wanted.scheme} with {what}", DEFAULT_SCHEME)
     if wanted.budget is not None and not math.isfinite(wanted.budget):
         raise _refusal("a budget must be a finite number of decibels", wanted.budget, "30")
     if not 0 < wanted.percent <= 100:
@@ -372,18 +383,6 @@ def _check_numbers(wanted: Quantization) -> None:
     if both and wanted.budget is None and not on_samples:
         rule = "ranges must come either from samples or from statistics of them"
         raise _refusal(rule, "both, and nothing else that samples are for", "one of the two")
-
-
-def lacking(scheme: Scheme, target: Target) -> str:
-    """What a target lacks for a scheme; empty where it has all."""
-    activations, weights = scheme.activations.name, scheme.weights.name
-    if activations not in target.array.macs:
-        return f"products of {activations} in the array"
-    if target.array.weight_types and weights not in target.array.weight_types:
-        return f"weights of {weights} in the array"
-    if activations not in target.vector.storage:
-        return f"{activations} in the vector unit"
-    return ""
 
 
 def _refusal(rule: str, found: Any, remedy: str) -> CompileError:

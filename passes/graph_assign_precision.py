@@ -17,10 +17,10 @@ knapsack changed until the whole just keeps what is wanted; one choice for all i
 is cheaper. What the user says (`precision` in the overrides file) stays. graph-quantize follows,
 with the `scheme` of what has no unit.
 
-`choices` are names of schemes and `float`, with commas; by default those that the target has units
-for. `samples` is a .npz or .npy file, of which the units are measured on `count`, the whole on all.
-The table of units, choices, noise and cost is printed, unless `table` is false; `save` names an
-overrides file to write.
+`choices` are names of schemes, `float16`, `bfloat16` and `float32`, with commas; by default those
+that the target has units for (bfloat16 apart). `samples` is a .npz or .npy file, of which the units
+are measured on `count`, the whole on all. The table of units, choices, noise and cost is printed,
+unless `table` is false; `save` names an overrides file to write.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from npu_dialect.passes.quantizing.knapsack import STEPS, cheapest
 from npu_dialect.passes.quantizing.precision import (
     FLOAT,
     PRECISION,
+    Precision,
     Unit,
     scheme_named,
     units,
@@ -81,7 +82,7 @@ NEAR = 1.05
 class GraphAssignPrecisionPass(ModulePass):
     """Choose the precision of each layer so that the outputs keep `budget` decibels at the least
     `objective`: cycles or energy. `samples` is a .npz or .npy file; layers are measured on `count`
-    of them. `choices` are schemes and `float`, with commas; `scheme` is that of graph-quantize. The
+    of them. `choices` are schemes and floats, with commas; `scheme` is that of graph-quantize. The
     table is printed unless `table` is false; `save` names an overrides file to write.
     """
 
@@ -131,7 +132,8 @@ def choices_for(target: Target) -> list[str]:
     found += ["int4-g32"] if "i4x32" in codecs else []
     found.append("int8")
     found += ["int16x8"] if "i16" in array and "i16" in target.vector.storage else []
-    return found + ([FLOAT] if "f32" in array and "f32" in target.vector.storage else [])
+    floats = {"float16": "f16", FLOAT: "f32"} if "f32" in target.vector.lanes else {}
+    return found + [name for name, dtype in floats.items() if dtype in target.vector.storage]
 
 
 class Assignment:
@@ -142,7 +144,7 @@ class Assignment:
         module: ModuleOp,
         function: FuncOp,
         default: Scheme,
-        schemes: dict[str, Scheme | None],
+        schemes: dict[str, Precision],
         arguments: replay.Arguments,
     ) -> None:
         self.module, self.function, self.default = module, function, default

@@ -43,6 +43,7 @@ from npu_dialect.passes.quantizing.ranges import (
     percentile,
 )
 from npu_dialect.passes.quantizing.samples import samples_of
+from npu_dialect.passes.quantizing.schemes import Scheme
 from npu_dialect.passes.quantizing.statistics import Calibration, Statistics
 
 RANGES = "npu.ranges"
@@ -158,7 +159,7 @@ def _levels_of_layers(function: FuncOp) -> dict[SSAValue, int]:
     for op in function.body.block.ops if rows else ():
         name = next(iter(provenance.sources(op)[-1:]), "")
         scheme = scheme_named(rows[name], name) if name in rows else None
-        found |= dict.fromkeys(op.results, scheme.levels) if scheme else {}
+        found |= dict.fromkeys(op.results, scheme.levels) if isinstance(scheme, Scheme) else {}
     return found
 
 

@@ -17,11 +17,15 @@ as quantized ONNX models have it; graph-fold-qdq makes integers of it. Ranges ar
 graph-calibrate noted. Tensors within what becomes one operation (a convolution and its activation,
 a chain of functions of one tensor) have no integers of their own. `scheme` is a row of
 passes/quantizing/schemes.py. Inputs and outputs stay floats unless `integer_io` says otherwise.
+
+Layers with a precision of their own (passes/quantizing/precision.py) have other integers, or
+floats; with the scheme `float16` or `bfloat16` all others have, for which there need be no ranges.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 from xdsl.context import Context
@@ -33,14 +37,21 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.passes.graph_calibrate import RANGES, functions, range_of
 from npu_dialect.passes.quantizing.borders import integer_ports
 from npu_dialect.passes.quantizing.insertion import Insertion, real_tensors
-from npu_dialect.passes.quantizing.schemes import SCHEMES
+from npu_dialect.passes.quantizing.precision import HALVES
+from npu_dialect.passes.quantizing.ranges import Range
+from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
 from npu_dialect.passes.quantizing.types import mark
+from npu_dialect.passes.targets import module_target
+from npu_dialect.target import Target
+
+TARGET = "npu.target"
+"""The attribute of a module that names its machine."""
 
 
 @dataclass(frozen=True)
 class GraphQuantizePass(ModulePass):
-    """Quantize with the ranges that graph-calibrate noted. `scheme` is int8, uint8, int8-symmetric
-    or int8-per-tensor; with `integer_io` the inputs and outputs are integers, too.
+    """Quantize with the ranges that graph-calibrate noted. `scheme` is int8 or another one of
+    docs/quantization.md; with `integer_io` the inputs and outputs are integers, too.
     """
 
     name = "graph-quantize"
@@ -52,20 +63,24 @@ class GraphQuantizePass(ModulePass):
     integer_io: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        if self.scheme not in SCHEMES:
+        if self.scheme not in (*SCHEMES, *HALVES):
             raise error(
                 Code.OPTION,
-                f"scheme must be one of {', '.join(SCHEMES)}",
+                f"scheme must be one of {', '.join((*SCHEMES, *HALVES))}",
                 found=self.scheme,
                 source="graph-quantize",
             )
+        target = module_target(op) if TARGET in op.attributes else None
         for function in functions(op):
-            self._quantize(function)
+            self._quantize(function, target)
         mark(op)
 
-    def _quantize(self, function: FuncOp) -> None:
+    def _quantize(self, function: FuncOp, target: Target | None) -> None:
         tensors = real_tensors(function)
         ranges = {v: found for v in tensors if (found := range_of(v)) is not None}
+        floats = self.scheme if self.scheme in HALVES else ""
+        if floats:
+            ranges = {v: ranges.get(v, Range(-inf, inf)) for v in tensors}
         if tensors and not ranges:
             raise error(
                 Code.OPTION,
@@ -76,6 +91,7 @@ class GraphQuantizePass(ModulePass):
             )
         for each in (function, *function.body.block.ops):
             each.attributes.pop(RANGES, None)
-        Insertion(function, ranges, SCHEMES[self.scheme]).run()
+        scheme = SCHEMES.get(self.scheme, Scheme())
+        Insertion(function, ranges, scheme, floats=floats, target=target).run()
         if self.integer_io:
             integer_ports(function)

@@ -104,7 +104,7 @@ def test_mixed_precisions_are_the_same_bits_at_all_levels(
 
 
 def test_a_precision_that_there_is_not_is_refused(tmp_path: Path):
-    with pytest.raises(CompileError, match="precision must be float or one of int8"):
+    with pytest.raises(CompileError, match="precision must be one of float, float32, float16"):
         quantized(tmp_path, {"conv2": "int5"})
 
 
@@ -207,7 +207,7 @@ def test_a_greater_budget_needs_more_exact_choices(tmp_path: Path):
 
 def test_floats_are_chosen_where_the_target_has_units_for_them(tmp_path: Path):
     found = said(assigned(tmp_path, "budget=70.0", "mobile4k"))
-    assert "float" in found.values()
+    assert "float16" in found.values()
 
 
 def test_what_the_user_says_stays(tmp_path: Path):
@@ -296,7 +296,7 @@ def test_a_budget_that_nothing_keeps_is_refused(tmp_path: Path):
     ("option", "rule"),
     [
         ('objective="bytes"', "objective must be cycles or energy"),
-        ('choices="int8,int5"', "precision must be float or one of int8"),
+        ('choices="int8,int5"', "precision must be one of float, float32, float16"),
         ('scheme="int5"', "scheme must be one of int8"),
     ],
 )

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import npu_dialect as npu
 from npu_dialect.diagnostics import CompileError, collect
 from npu_dialect.graph.interpret import run as run_graph
+from npu_dialect.passes.quantizing.precision import lacking
 from npu_dialect.passes.quantizing.schemes import SCHEMES
-from npu_dialect.quantization import is_quantized, lacking
+from npu_dialect.quantization import is_quantized
 from npu_dialect.target import load_target
 
 

@@ -18,17 +18,27 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import BlockArgument, Operation, SSAValue, Use
 
 from npu_dialect import dtypes, graph, provenance
+from npu_dialect.diagnostics import Code, error
+from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import quant_of, shape_of, tensor_type
 from npu_dialect.graph.elementwise import BinaryOp
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.graph.unary import UnaryOp
+from npu_dialect.passes.quantizing import halves
 from npu_dialect.passes.quantizing.calibration import argument_names, is_real
 from npu_dialect.passes.quantizing.clipping import clipped
 from npu_dialect.passes.quantizing.masks import limit_constants
-from npu_dialect.passes.quantizing.precision import PRECISION, scheme_named, units
+from npu_dialect.passes.quantizing.precision import (
+    PRECISION,
+    Unit,
+    check,
+    scheme_named,
+    units,
+)
 from npu_dialect.passes.quantizing.ranges import Range
 from npu_dialect.passes.quantizing.schemes import Array, Grid, Scheme
 from npu_dialect.passes.rewriting import constant, constant_like, erase_dead, splat
+from npu_dialect.target import Target
 
 MOVES = (
     graph.ReshapeOp, graph.TransposeOp, graph.SliceOp, graph.BroadcastToOp, graph.GatherOp,
@@ -67,6 +77,12 @@ class Insertion:
 
     schemes: dict[Operation, Scheme | None] = field(default_factory=dict[Operation, Scheme | None])
     """Of operations for which another one than `scheme` was said; None for floats."""
+    halves: dict[Operation, DType] = field(default_factory=dict[Operation, DType])
+    """Operations of floats whose results are stored as halves, which contractions multiply."""
+    floats: str = ""
+    """The precision, one of floats, where nothing is said; without, `scheme`."""
+    target: Target | None = None
+    """The machine, which must have what is said of layers."""
 
     def chosen(self) -> list[SSAValue]:
         """The tensors that are stored between operations, in program order."""
@@ -89,22 +105,22 @@ class Insertion:
 
     def scheme_of(self, op: Operation) -> Scheme | None:
         """The scheme of an operation; None where it stays with floats."""
-        return self.schemes.get(op, self.scheme)
+        return self.schemes.get(op, None if self.floats else self.scheme)
 
     def run(self) -> int:
         """Rewrites the function; the number of tensors that are quantized, or could be."""
-        limit_constants(self.function, self.ranges, self.scheme.levels)
+        if not self.floats:
+            limit_constants(self.function, self.ranges, self.scheme.levels)
         chosen = self.chosen()
         for unit in units(chosen):
-            said = unit.said
-            if said is not None:
-                scheme = scheme_named(said, unit.name)
-                self.schemes.update(dict.fromkeys(unit.ops, scheme))
+            self._give(unit, unit.said or self.floats)
         for value in chosen:
             self._store(value)
         for op in list(self.function.body.block.ops):
             op.attributes.pop(PRECISION, None)
             if self.scheme_of(op) is None:
+                if op in self.halves and isinstance(op, LINEAR):
+                    halves.narrow_operands(op, self.halves[op])
                 continue
             if isinstance(op, LINEAR):
                 self._weights(op)
@@ -114,6 +130,26 @@ class Insertion:
                 self._table(op)
         erase_dead(self.function.body.block)
         return len(chosen)
+
+    def _give(self, unit: Unit, name: str) -> None:
+        """Gives the operations of a unit the precision of a name, if there is one."""
+        if not name:
+            return
+        if self.target is not None:
+            check(unit, name, self.target)
+        precision = scheme_named(name, unit.name)
+        is_half = isinstance(precision, DType)
+        self.schemes.update(dict.fromkeys(unit.ops, None if is_half else precision))
+        if is_half:
+            self.halves.update(dict.fromkeys(unit.ops, precision))
+        elif precision is not None and not self.ranges[unit.value].is_finite:
+            raise error(
+                Code.OPTION,
+                "layers of integers must have ranges",
+                found=f"{name} without samples",
+                remedy="samples to calibrate with",
+                source=unit.name,
+            )
 
     # --- which tensors ---
 
@@ -205,17 +241,20 @@ class Insertion:
         """Quantizes a tensor for its readers: all of them, or, if floats make it, those with
         integers.
         """
-        owner = value.owner
+        owner, found = value.owner, self.ranges[value]
         made = self.scheme_of(owner) if isinstance(owner, Operation) else None
+        half = self.halves.get(owner) if isinstance(owner, Operation) else None
+        if half is not None:
+            value = halves.stored(value, half, found)
         users = [use for use in value.uses if not isinstance(use.operation, graph.QuantizeOp)]
         if made is not None:
-            self._quantize(value, made.activation(self.ranges[value]), users)
+            self._quantize(value, made.activation(found), users)
             return
         whole = [use for use in users if self._wanted(use.operation) is not None]
         wanted = [s for use in whole if (s := self._wanted(use.operation)) is not None]
         if wanted:
             widest = max(wanted, key=lambda s: s.activations.itemsize)
-            self._quantize(value, widest.activation(self.ranges[value]), whole)
+            self._quantize(value, widest.activation(found), whole)
 
     def _wanted(self, op: Operation) -> Scheme | None:
         """The scheme in which an operation, or what it only moves values for, reads; None for

@@ -2,10 +2,10 @@
 
 A unit is what becomes one operation of integers: the operations between stored tensors, such as a
 convolution and its activation. Its precision is that of its weights and of the tensor that it
-makes: a row of passes/quantizing/schemes.py, or `float`. The user says it for any operation of the
-unit (`precision` in the overrides file), graph-assign-precision by an attribute, else it is the
-default. What a unit reads is as its maker stores it; what integers read of floats is stored between
-them.
+makes: a row of passes/quantizing/schemes.py, `float16`, `bfloat16` or `float32`. The user says it
+for any operation of the unit (`precision` in the overrides file), graph-assign-precision by an
+attribute, else it is the default. What a unit reads is as its maker stores it; what integers read
+of floats is stored between them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import DictionaryAttr, StringAttr
 from xdsl.ir import Operation, SSAValue
 
-from npu_dialect import graph, overrides, provenance
+from npu_dialect import dtypes, graph, overrides, provenance
 from npu_dialect.diagnostics import Code, error
+from npu_dialect.dtypes import DType
 from npu_dialect.passes.quantizing.schemes import SCHEMES, Scheme
+from npu_dialect.target import Target
 
 PRECISION = "npu.precision"
-"""The attribute of an operation: the name of a scheme, or `float`."""
+"""The attribute of an operation: the name of a scheme, or of floats."""
 RECURRENT = "npu.recurrent"
 """The attribute of a function: the same for the nodes that are recurrent layers."""
-FLOAT = "float"
+FLOAT = "float32"
+HALVES = {"float16": dtypes.f16, "bfloat16": dtypes.bf16}
+"""Precisions of floats of 16 bits: what is stored has them, what the array multiplies too."""
+FLOATS = ("float", FLOAT, *HALVES)
+Precision = Scheme | DType | None
+"""A scheme, a type of halves, or None for f32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +111,54 @@ def _inside(
     return [op for op in block.ops if op in found]
 
 
-def scheme_named(name: str, source: str) -> Scheme | None:
-    """The scheme of a precision; None for floats. Raises CompileError where there is none."""
-    if name == FLOAT:
-        return None
+def scheme_named(name: str, source: str) -> Precision:
+    """What a precision is. Raises CompileError where there is none of the name."""
+    if name in FLOATS:
+        return HALVES.get(name)
     if name not in SCHEMES:
         raise error(
             Code.OPTION,
-            f"precision must be {FLOAT} or one of {', '.join(SCHEMES)}",
+            f"precision must be one of {', '.join((*FLOATS, *SCHEMES))}",
             found=name,
             source=source,
         )
     return SCHEMES[name]
+
+
+def lacking(precision: Precision, target: Target, *, multiplies: bool = True) -> str:
+    """What a target lacks for a precision, of layers that multiply or that do not; empty where it
+    has all. Floats of 32 bits can always be: the host has them.
+    """
+    if precision is None:
+        return ""
+    is_half = isinstance(precision, DType)
+    stored = precision.name if is_half else precision.activations.name
+    weights = stored if is_half else precision.weights.name
+    if multiplies and stored not in target.array.macs:
+        return f"products of {stored} in the array"
+    if multiplies and target.array.weight_types and weights not in target.array.weight_types:
+        return f"weights of {weights} in the array"
+    if stored not in target.vector.storage:
+        return f"{stored} in the vector unit"
+    return ""
+
+
+def check(unit: Unit, name: str, target: Target) -> None:
+    """Raises CompileError where a target lacks the units for the precision of a layer."""
+    multiplies = any(isinstance(op, graph.Conv2DOp | graph.MatmulOp) for op in unit.ops)
+    found = lacking(scheme_named(name, unit.name), target, multiplies=multiplies)
+    if found:
+        able = able_on(target, multiplies=multiplies)
+        raise error(
+            Code.TARGET_LACKS,
+            f"the target must have what the precision {name} needs",
+            found=f"{target.name} without {found}",
+            remedy=f"{', '.join(able)}, or {FLOAT}, on the host where nothing else can",
+            source=unit.name,
+        )
+
+
+def able_on(target: Target, *, multiplies: bool = True) -> list[str]:
+    """The precisions, f32 apart, that a target has the units for."""
+    every = {**SCHEMES, **HALVES}
+    return [n for n, p in every.items() if not lacking(p, target, multiplies=multiplies)]

@@ -12,6 +12,7 @@ A range always has zero in it, for zero must be a stored value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,6 +44,11 @@ class Range:
     def is_zero(self) -> bool:
         """Whether there is nothing but zero."""
         return self.low == self.high == 0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it has ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     @staticmethod
     def around(low: float, high: float) -> Range:

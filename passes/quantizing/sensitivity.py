@@ -13,10 +13,12 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
 from npu_dialect import dtypes
+from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import dtype_of
 from npu_dialect.graph.quant import QuantType
+from npu_dialect.passes.quantizing.halves import rounded
 from npu_dialect.passes.quantizing.insertion import MOVES, grid_of
-from npu_dialect.passes.quantizing.precision import Unit
+from npu_dialect.passes.quantizing.precision import Precision, Unit
 from npu_dialect.passes.quantizing.ranges import Range
 from npu_dialect.passes.quantizing.replay import Arguments, Replay, evaluate
 from npu_dialect.passes.quantizing.schemes import Scheme
@@ -46,14 +48,14 @@ class Sensitivity:
         assert isinstance(last, ReturnOp)
         self.outputs = [v for v in last.operands if dtype_of(v) is dtypes.f32]
 
-    def noise(self, unit: Unit, scheme: Scheme | None) -> float:
+    def noise(self, unit: Unit, scheme: Precision) -> float:
         """The power of what changes in the outputs as a share of theirs, in the mean over outputs;
         0 for floats.
         """
         if scheme is None:
             return 0.0
-        rounded = {op: self._weights(op, scheme) for op in unit.ops if isinstance(op, Linear)}
-        changed = [self._run(unit, scheme, values, rounded) for values in self.samples]
+        weights = {op: self._weights(op, scheme) for op in unit.ops if isinstance(op, Linear)}
+        changed = [self._run(unit, scheme, values, weights) for values in self.samples]
         shares: list[float] = []
         for value in self.outputs:
             pairs = [
@@ -63,11 +65,13 @@ class Sensitivity:
             shares.append(noise_share([a for a, _ in pairs], [b for _, b in pairs]))
         return float(np.mean(shares)) if shares else 0.0
 
-    def _weights(self, op: Linear, scheme: Scheme) -> Array | None:
+    def _weights(self, op: Linear, scheme: Scheme | DType) -> Array | None:
         """The rounded weights of a contraction; None where they are no constants."""
         array = constant(op.operands[1])
         if array is None or not is_layer(op):
             return None
+        if isinstance(scheme, DType):
+            return rounded(array, scheme)
         inputs = self._type(op.operands[0], scheme)
         return None if inputs is None else grid_of(op, scheme, inputs).nearest(array)
 
@@ -78,7 +82,11 @@ class Sensitivity:
         return scheme.activation(self.ranges[value]) if value in self.ranges else None
 
     def _run(
-        self, unit: Unit, scheme: Scheme, values: Values, rounded: dict[Linear, Array | None]
+        self,
+        unit: Unit,
+        scheme: Scheme | DType,
+        values: Values,
+        weights_of: dict[Linear, Array | None],
     ) -> Values:
         """The values that change."""
         found = self._read(unit, scheme, values)
@@ -88,14 +96,14 @@ class Sensitivity:
             if op not in inside and found.keys().isdisjoint(op.operands):
                 continue
             operands = [found.get(v, values[v]) for v in op.operands]
-            if isinstance(op, Linear) and (weights := rounded.get(op)) is not None:
+            if isinstance(op, Linear) and (weights := weights_of.get(op)) is not None:
                 operands[1] = weights
             for result, array in zip(op.results, evaluate(op, operands), strict=True):
                 is_stored = result is unit.value
                 found[result] = self._stored(result, array, scheme) if is_stored else array
         return found
 
-    def _read(self, unit: Unit, scheme: Scheme, values: Values) -> Values:
+    def _read(self, unit: Unit, scheme: Scheme | DType, values: Values) -> Values:
         """Arguments that the unit reads, as they are stored for it."""
         found: Values = {}
         for op in unit.ops:
@@ -109,8 +117,10 @@ class Sensitivity:
     def _first_reader(self, value: SSAValue) -> int:
         return min(self.numbers[use.operation] for use in value.uses)
 
-    def _stored(self, value: SSAValue, array: Array, scheme: Scheme) -> Array:
-        """What dequantize makes of what quantize makes of a tensor."""
+    def _stored(self, value: SSAValue, array: Array, scheme: Scheme | DType) -> Array:
+        """What is read of a tensor that is stored in a precision."""
+        if isinstance(scheme, DType):
+            return rounded(array, scheme)
         quant = scheme.activation(self.ranges[value])
         scale, zero = np.float32(quant.scale), quant.zero_point
         whole = np.clip(np.rint(array / scale) + zero, quant.low, quant.high) - zero
