@@ -4,6 +4,7 @@
   python benchmarks/vela.py mlperf_ic kws        models whose names hold one of these
   python benchmarks/vela.py --machine ethos_u65_512
   python benchmarks/vela.py --size               Vela's --optimise Size, our --objective memory
+  python benchmarks/vela.py --raw                ours with constants as they are, too
   python benchmarks/vela.py --same-memory        ours in as much SRAM as Vela's result needs
   python benchmarks/vela.py --operators          our count of Vela's operators, with Vela's blocks
 
@@ -14,7 +15,8 @@ Vela's. Columns:
               from before
   on-chip     bytes of SRAM at once: our scratchpad and, where dram begins with flash, what lies in
               SRAM behind it (inputs, outputs, what found no room)
-  off-chip    bytes moved from and to flash or DRAM; ours of constants as they are stored
+  off-chip    bytes moved from and to flash or DRAM, of constants as they are stored: both code them
+              without loss; with --raw a line "raw" has ours of constants as they are
   weights     bytes of them, as the model has them and as they are stored
   array       cycles of array and output stage, operator by operator (with the copies of weights
               that an operator waits for: Vela's; without: ours)
@@ -87,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=[m.target for m in MACHINES],
         help="this one only (may be repeated)",
     )
+    add("--raw", action="store_true", help="ours with constants as they are, too")
     add("--size", action="store_true", help="for the least memory rather than cycles")
     add("--operators", action="store_true", help="compare the counts of cycles, compile nothing")
     add("--same-memory", action="store_true", help="give ours the SRAM that Vela's result needs")
@@ -102,6 +105,8 @@ def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
         try:
             row["vela"] = of_vela(path, machine, args.size)
             row["ours"] = of_ours(path, machine, args.size)
+            if args.raw:
+                row["raw"] = of_ours(path, machine, args.size, raw=True)
             if args.same_memory:
                 row["ours"] = within(path, machine, args.size, row)
         except Exception as problem:  # one model that fails must not hide the others
@@ -210,13 +215,14 @@ def within(path: Path, machine: Machine, size: bool, row: common.Row) -> common.
         return of_ours(path, replace(machine, target=str(file)), size)
 
 
-def of_ours(path: Path, machine: Machine, size: bool) -> common.Row:
+def of_ours(path: Path, machine: Machine, size: bool, raw: bool = False) -> common.Row:
     """Our figures of a model, read off the program that npu-compile wrote."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.npu"
         command = [sys.executable, "-m", "npu_dialect.tools.npu_compile", str(path)]
         command += ["--target", machine.target, "-o", str(file)]
         command += ["--objective", "memory"] if size else []
+        command += ["--raw-constants"] if raw else []
         before, start = os.times(), perf_counter()
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=common.ROOT,
@@ -285,7 +291,7 @@ def _target(machine: Machine) -> Target:
 
 def lines(row: common.Row) -> Iterator[Sequence[object]]:
     """A line of a model by each that compiled it, and the ratios."""
-    for by in (by for by in ("vela", "ours") if by in row):
+    for by in (by for by in ("vela", "ours", "raw") if by in row):
         found = row[by]
         yield (
             row["model"] if by == "vela" else "",
@@ -302,29 +308,32 @@ def lines(row: common.Row) -> Iterator[Sequence[object]]:
         )
     if "ours" not in row:
         return
-    share = {key: f"{ratio(row, key):.2f} x" for key in RATIOS}
-    shown = (share["cpu_seconds"], share["on_chip"], share["off_chip"], "", share["array"])
-    yield ("", "ratio", *shown, share["cycles"], "", "", "")
+    for by in (by for by in ("ours", "raw") if by in row):
+        share = {key: f"{ratio(row, key, by):.2f} x" for key in RATIOS}
+        shown = (share["cpu_seconds"], share["on_chip"], share["off_chip"], "", share["array"])
+        yield ("", f"{by} / vela", *shown, share["cycles"], "", "", "")
 
 
 def _kibibytes(size: float) -> str:
     return f"{size / 1024:.0f}K" if size >= 100 * 1024 else f"{size / 1024:.1f}K"
 
 
-def ratio(row: common.Row, key: str) -> float:
+def ratio(row: common.Row, key: str, by: str = "ours") -> float:
     """Ours over Vela's."""
-    return row["ours"][key] / row["vela"][key] if row["vela"][key] else float("inf")
+    return row[by][key] / row["vela"][key] if row["vela"][key] else float("inf")
 
 
 def means(rows: Sequence[common.Row]) -> Iterator[str]:
     """Geometric means over models, and on how many of them ours is no more."""
-    for key in RATIOS if rows else ():
-        found = [r for r in (ratio(row, key) for row in rows) if 0 < r < float("inf")]
-        mean = exp(sum(map(log, found)) / len(found)) if found else float("nan")
-        yield (
-            f"{key}, ours / vela: geometric mean {mean:.2f}, greatest {max(found, default=0):.2f}; "
-            f"at most 1 for {sum(r <= 1 for r in found)} of {len(rows)}"
-        )
+    for by in (by for by in ("ours", "raw") if all(by in row for row in rows)):
+        for key in RATIOS if rows else ():
+            found = [r for r in (ratio(row, key, by) for row in rows) if 0 < r < float("inf")]
+            mean = exp(sum(map(log, found)) / len(found)) if found else float("nan")
+            yield (
+                f"{key}, {by} / vela: geometric mean {mean:.2f}, greatest "
+                f"{max(found, default=0):.2f}; at most 1 for {sum(r <= 1 for r in found)} of "
+                f"{len(rows)}"
+            )
 
 
 if __name__ == "__main__":
