@@ -301,6 +301,8 @@ def rescale(c, x, multiplier, shift, x_zp, y_zp):
     assert out_bits == 8 or zero_out == 0 or (out_bits == 16 and zero_out == 32768)
     assert multiplier.size == shift.size == (x.shape[-1] if c.per_channel else 1)
     factors, shifts = multiplier.astype(np.int64), shift.astype(np.int64)
+    if not c.per_channel:
+        factors, shifts = factors[0], shifts[0]
     if c.scale32:
         assert bits != 48
         assert c.rounding_mode != "INEXACT_ROUND"

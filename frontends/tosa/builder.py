@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from xdsl.ir import Attribute, Block, SSAValue
+from xdsl.ir import Block, SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.dtypes import DType
-from npu_dialect.frontends.onnx.builder import Array
+from npu_dialect.frontends.onnx.builder import Array, dtype_of, is_quantized
 from npu_dialect.frontends.onnx.builder import Builder as GraphBuilder
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.graph.quant import QuantType
@@ -52,9 +52,6 @@ class Builder(GraphBuilder):
 
     def recast(self, x: SSAValue, dtype: DType) -> SSAValue:
         """Plain numbers as another type."""
-        return x if _plain(x) == dtype.name else self.emit(graph.CastOp(x, dtype))
-
-
-def _plain(x: SSAValue) -> str:
-    element: Attribute = x.type.element_type  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
-    return "" if isinstance(element, QuantType) else dtypes.of(element).name
+        if not is_quantized(x) and dtype_of(x) is dtype:
+            return x
+        return self.emit(graph.CastOp(x, dtype))

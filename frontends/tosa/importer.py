@@ -7,19 +7,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
     DenseIntOrFPElementsAttr,
     DictionaryAttr,
-    IntegerType,
     ModuleOp,
     StringAttr,
     TensorType,
+    UnrealizedConversionCastOp,
 )
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+from xdsl.rewriter import Rewriter
 from xdsl.traits import is_side_effect_free
 
 from npu_dialect import dtypes, provenance
@@ -34,11 +35,15 @@ from npu_dialect.frontends.tosa.ops import TOPICS
 from npu_dialect.frontends.tosa.ops.rescaling import as_element
 from npu_dialect.frontends.tosa.signature import Signature
 from npu_dialect.frontends.tosa.storage import Storage
-from npu_dialect.graph.states import STATES
-from npu_dialect.tosa import TosaOp
-from npu_dialect.tosa.text import array_of, numpy_type
+from npu_dialect.frontends.tosa.variables import Argument, Variables
+from npu_dialect.graph.states import STATES, State, set_states
+from npu_dialect.tosa import TosaOp, VariableOp, VariableReadOp, VariableWriteOp
+from npu_dialect.tosa.text import array_of, numpy_type, width_of
 
 Shapes = Mapping[str, Sequence[int]]
+
+WIDE = {1: dtypes.bool_, 32: dtypes.i32, 48: dtypes.i64, 64: dtypes.i64}
+"""Integers that are held as plain numbers, by their width."""
 
 BROKEN = (ValueError, KeyError, IndexError, TypeError, OverflowError, ZeroDivisionError)
 """What malformed operations raise in the rules of graph."""
@@ -46,13 +51,17 @@ BROKEN = (ValueError, KeyError, IndexError, TypeError, OverflowError, ZeroDivisi
 
 def load(module: ModuleOp, name: str, shapes: Shapes) -> ModuleOp:
     """The graph-level module of a parsed module; see `npu_dialect.frontends.tosa.load`."""
-    assert TOPICS, "the table is filled by importing the topics"
+    assert all(TOPICS), "the table is filled by importing the topics"
     functions: list[FuncOp] = []
+    declared = {op.sym_name.data: op for op in module.body.ops if isinstance(op, VariableOp)}
     for op in module.body.ops:
+        if isinstance(op, VariableOp):
+            continue
         if not isinstance(op, FuncOp) or not op.body.blocks:
             rule = "a module of TOSA must be functions of it"
             raise refuse(Code.OPERATOR_UNSUPPORTED, name, rule, op.name, "the functions alone")
-        functions.append(Importer(op, name, shapes).run())
+        _drop_casts(op)
+        functions.append(Importer(op, name, shapes, declared).run())
     if not functions:
         raise refuse(Code.MODEL_MALFORMED, name, "there must be a function", "none")
     return ModuleOp(functions)
@@ -61,13 +70,16 @@ def load(module: ModuleOp, name: str, shapes: Shapes) -> ModuleOp:
 class Importer:
     """One function: the one under construction, and the graph values of tosa values."""
 
-    def __init__(self, function: FuncOp, name: str, shapes: Shapes) -> None:
+    def __init__(
+        self, function: FuncOp, name: str, shapes: Shapes, declared: Mapping[str, VariableOp]
+    ) -> None:
         self.source = function
         self.signature = Signature(function, name)
         self.shapes = shapes
         self.block = Block()
         self.builder = Builder(self.block)
         self.scope: dict[SSAValue, Any] = {}
+        self.variables = Variables(declared)
         try:
             self.storage = Storage(function, self.signature.quants)
         except Misfit as why:
@@ -85,19 +97,25 @@ class Importer:
                 results = [self._value(v, op) for v in op.operands]
             else:
                 self._operation(op)
+        states = self.variables.states(len(self.signature.inputs), len(results))
+        results += [self.variables.now[name] for name in self.variables.written]
         self.builder.attach(results)
         self.block.add_op(ReturnOp(*results))
         _erase_dead(self.block)
-        return self._function(results)
+        return self._function(results, states)
 
-    def _function(self, results: list[SSAValue]) -> FuncOp:
+    def _function(self, results: list[SSAValue], states: list[State]) -> FuncOp:
         types = [a.type for a in self.block.args], [v.type for v in results]
         made = FuncOp(self.source.sym_name.data, types, Region(self.block))
-        made.attributes["npu.input_names"] = _strings(self.signature.inputs)
-        made.attributes["npu.output_names"] = _strings(self.signature.outputs)
-        states = self.source.attributes.get(STATES)
-        if states is not None:
-            made.attributes[STATES] = _with_blobs(states)
+        held = list(self.variables.before)
+        new = [f"{name}'" for name in self.variables.written]
+        made.attributes["npu.input_names"] = _strings([*self.signature.inputs, *held])
+        made.attributes["npu.output_names"] = _strings([*self.signature.outputs, *new])
+        stated = self.source.attributes.get(STATES)
+        if stated is not None:
+            made.attributes[STATES] = _with_blobs(stated)
+        elif states:
+            set_states(made, states)
         return made
 
     # Values
@@ -118,22 +136,20 @@ class Importer:
 
     def _type(self, value: SSAValue, source: str) -> tuple[tuple[int, ...], Attribute]:
         """The stated shape of a value, and its element type in graph."""
+        type: Any = value.type
         if not isinstance(value.type, TensorType):
-            raise malformed(source, f"a value of type {value.type}")
-        element: Any = value.type.element_type  # pyright: ignore[reportUnknownMemberType]
-        shape = value.type.get_shape()
-        if isinstance(element, IntegerType):
-            width = element.width.data
-            if width in (4, 8, 16):
-                return shape, self.storage.element(value, max(width, 8))
-            dtype = {1: dtypes.bool_, 32: dtypes.i32, 48: dtypes.i64, 64: dtypes.i64}.get(width)
-            if dtype is not None:
-                return shape, dtypes.element_type(dtype)
+            raise malformed(source, f"a value of type {type}")
+        element, shape = type.element_type, type.get_shape()
+        width = width_of(element)
+        if width in (4, 8, 16):
+            return shape, self.storage.element(value, max(width, 8))
+        if width in WIDE:
+            return shape, dtypes.element_type(WIDE[width])
         try:
             found = dtypes.BY_NUMPY[numpy_type(element)]
         except (ValueError, KeyError):
             raise refuse(Code.DTYPE_MISMATCH, source, "elements must be numbers or truth values",
-                         f"{value.type}") from None  # fmt: skip
+                         str(type)) from None  # fmt: skip
         return shape, dtypes.element_type(found)
 
     def _value(self, value: SSAValue, reader: Operation) -> Any:
@@ -141,21 +157,34 @@ class Importer:
             raise malformed(_name(reader), "an operand that nothing computes before")
         return self.scope[value]
 
+    def _state(self, op: VariableReadOp | VariableWriteOp, value: SSAValue) -> Argument:
+        """What makes the argument that a variable is before a call, typed as `value`."""
+
+        def argument(name: str) -> SSAValue:
+            shape, element = self._type(value, name)
+            if any(n < 0 for n in shape):
+                raise Misfit(f"a variable of {op.variable.data} whose shape is open")
+            return self.block.insert_arg(TensorType(element, shape), len(self.block.args))
+
+        return argument
+
     # Operations
 
     def _operation(self, op: Operation) -> None:
         source = _name(op)
-        if not isinstance(op, TosaOp):
-            found = getattr(op, "op_name", None)
-            what = found.data if isinstance(found, StringAttr) else op.name
-            raise refuse(
-                Code.OPERATOR_UNSUPPORTED, source, "operations must be of TOSA 1.0",
-                what, "--tosa-to-... passes of MLIR only after this tool",
-            ) if not what.startswith("tosa.") else refuse(
-                Code.OPERATOR_UNSUPPORTED, source, f"{what} must be expressible in graph",
-                "an operation that graph has no equivalent of", "the model without it",
-            )  # fmt: skip
         self.builder.location = op.location
+        try:
+            if isinstance(op, VariableReadOp):
+                self.scope[op.output1] = self.variables.read(op, self._state(op, op.output1))
+                return
+            if isinstance(op, VariableWriteOp):
+                value = self._value(op.input1, op)
+                self.variables.write(op, value, self._state(op, op.input1))
+                return
+        except Misfit as why:
+            raise malformed(source, str(why)) from None
+        if not isinstance(op, TosaOp):
+            raise _foreign(op, source)
         if op.name == "tosa.const_shape":
             self.scope[op.results[0]] = tuple(int(n) for n in self._array(op, source).reshape(-1))
             return
@@ -208,6 +237,21 @@ class Importer:
             raise Misfit(f"{element_of(value)} {list(found)}, where {wanted} is stated")
 
 
+def _drop_casts(function: FuncOp) -> None:
+    """Drop conversions from a type to itself, which other tools leave behind."""
+    for op in list(function.walk()):
+        if isinstance(op, UnrealizedConversionCastOp) and op.operand_types == op.result_types:
+            Rewriter.replace_op(op, [], list(op.operands))
+
+
+def _foreign(op: Operation, source: str) -> CompileError:
+    """The error of an operation that is not in the table's dialect."""
+    found = getattr(op, "op_name", None)
+    name = found.data if isinstance(found, StringAttr) else op.name
+    rule = "operations must be of TOSA 1.0, and have no regions"
+    return refuse(Code.OPERATOR_UNSUPPORTED, source, rule, name, "a model in such operations")
+
+
 def malformed(source: str, found: str) -> CompileError:
     """The error of text that contradicts itself."""
     return refuse(Code.MODEL_MALFORMED, source, "must be a valid function of TOSA", found)
@@ -224,7 +268,7 @@ def _strings(names: Sequence[str]) -> ArrayAttr[StringAttr]:
 def _with_blobs(attribute: Any) -> Attribute:
     """States as graph has them: their contents are blobs."""
     if isinstance(attribute, DenseIntOrFPElementsAttr):
-        return BlobAttr.of(array_of(attribute))
+        return BlobAttr.of(array_of(cast("Attribute", attribute)))
     if isinstance(attribute, ArrayAttr):
         return ArrayAttr([_with_blobs(item) for item in attribute.data])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if isinstance(attribute, DictionaryAttr):

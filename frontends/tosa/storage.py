@@ -15,15 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from xdsl.dialects.builtin import IntegerType, TensorType
+from xdsl.dialects.builtin import TensorType
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes
+from npu_dialect.frontends.onnx.builder import element_of
 from npu_dialect.frontends.onnx.errors import Misfit
 from npu_dialect.graph.quant import QuantType, uniform
-from npu_dialect.tosa import TosaOp
-from npu_dialect.tosa.text import array_of
+from npu_dialect.tosa import TosaOp, VariableReadOp, VariableWriteOp
+from npu_dialect.tosa.text import array_of, width_of
 
 SAME: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(
@@ -57,6 +58,7 @@ class Storage:
         ops = [op for op in function.walk() if isinstance(op, TosaOp)]
         for op in ops:
             self._join(op)
+        self._join_variables(function)
         for value, quant in stated.items():
             self.stated.setdefault(self._root(value), quant)
         for votes in (_written, _read):
@@ -95,17 +97,26 @@ class Storage:
         if op.name == "tosa.resize" and _width(op.results[0]) != _width(op.operands[0]):
             return
         for value in [op.operands[k] for k in same] or op.operands:
-            a, b = self._root(value), self._root(op.results[0])
-            if a is not b:
-                self.parent[b] = a
+            self._union(value, op.results[0])
+
+    def _join_variables(self, function: FuncOp) -> None:
+        """What is written to a variable is what is read from it."""
+        first: dict[str, SSAValue] = {}
+        for op in function.walk():
+            if isinstance(op, VariableReadOp | VariableWriteOp):
+                value = op.results[0] if isinstance(op, VariableReadOp) else op.input1
+                if _is_stored(value):
+                    self._union(first.setdefault(op.variable.data, value), value)
+
+    def _union(self, value: SSAValue, other: SSAValue) -> None:
+        a, b = self._root(value), self._root(other)
+        if a is not b:
+            self.parent[b] = a
 
 
 def _width(value: SSAValue) -> int:
     """Bits of the whole numbers of a tensor, 0 for anything else."""
-    if not isinstance(value.type, TensorType):
-        return 0
-    element: Any = value.type.element_type  # pyright: ignore[reportUnknownMemberType]
-    return element.width.data if isinstance(element, IntegerType) else 0
+    return width_of(element_of(value)) if isinstance(value.type, TensorType) else 0
 
 
 def _is_stored(value: SSAValue) -> bool:

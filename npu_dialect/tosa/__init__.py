@@ -16,6 +16,7 @@ from npu_dialect.tosa.base import (
     TosaOp,
     define,
 )
+from npu_dialect.tosa.variables import VariableOp, VariableReadOp, VariableWriteOp
 
 WINDOW = "pad stride"
 CONV = f"{WINDOW} dilation acc_type local_bound?"
@@ -106,12 +107,15 @@ OPS: list[type[TosaOp]] = [
     define("identity", "input1", "", "The same."),
     define("custom", "*input_list", "operator_name domain_name implementation_attrs", "Any."),
 ]  # fmt: skip
-"""Every operation but those with regions and variables."""
+"""Every operation of tensors; not those with regions."""
+
+VARIABLES = [VariableOp, VariableReadOp, VariableWriteOp]
+"""States and what reads and writes them."""
 
 BY_NAME: dict[str, type[TosaOp]] = {kind.name.removeprefix("tosa."): kind for kind in OPS}
 """The classes by the names of the specification."""
 
-Tosa = Dialect("tosa", OPS, [ShapeType, *ENUMS.values()])
+Tosa = Dialect("tosa", [*OPS, *VARIABLES], [ShapeType, *ENUMS.values()])
 
 __all__ = [
     "BY_NAME",
@@ -122,4 +126,7 @@ __all__ = [
     "ShapeType",
     "Tosa",
     "TosaOp",
+    "VariableOp",
+    "VariableReadOp",
+    "VariableWriteOp",
 ]

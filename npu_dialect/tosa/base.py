@@ -199,7 +199,8 @@ def define(name: str, operands: str, attributes: str, meaning: str) -> type[Tosa
         made = opt_prop_def if attribute.endswith("?") else prop_def
         members[attribute.rstrip("?")] = made(prop_name=attribute.rstrip("?"))
     title = "".join(part.capitalize() for part in name.split("_"))
-    return irdl_op_definition(type(f"{title}Op", (base,), members))
+    made: Any = type(f"{title}Op", (base,), members)
+    return irdl_op_definition(made)
 
 
 def make(

@@ -89,7 +89,7 @@ class _Parser(PlacingParser):
         if contents is not None:
             self.parse_punctuation(">")
         type = self._type()
-        dtype = FLOATS.get(cast("Any", type.element_type).__class__)
+        dtype = FLOATS.get(type.element_type.__class__)
         if dtype is None or contents is None:
             self._resume_from(start)
             return super().parse_dense_int_or_fp_elements_attr(None)
@@ -117,11 +117,15 @@ class _Parser(PlacingParser):
         return DenseIntOrFPElementsAttr(type, BytesAttr(wide.tobytes()))
 
 
+def width_of(element: Attribute) -> int:
+    """The bits of a type of integers, 0 for any other."""
+    return cast("Any", element).width.data if isinstance(element, IntegerType) else 0
+
+
 def _stored_size(element: Any) -> int:
     """Bytes of an element in MLIR's form: integers of 48 bits have six."""
-    if isinstance(element, IntegerType):
-        return (element.width.data + 7) // 8
-    return element.compile_time_size
+    width = width_of(element)
+    return (width + 7) // 8 if width else element.compile_time_size
 
 
 def _float(value: Any, dtype: np.dtype[Any]) -> Any:
@@ -140,15 +144,13 @@ def numpy_type(element: Attribute) -> np.dtype[Any]:
         return found
     if isinstance(element, IndexType):
         return np.dtype(np.int64)
-    if not isinstance(element, IntegerType):
-        raise ValueError(f"elements of {element}")
-    width = element.width.data
+    width = width_of(element)
     if width == 1:
         return np.dtype(np.bool_)
-    size = next((s for s in (8, 16, 32, 64) if width <= s), None)
+    size = next((s for s in (8, 16, 32, 64) if 0 < width <= s), None)
     if size is None:
         raise ValueError(f"elements of {element}")
-    is_unsigned = element.signedness.data == Signedness.UNSIGNED
+    is_unsigned = cast("Any", element).signedness.data == Signedness.UNSIGNED
     return np.dtype(f"{'u' if is_unsigned else 'i'}{size // 8}")
 
 
@@ -184,18 +186,17 @@ class _Printer(Printer):
     """The printer, which writes large constants as bytes."""
 
     def print_attribute(self, attribute: Attribute) -> None:
-        if isinstance(attribute, DenseIntOrFPElementsAttr) and _is_long(attribute):
-            found = cast("Any", attribute)
+        found: Any = attribute
+        if isinstance(attribute, DenseIntOrFPElementsAttr) and _is_long(found):
             self.print_string(f'dense<"0x{found.data.data.hex().upper()}"> : ')
             super().print_attribute(found.type)
             return
-        super().print_attribute(attribute)
+        super().print_attribute(found)
 
 
 def _is_long(attribute: Any) -> bool:
     """Whether a constant is written as bytes: large ones, and floats that are no numbers."""
-    element = attribute.type.element_type
-    if isinstance(element, IntegerType) and element.width.data not in (8, 16, 32):
+    if width_of(attribute.type.element_type) not in (0, 8, 16, 32):
         return False
     array = array_of(attribute)
     return array.size > LISTED or not bool(np.isfinite(array.astype(np.float64)).all())

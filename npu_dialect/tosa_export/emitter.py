@@ -37,7 +37,7 @@ from npu_dialect.dtypes import DType
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.graph.ranges import Ranges
 from npu_dialect.tosa.base import EnumAttr, make
-from npu_dialect.tosa.text import elements, numpy_type
+from npu_dialect.tosa.text import elements, numpy_type, width_of
 
 Array = NDArray[Any]
 
@@ -140,7 +140,7 @@ class Emitter:
 
     def const(self, array: Array, element: Attribute) -> SSAValue:
         """A constant of TOSA's stored values."""
-        array = np.ascontiguousarray(array, numpy_type(element))
+        array = np.asarray(array, numpy_type(element), order="C")
         type = TensorType(element, array.shape)
         key = (type, array.tobytes())
         if key not in self.constants:
@@ -231,9 +231,8 @@ def _attribute(value: Any) -> Attribute:
 
 def bound(value: float, element: Any) -> Attribute:
     """The attribute of a bound of `tosa.clamp`."""
-    if isinstance(element, IntegerType):
-        return IntegerAttr(int(value), element)
-    return FloatAttr(float(value), element)
+    whole = width_of(element)
+    return IntegerAttr(int(value), element) if whole else FloatAttr(float(value), element)
 
 
 @cache

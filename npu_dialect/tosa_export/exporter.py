@@ -40,7 +40,7 @@ def export(module: ModuleOp, *, is_open: bool = False) -> ModuleOp:
     Integers are bit for bit those of the graph. `is_open` lets them depend on what TOSA leaves open
     too. Raises CompileError (NPU0109) for what TOSA cannot express.
     """
-    assert TOPICS, "the table is filled by importing the topics"
+    assert all(TOPICS), "the table is filled by importing the topics"
     found = [op for op in module.body.ops if isinstance(op, FuncOp)]
     return ModuleOp([_Export(f, is_open=is_open).run() for f in found])
 
@@ -81,7 +81,10 @@ class _Export:
         self.emitter.scope[argument] = retagged(self.emitter, made, argument, is_result=False)
 
     def _result(self, value: SSAValue) -> SSAValue:
-        return retagged(self.emitter, self.emitter.value(value), value, is_result=True)
+        try:
+            return retagged(self.emitter, self.emitter.value(value), value, is_result=True)
+        except Refused as why:
+            raise _refused("an output", "a result", why) from None
 
     def _operation(self, op: Operation) -> None:
         self.emitter.location = op.location
@@ -143,7 +146,7 @@ class _Export:
         for k, value in enumerate(values):
             tag: dict[str, Attribute] = {NAME: strings[k]} if k < len(strings) else {}
             quant = quant_of(value)
-            if quant is not None:
+            if quant is not None and quant.axis is None:
                 tag[QUANTIZED] = StringAttr(quant.data.text)
             elif dtype_of(value) in (dtypes.u8, dtypes.u16):
                 tag[QUANTIZED] = StringAttr(dtype_of(value).name)

@@ -12,7 +12,7 @@ from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.tosa.builder import Builder
 from npu_dialect.frontends.tosa.ops.elementwise import plain
 from npu_dialect.frontends.tosa.ops.pooling import propagates
-from npu_dialect.frontends.tosa.ops.rescaling import as_zero, stored
+from npu_dialect.frontends.tosa.ops.rescaling import as_zero, quant_of, stored
 from npu_dialect.frontends.tosa.registry import op
 from npu_dialect.graph.quant import QuantType
 
@@ -43,7 +43,7 @@ def clamp(
     """min(max(x, min_val), max_val)."""
     propagates(input, nan_mode)
     if is_quantized(input):
-        x = as_zero(b, input, _zero(input))
+        x = as_zero(b, input, quant_of(input).zero_point)
         low, high = dtype_of(x).low, dtype_of(x).high
         if (min_val, max_val) == (low, high):
             return x
@@ -51,11 +51,6 @@ def clamp(
     if (min_val, max_val) == (0.0, float("inf")):
         return b.emit(graph.ReluOp(input))
     return b.emit(graph.ClampOp(input, min_val, max_val))
-
-
-def _zero(x: SSAValue) -> int:
-    element: Any = x.type.element_type  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-    return element.zero_point
 
 
 @op("negate")

@@ -73,8 +73,10 @@ def avg_pool2d(
         made = graph.requant_fixed(multiplier, shift, "half_up")
         return b.emit(graph.RequantizeOp(sums, made, target))
     most = max(shift for _, shift in pairs.values())
-    lifted = np.vectorize(lambda n: 1 << (most - pairs[n][1]))(counts)
-    factors = np.vectorize(lambda n: pairs[n][0])(counts)
+    lifted, factors = np.ones_like(counts), np.ones_like(counts)
+    for count, (multiplier, shift) in pairs.items():
+        lifted[counts == count] = 1 << (most - shift)
+        factors[counts == count] = multiplier
     if (lifted > 1).any():
         sums = b.emit(graph.MulOp(sums, b.i32(lifted)))
     return b.emit(graph.RescaleOp(sums, b.i32(factors), most, target, "half_up"))

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import IntegerType, TensorType, TypeAttribute, f32, i8, i32
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import IntegerType, TensorType, f32, i8, i32
+from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.attributes import four, pair
@@ -141,7 +141,7 @@ def _reshaped(e: Emitter, w: SSAValue, shape: tuple[int, ...]) -> SSAValue:
     return e.reshape(e.value(w), shape)
 
 
-def _element(w: SSAValue) -> TypeAttribute:
+def _element(w: SSAValue) -> Attribute:
     return f32 if quant_of(w) is None else i8
 
 

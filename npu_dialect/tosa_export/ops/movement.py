@@ -16,6 +16,9 @@ from npu_dialect.tosa_export.emitter import Emitter, Refused, element_of, offset
 from npu_dialect.tosa_export.ops.rescaling import whole
 from npu_dialect.tosa_export.registry import rule
 
+MOST_DIMENSIONS = 6
+"""Of a tensor of TOSA, at its level 8K."""
+
 
 @rule(graph.ReshapeOp)
 def reshape(e: Emitter, op: graph.ReshapeOp) -> SSAValue:
@@ -57,15 +60,20 @@ def slice_(e: Emitter, op: graph.SliceOp) -> SSAValue:
 
 
 def _every(e: Emitter, x: SSAValue, axis: int, step: int, size: int) -> SSAValue:
-    """Elements 0, step, 2 * step, ... of an axis that ends with the last of them."""
+    """Elements 0, step, 2 * step, ... of an axis that ends with the last of them: the first of each
+    `step`, and the last one.
+    """
     shape = list(shape_of(x))
-    if len(shape) > 5:
-        raise Refused("a slice with strides of more than 5 dimensions")
-    x = padded(e, x, [(0, step - 1 if k == axis else 0) for k in range(len(shape))], 0)
-    split = [*shape[:axis], size, step, *shape[axis + 1 :]]
-    x = e.reshape(x, split)
-    x = e.slice(x, (0,) * len(split), [*split[: axis + 1], 1, *split[axis + 2 :]])
-    return e.reshape(x, [*shape[:axis], size, *shape[axis + 1 :]])
+    if len(shape) > MOST_DIMENSIONS - 1:
+        raise Refused(f"a slice with strides of more than {MOST_DIMENSIONS - 1} dimensions")
+    before, after = shape[:axis], shape[axis + 1 :]
+    whole = (size - 1) * step
+    body = e.slice(x, (0,) * len(shape), [*before, whole, *after])
+    body = e.reshape(body, [*before, size - 1, step, *after])
+    body = e.slice(body, (0,) * (len(shape) + 1), [*before, size - 1, 1, *after])
+    starts = [whole if k == axis else 0 for k in range(len(shape))]
+    parts = e.reshape(body, [*before, size - 1, *after]), e.slice(x, starts, [*before, 1, *after])
+    return e.op("concat", parts, TensorType(element_of(x), [*before, size, *after]), axis=axis)
 
 
 def padded(e: Emitter, x: SSAValue, border: Sequence[tuple[int, int]], value: float) -> SSAValue:

@@ -25,6 +25,8 @@ def lookup(e: Emitter, op: graph.LookupOp) -> SSAValue:
     """A table of 8 bits; rows of a table of anything else."""
     x, table = e.value(op.x), op.table.owner
     if dtype_of(op.table).itemsize == 1 and isinstance(table, graph.ConstantOp):
+        if dtype_of(op.table) is dtypes.bool_:
+            return e.cast(e.same("table", x, e.const(table.array.astype(np.int8), i8)), i1)
         return e.same("table", x, e.value(op.table))
     index = kept(e, x, i32, -128)
     count = prod(shape_of(x))
@@ -61,7 +63,7 @@ def dequantize(e: Emitter, op: graph.DequantizeOp) -> SSAValue:
     assert quant is not None
     if quant.axis is not None:
         raise Refused("values of run time with a scale for each channel")
-    scale = e.const(quant.scales.reshape((1,) * max(len(shape_of(op.x)), 1)), f32)
+    scale = e.const(quant.scales.reshape((1,) * len(shape_of(op.x))), f32)
     return multiplied(e, e.cast(steps(e, op.x), f32), scale)
 
 

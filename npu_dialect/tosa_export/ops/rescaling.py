@@ -269,9 +269,15 @@ def _held(
     if quant_of(op.result) is None or (is_double and wraps) or (least < SATURATED).any():
         _require(multiplier, shift, bounds)
     x = kept(e, x, i32, zero_in) if element_of(x) != i32 else minus(e, x, zero_in)
-    limit = np.minimum(limit, I32[1]).reshape((1,) * (len(shape_of(x)) - 1) + (-1,))
+    limit = _along(np.minimum(limit, I32[1]), x)
     x = e.spread("maximum", x, e.const(-limit, i32))
     return e.spread("minimum", x, e.const(limit, i32))
+
+
+def _along(array: Array, x: SSAValue) -> Array:
+    """One number, or one for each index of the last dimension of `x`, with the rank of `x`."""
+    rank = len(shape_of(x))
+    return array.reshape((1,) * (rank - 1) + (-1,)) if rank else array.reshape(())
 
 
 def _wide(e: Emitter, op: graph.RequantizeOp, multiplier: Array, shift: Array) -> SSAValue:
@@ -295,8 +301,7 @@ def _by_float(e: Emitter, op: graph.RequantizeOp, recipe: Requant) -> SSAValue:
     if dtype_of(op.x) is dtypes.i64:
         raise Refused("sums of 64 bits times a float")
     x = e.cast(steps(e, op.x), f32)
-    factors = recipe.multiplier.reshape((1,) * (len(shape_of(x)) - 1) + (-1,))
-    product = multiplied(e, x, e.const(factors, f32))
+    product = multiplied(e, x, e.const(_along(recipe.multiplier, x), f32))
     return narrowed(e, e.cast(product, i32), op.result)
 
 

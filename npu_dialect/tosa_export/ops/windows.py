@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xdsl.ir import SSAValue
 
 from npu_dialect.graph.base import shape_of
-from npu_dialect.tosa_export.emitter import Emitter
+from npu_dialect.tosa_export.emitter import Emitter, Refused
 
 
 def fitted(
@@ -30,4 +30,6 @@ def fitted(
         cut = min(surplus, high[k])
         high[k] -= cut
         sizes[k + 1] -= surplus - cut
+        if sizes[k + 1] < 1:
+            raise Refused("windows of which none meets an element")
     return e.slice(x, (0, 0, 0, 0), sizes), (low[0], high[0], low[1], high[1])
