@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npu_dialect import dtypes, graph
+from npu_dialect.dtypes import DType
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
@@ -37,7 +38,15 @@ def top_k(
     return top(b, x, b.ints(k, "k")[0], axis, is_largest=bool(largest))
 
 
-def top(b: Builder, x: SSAValue, k: int, axis: int, *, is_largest: bool) -> list[SSAValue]:
+def top(
+    b: Builder,
+    x: SSAValue,
+    k: int,
+    axis: int,
+    *,
+    is_largest: bool,
+    index: DType = dtypes.i64,
+) -> list[SSAValue]:
     """The first `k` elements in order and where they are, picked one after the other.
 
     NaN is the greatest, as in torch; ONNX states no place for it, and onnxruntime's depends on
@@ -58,8 +67,8 @@ def top(b: Builder, x: SSAValue, k: int, axis: int, *, is_largest: bool) -> list
         picks = picks.without(b, place)
         values.append(value)
         places.append(place)
-    index = common.cast(b, common.concat(b, places, axis), dtypes.i64)
-    return [common.concat(b, values, axis), index]
+    place = common.cast(b, common.concat(b, places, axis), index)
+    return [common.concat(b, values, axis), place]
 
 
 @dataclass(frozen=True)

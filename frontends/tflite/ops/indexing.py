@@ -99,13 +99,14 @@ def top_k(b: Builder, x: SSAValue, k: SSAValue) -> list[SSAValue]:
     if not shape_of(x):
         raise Misfit("the greatest of a number")
     numbers = plain(b, x) if is_quantized(x) else x
-    values, places = top(b, numbers, count, -1, is_largest=True)
     if len(b.results) != 2:
         raise Misfit(f"{len(b.results)} results")
+    kind = b.results[1].dtype
+    values, places = top(b, numbers, count, -1, is_largest=True, index=kind)
     if is_quantized(x):
         values = b.emit(graph.RequantizeOp(values, KEEP, quant_of(x)))
         values = as_result(b, values)
-    return [values, cast(b, places, b.results[1].dtype)]
+    return [values, places]
 
 
 # By indices

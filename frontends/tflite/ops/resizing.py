@@ -388,11 +388,11 @@ def resize_nearest_neighbor(
 
 
 def _chosen(b: Builder, x: SSAValue, axis: int, places: Array) -> SSAValue:
-    """The elements at known places of a dimension, repeated where each is as often."""
+    """The elements at known places of a dimension; repeated, where each is as often."""
     size, count = shape_of(x)[axis], len(places)
     if np.array_equal(places, np.arange(size).repeat(count // size)):
         return repeat(b, x, [count // size if k == axis else 1 for k in range(4)])
-    return _taken(b, x, axis, places)
+    return _between(b, x, axis, Places(size, places, np.zeros_like(places), 0))
 
 
 def _nearest(old: int, new: int, corners: bool, centers: bool) -> Array:
