@@ -420,6 +420,18 @@ def test_a_subgraph_that_there_is_not_is_refused() -> None:
     refused(m.bytes(), "subgraph 3 of 1")
 
 
+def test_variables_in_a_loop_without_a_bound_are_refused_with_what_would_work() -> None:
+    m = Models()
+    main, condition, body = m.graph("main"), m.graph("condition"), m.graph("body")
+    x, y = main.input((), BOOL), main.output((), BOOL)
+    main.op("WHILE", [x], [y], "WhileOptions", condSubgraphIndex=1, bodySubgraphIndex=2)
+    condition.returns(condition.input((), BOOL))
+    z = body.input((), BOOL)
+    body.op("ASSIGN_VARIABLE", [body.variable("v"), z], [])
+    body.returns(z)
+    refused(m.bytes(), "NPU0109", "WHILE must have a known bound", "LOGICAL_AND(i < n, ...)")
+
+
 def test_inputs_that_do_not_fit_a_subgraph_are_refused() -> None:
     m = Models()
     main, inner = m.graph("main"), m.graph("inner")

@@ -24,6 +24,7 @@ from tflite_models import Array, reference
 
 from npu_dialect.frontends import tflite
 from npu_dialect.frontends.tflite import custom as lowerings
+from npu_dialect.passes.placement.remedies import remedy
 from npu_dialect.tools import npu_compile, npu_run
 
 F32, SHAPE = "float32", (2, 3)
@@ -89,6 +90,7 @@ def test_the_placement_says_that_the_host_runs_it_and_why() -> None:
     (row,) = (row for row in program.placement if row.source == "y")
     assert row.engine == "host"
     assert "Clipped (a custom operator)" in row.reason
+    assert remedy("expressible", row.reason).startswith("a lowering of the operator")
     assert row.cycles > 0
 
 

@@ -28,8 +28,9 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import dtypes, graph
+from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
-from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.onnx.ops.common import reshape, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.frame import Frame, Given
@@ -230,7 +231,7 @@ class Loop:
         tensors = run.body(self.body).tensors
         stated = [tensors[k] for k in run.body(self.body).inputs]
         if len(given) != len(run.given):
-            raise NotExpressible(f"variables in {reason}")
+            raise self._variables(reason)
         if len(given) != len(stated):
             raise Misfit(f"{len(given)} values, where {len(stated)} are stated")
         values = [as_type(run.b, v, t.element) for v, t in zip(given, stated, strict=True)]
@@ -245,13 +246,21 @@ class Loop:
         run.b.insert(op)
         return list(op.results)
 
+    def _variables(self, reason: str) -> CompileError:
+        return refuse(
+            Code.OPERATOR_UNSUPPORTED, self.run.b.source,
+            "WHILE must have a known bound if its steps read or assign variables", reason,
+            "a condition LOGICAL_AND(i < n, ...) with a constant n of few steps, or values of the "
+            "loop instead of variables",
+        )  # fmt: skip
+
     def _function(self, index: int, kinds: Sequence[Attribute], reason: str) -> FuncOp:
         """A subgraph as a function of its own."""
         inner = self.run.importer.apart(self.run.frame, kinds)
         results = inner.subgraph(index, inner.block.args, self.run.frame)
         values = [value for value in results if isinstance(value, SSAValue)]
         if inner.variables.by_name or len(values) != len(results):
-            raise NotExpressible(f"variables in {reason}")
+            raise self._variables(reason)
         return inner.function(self.run.body(index).name or f"subgraph{index}", values)
 
 

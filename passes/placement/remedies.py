@@ -33,6 +33,8 @@ REMEDIES: Mapping[str, str] = {
 """By rule, what completes "try ..."."""
 
 BY_CAUSE: Mapping[str, str] = {
+    "whose number of steps is known at run time": "a bound of few steps: i < n and the condition",
+    "a custom operator": "a lowering of the operator to operations of graph",
     "is computed at run time": "making it an initializer, or binding it when compiling",
     "f64": "a cast to float32",
     "i64": "a cast to int32",
