@@ -58,6 +58,7 @@ def model(
     outputs: Sequence[Tensor],
     options: str = "",
     version: int = 1,
+    intermediates: Sequence[Tensor] = (),
     **fields: Any,
 ) -> bytes:
     """A file with one operator; its computed inputs are those of the model, in order."""
@@ -86,6 +87,9 @@ def model(
         node.outputs.append(len(graph.tensors))
         graph.tensors.append(written(found, tensor, f"y{k}"))
     graph.outputs = list(node.outputs)
+    if intermediates:
+        node.intermediates = [len(graph.tensors) + k for k in range(len(intermediates))]
+        graph.tensors += [written(found, t, f"i{k}") for k, t in enumerate(intermediates)]
     if options:
         node.builtinOptionsType = getattr(s.BuiltinOptions, options)
         node.builtinOptions = getattr(s, f"{options}T")()

@@ -1,0 +1,146 @@
+"""LSTM cells with all that they may have: the bits of TFLite's reference kernels, run by run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import npu_dialect as npu
+
+pytest.importorskip("tflite")
+pytest.importorskip("ai_edge_litert")
+
+from tflite_models import Array, Tensor, constant, draw, model, reference_runs
+
+from npu_dialect.frontends import tflite
+
+seeds = st.integers(0, 2**32 - 1)
+flags = st.booleans()
+BATCH, STEPS, INPUTS, CELLS = 2, 3, 5, 6
+RUNS = 3
+
+
+def weight(rng: np.random.Generator, kind: str, *shape: int) -> Tensor:
+    if kind == "float32":
+        return constant(rng.normal(0, 0.4, shape), "float32")
+    values = rng.integers(-127, 128, shape)
+    return constant(values, "int8", scale=float(rng.uniform(0.002, 0.01)))
+
+
+def per_cell(rng: np.random.Generator, kind: str) -> Tensor:
+    """Weights of a peephole."""
+    if kind != "int8":
+        return weight(rng, kind.replace("hybrid", "int8"), CELLS)
+    values = rng.integers(-32767, 32768, CELLS)
+    return constant(values, "int16", scale=float(rng.uniform(2e-5, 6e-5)))
+
+
+def bias(rng: np.random.Generator, kind: str, count: int) -> Tensor:
+    if kind == "int8":
+        return constant(rng.integers(-20000, 20000, count), "int32", scale=1e-5)
+    return constant(rng.normal(0, 0.5, count), "float32")
+
+
+def lstm(
+    rng: np.random.Generator,
+    kind: str,
+    coupled: bool = False,
+    peepholes: bool = False,
+    projects: bool = False,
+    norms: bool = False,
+    **fields: Any,
+) -> bytes:
+    """A cell with x [2, 3, 5] and 6 elements, projected to 4."""
+    outputs, stored = 4 if projects else CELLS, "float32" if kind == "float32" else "int8"
+    gates = range(1 if coupled else 0, 4)
+    w, r, b, p, n = ([None] * 4 for _ in range(5))
+    tensors: list[list[Tensor | None]] = [w, r, b, p, n]  # pyright: ignore[reportAssignmentType]
+    for k in gates:
+        tensors[0][k] = weight(rng, stored, CELLS, INPUTS)
+        tensors[1][k] = weight(rng, stored, CELLS, outputs)
+        tensors[2][k] = bias(rng, kind, CELLS)
+        tensors[4][k] = constant(rng.normal(1, 0.3, CELLS), "float32") if norms else None
+    for k in (0, 1, 2) if peepholes else ():
+        tensors[3][k] = per_cell(rng, kind) if k or not coupled else None
+    projection = [weight(rng, stored, outputs, CELLS), bias(rng, kind, outputs)]
+    zero = int(rng.integers(-20, 20))
+    element: dict[str, Any] = {"dtype": "float32"}
+    if kind == "int8":
+        element = {"dtype": "int8", "scale": 1 / 128, "zero": zero}
+    x = Tensor((BATCH, STEPS, INPUTS), element["dtype"], 0.05 if kind == "int8" else None, 7)
+    h = Tensor((BATCH, outputs), is_variable=True, **element)
+    c = Tensor((BATCH, CELLS), "int16" if kind == "int8" else "float32", is_variable=True)
+    c.scale = 2.0**-11 if kind == "int8" else None
+    hidden_zero = int(rng.integers(-20, 20)) if projects else zero
+    inner = [Tensor((), "int16", 2.0**-12) for _ in range(4)]
+    inner.append(Tensor((), "int8", 1 / 128, hidden_zero))
+    shape = (BATCH, STEPS, outputs)
+    if fields.get("timeMajor"):
+        x.shape, shape = (STEPS, BATCH, INPUTS), (STEPS, BATCH, outputs)
+    inputs = [
+        x, *tensors[0], *tensors[1], *tensors[3][:3], *tensors[2],
+        *(projection if projects else [None, None]), h, c, *(tensors[4] if norms else []),
+    ]  # fmt: skip
+    return model(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [Tensor(shape, **element)],
+        "UnidirectionalSequenceLSTMOptions", intermediates=inner if kind == "int8" else [],
+        fusedActivationFunction=4, **fields,
+    )  # fmt: skip
+
+
+def runs(source: bytes, steps: list[Array]) -> list[Array]:
+    module, state = npu.load(tflite.load(source)), {}
+    return [next(iter(npu.execute(module, [x], state=state).values())) for x in steps]
+
+
+def drawn(rng: np.random.Generator, dtype: str, time_major: bool = False) -> list[Array]:
+    shape = (STEPS, BATCH, INPUTS) if time_major else (BATCH, STEPS, INPUTS)
+    return [draw(rng, Tensor(shape, dtype)) for _ in range(RUNS)]
+
+
+@given(seeds, flags, flags, flags, flags, st.sampled_from([0.0, 1.5]))
+@settings(max_examples=16)
+def test_of_integers(
+    seed: int, coupled: bool, peepholes: bool, projects: bool, time_major: bool, clip: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    source = lstm(
+        rng, "int8", coupled, peepholes, projects, timeMajor=time_major, cellClip=clip,
+        projClip=clip / 3,
+    )  # fmt: skip
+    steps = drawn(rng, "int8", time_major)
+    for a, b in zip(runs(source, steps), reference_runs(source, steps), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@given(seeds, st.sampled_from(["float32", "hybrid"]), flags, flags, flags, flags, flags)
+@settings(max_examples=16)
+def test_of_floats(
+    seed: int, kind: str, coupled: bool, peepholes: bool, projects: bool, norms: bool, offset: bool
+) -> None:
+    """Exponentials are our own: a last bit may differ, and with it a quantized value."""
+    rng = np.random.default_rng(seed)
+    source = lstm(
+        rng, kind, coupled, peepholes, projects, norms, asymmetricQuantizeInputs=offset,
+        cellClip=2.0,
+    )  # fmt: skip
+    steps = drawn(rng, "float32")
+    for a, b in zip(runs(source, steps), reference_runs(source, steps), strict=True):
+        np.testing.assert_allclose(a, b, atol=5e-6 if kind == "float32" else 1e-3)
+
+
+def test_of_integers_is_on_the_accelerator() -> None:
+    rng = np.random.default_rng(0)
+    source = lstm(rng, "int8", coupled=True, peepholes=True, projects=True)
+    steps = drawn(rng, "int8")
+    program = npu.compile(tflite.load(source), "edge256")
+    assert all(row.engine != "host" for row in program.placement)
+    state: dict[str, Any] | None = None
+    for x, expected in zip(steps, reference_runs(source, steps), strict=True):
+        run = npu.simulate(program, [x], state=state)
+        np.testing.assert_array_equal(next(iter(run.outputs.values())), expected)
+        state = dict(run.state)
