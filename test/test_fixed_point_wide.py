@@ -15,7 +15,10 @@ from fixed_point_support import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from mapped_groups import ModuleBuilder
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import SSAValue
 
 import npu_dialect as npu
 from npu_dialect import dtypes, graph, pipeline
@@ -134,3 +137,17 @@ def test_all_levels_agree_on_softmax_by_two_tables():
     assert not [row for row in npu.assemble(module).placement if row.engine == "host"]
     for each in results[1:]:
         np.testing.assert_array_equal(each, results[0])
+
+
+def test_what_is_tried_and_left_alone_leaves_nothing_behind():
+    """A product with a tensor of constants that 32 bits are too few for, at level graph."""
+    quant, result = uniform(dtypes.i16, 1e-4), uniform(dtypes.i16, 1e-4)
+
+    def make(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+        factors = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
+        return graph.MulOp(value, build.constant(factors, None))
+
+    module = function(make, (3, 4), quant, result)
+    pipeline.run(module, "graph-fold-qdq")
+    (entry,) = (op for op in module.walk() if isinstance(op, FuncOp))
+    assert all(use.operation.parent is not None for use in entry.args[0].uses)

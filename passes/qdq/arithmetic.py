@@ -37,7 +37,7 @@ from npu_dialect.passes.qdq.common import (
     stored,
     whole,
 )
-from npu_dialect.passes.rewriting import Rules, location_of, replace
+from npu_dialect.passes.rewriting import Rules, discard, location_of, replace
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,9 @@ def _scale_by_tensor(
     assert term.quant is not None and term.source is not None
     inner = _difference(term.source, location_of(op.x))
     product = fixed_product(inner, reach(term.quant), multiplier, quant, op)
-    if product is not None:
+    if product is None:
+        discard(inner)
+    else:
         replace(rewriter, op, inner, *product)
 
 
