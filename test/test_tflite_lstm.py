@@ -14,7 +14,7 @@ import npu_dialect as npu
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from tflite_models import Array, Tensor, constant, draw, model, reference_runs
+from tflite_models import Array, Tensor, constant, draw, model, packed, reference_runs, schema
 
 from npu_dialect.frontends import tflite
 
@@ -45,6 +45,13 @@ def bias(rng: np.random.Generator, kind: str, count: int) -> Tensor:
     return constant(rng.normal(0, 0.5, count), "float32")
 
 
+def factors(rng: np.random.Generator, kind: str) -> Tensor:
+    """Those of layer normalization."""
+    if kind != "int8":
+        return constant(rng.normal(1, 0.3, CELLS), "float32")
+    return constant(rng.integers(-32767, 32768, CELLS), "int16", scale=2.0**-14)
+
+
 def lstm(
     rng: np.random.Generator,
     kind: str,
@@ -63,7 +70,7 @@ def lstm(
         tensors[0][k] = weight(rng, stored, CELLS, INPUTS)
         tensors[1][k] = weight(rng, stored, CELLS, outputs)
         tensors[2][k] = bias(rng, kind, CELLS)
-        tensors[4][k] = constant(rng.normal(1, 0.3, CELLS), "float32") if norms else None
+        tensors[4][k] = factors(rng, kind) if norms else None
     for k in (0, 1, 2) if peepholes else ():
         tensors[3][k] = per_cell(rng, kind) if k or not coupled else None
     projection = [weight(rng, stored, outputs, CELLS), bias(rng, kind, outputs)]
@@ -76,7 +83,8 @@ def lstm(
     c = Tensor((BATCH, CELLS), "int16" if kind == "int8" else "float32", is_variable=True)
     c.scale = 2.0**-11 if kind == "int8" else None
     hidden_zero = int(rng.integers(-20, 20)) if projects else zero
-    inner = [Tensor((), "int16", 2.0**-12) for _ in range(4)]
+    spread = 2.0 ** rng.integers(-12, -9, 4) if norms else [2.0**-12] * 4
+    inner = [Tensor((), "int16", float(s)) for s in spread]
     inner.append(Tensor((), "int8", 1 / 128, hidden_zero))
     shape = (BATCH, STEPS, outputs)
     if fields.get("timeMajor"):
@@ -102,16 +110,14 @@ def drawn(rng: np.random.Generator, dtype: str, time_major: bool = False) -> lis
     return [draw(rng, Tensor(shape, dtype)) for _ in range(RUNS)]
 
 
-@given(seeds, flags, flags, flags, flags, st.sampled_from([0.0, 1.5]))
-@settings(max_examples=16)
+@given(seeds, st.tuples(flags, flags, flags, flags), flags, st.sampled_from([0.0, 1.5]))
+@settings(max_examples=24)
 def test_of_integers(
-    seed: int, coupled: bool, peepholes: bool, projects: bool, time_major: bool, clip: float
+    seed: int, has: tuple[bool, bool, bool, bool], time_major: bool, clip: float
 ) -> None:
+    """Coupled gates, peepholes, a projection and layer normalization."""
     rng = np.random.default_rng(seed)
-    source = lstm(
-        rng, "int8", coupled, peepholes, projects, timeMajor=time_major, cellClip=clip,
-        projClip=clip / 3,
-    )  # fmt: skip
+    source = lstm(rng, "int8", *has, timeMajor=time_major, cellClip=clip, projClip=clip / 3)
     steps = drawn(rng, "int8", time_major)
     for a, b in zip(runs(source, steps), reference_runs(source, steps), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -133,14 +139,33 @@ def test_of_floats(
         np.testing.assert_allclose(a, b, atol=5e-6 if kind == "float32" else 1e-3)
 
 
-def test_of_integers_is_on_the_accelerator() -> None:
+@pytest.mark.parametrize(("target", "norms"), [("edge256", False), ("headset2k", True)])
+def test_of_integers_is_on_the_accelerator(target: str, norms: bool) -> None:
+    """With layer normalization on machines whose vector unit has 64 bits."""
     rng = np.random.default_rng(0)
-    source = lstm(rng, "int8", coupled=True, peepholes=True, projects=True)
+    source = lstm(rng, "int8", coupled=True, peepholes=True, projects=True, norms=norms)
     steps = drawn(rng, "int8")
-    program = npu.compile(tflite.load(source), "edge256")
+    program = npu.compile(tflite.load(source), target)
     assert all(row.engine != "host" for row in program.placement)
     state: dict[str, Any] | None = None
     for x, expected in zip(steps, reference_runs(source, steps), strict=True):
         run = npu.simulate(program, [x], state=state)
         np.testing.assert_array_equal(next(iter(run.outputs.values())), expected)
         state = dict(run.state)
+
+
+def test_integers_are_normalized_on_the_host_where_there_are_no_64_bits() -> None:
+    rng = np.random.default_rng(0)
+    program = npu.compile(tflite.load(lstm(rng, "int8", norms=True)), "edge256")
+    reasons = {row.reason for row in program.placement if row.engine == "host"}
+    assert reasons
+    assert all("i64" in reason for reason in reasons), reasons
+
+
+def test_a_cell_of_integers_without_the_quantization_of_what_is_projected_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    source = lstm(rng, "int8")
+    found = schema().ModelT.InitFromPackedBuf(source, 0)
+    found.subgraphs[0].operators[0].intermediates = None
+    with pytest.raises(npu.CompileError, match="without the quantization of what is projected"):
+        tflite.load(packed(found))

@@ -62,8 +62,6 @@ def model(
     **fields: Any,
 ) -> bytes:
     """A file with one operator; its computed inputs are those of the model, in order."""
-    import flatbuffers
-
     s = schema()
 
     found = s.ModelT()
@@ -98,15 +96,20 @@ def model(
             setattr(node.builtinOptions, name, value)
     graph.operators = [node]
     found.subgraphs = [graph]
+    return packed(found)
+
+
+def packed(model: Any) -> bytes:
+    """The file of a model of the schema's object API."""
+    import flatbuffers
+
     builder = flatbuffers.Builder(1024)
-    builder.Finish(found.Pack(builder), b"TFL3")
+    builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
 def first_operator(source: bytes) -> bytes:
     """The model that ends with its first operator."""
-    import flatbuffers
-
     s = schema()
 
     found = s.ModelT.InitFromPackedBuf(source, 0)
@@ -114,9 +117,7 @@ def first_operator(source: bytes) -> bytes:
     graph.operators = graph.operators[:1]
     graph.outputs = list(graph.operators[0].outputs)
     found.signatureDefs = None
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(found.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(found)
 
 
 def written(found: Any, tensor: Tensor, name: str) -> Any:

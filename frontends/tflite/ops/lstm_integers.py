@@ -16,11 +16,12 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
-from npu_dialect.frontends.onnx.ops.common import along
+from npu_dialect.frontends.onnx.ops.common import along, concat
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops import gemmlowp
 from npu_dialect.frontends.tflite.ops.lstm_cell import Cell
+from npu_dialect.frontends.tflite.ops.lstm_norms import Norm, normalized
 from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
     KEEP,
@@ -39,6 +40,9 @@ GATE = uniform(dtypes.i16, 2.0**-12)
 HIDDEN = 4
 """Which of the intermediate tensors is what is projected, or the output."""
 
+INTERMEDIATES = {"input": 0, "forget": 1, "cell": 2, "output": 3}
+"""Which of the intermediate tensors are gates before layer normalization."""
+
 ONE = dtypes.i16.high
 """An open gate."""
 
@@ -54,8 +58,6 @@ class IntegerStep:
     c: SSAValue
 
     def __post_init__(self) -> None:
-        if self.cell.norms:
-            raise NotExpressible("layer normalization of integers")
         if dtype_of(self.x) is not dtypes.i8 or quant_of(self.h).storage_dtype is not dtypes.i8:
             raise NotExpressible(f"a cell of {element_of(self.x)} and {element_of(self.h)}")
         if len(self.b.intermediates) <= HIDDEN or self.b.intermediates[HIDDEN].quant is None:
@@ -86,19 +88,37 @@ class IntegerStep:
             raise NotExpressible(f"a state of the cell of scale 2**{found}")
         return found
 
+    def scales(self) -> Array:
+        """The scales of the gates before layer normalization, float32 [G N]."""
+        cell = self.cell
+        if not cell.norms:
+            return np.full(len(cell.names) * cell.size, GATE.scales[0])
+        found = [self.b.intermediates[INTERMEDIATES[n]].scales for n in cell.names]
+        if any(s.size != 1 for s in found):
+            raise Misfit("a gate that is normalized without a scale before")
+        return np.repeat(np.concatenate(found), cell.size)
+
+    def _factors(self, x: SSAValue, w: SSAValue) -> list[float]:
+        """What sums are multiplied by, in float32."""
+        element = element_of(w)
+        if not isinstance(element, QuantType):
+            raise NotExpressible(f"products of {element_of(x)} and {element}")
+        return [float(f) for f in element.scales * quant_of(x).scales[0] / self.scales()]
+
     def of_inputs(self, x: SSAValue) -> SSAValue:
-        """x W + b, saturated."""
-        bias = self.b.constant(np.concatenate(self.cell.biases))
+        """x W + b, saturated; without b where the gates are normalized."""
+        bias = None if self.cell.norms else self.b.constant(np.concatenate(self.cell.biases))
         sums = self.b.emit(graph.MatmulOp(x, self.cell.w, bias))
-        return rescaled(self.b, sums, _factors(x, self.cell.w), GATE)
+        return rescaled(self.b, sums, self._factors(x, self.cell.w), GATE)
 
     def step(self, outer: SSAValue, h: SSAValue, c: SSAValue) -> tuple[SSAValue, SSAValue]:
         """The next states."""
         b, cell = self.b, self.cell
         again = b.emit(graph.MatmulOp(h, cell.r))
-        sums = self._accumulated(outer, again, _factors(h, cell.r))
+        sums = self._accumulated(outer, again, self._factors(h, cell.r))
         gates = self._gates(sums, c, cell.names[: -2 if cell.peepholes else -1])
-        new = gathered(b, plain(b, cell.gate(b, sums, "cell")), gemmlowp.tanh(3))
+        before = self._normalized(plain(b, cell.gate(b, sums, "cell")), ("cell",))
+        new = gathered(b, before, gemmlowp.tanh(3))
         kept = self._shifted(b.emit(graph.MulOp(gates["forget"], plain(b, c))), 15)
         opened = gates["input"] if not cell.is_coupled else self._rest(gates["forget"])
         added = self._shifted(b.emit(graph.MulOp(opened, new)), 30 + self.exponent)
@@ -124,19 +144,36 @@ class IntegerStep:
         """Gates after their sigmoid, in i32."""
         b, cell = self.b, self.cell
         if cell.peepholes:
-            found = {n: self._peeped(cell.gate(b, sums, n), c, cell.peepholes[n]) for n in names}
-            return {n: gathered(b, plain(b, v), gemmlowp.sigmoid()) for n, v in found.items()}
-        before = plain(b, along(b, sums, 1, 0, len(names) * cell.size))
-        opened = gathered(b, before, gemmlowp.sigmoid())
+            peeped = [self._peeped(cell.gate(b, sums, n), c, n) for n in names]
+            joined = concat(b, peeped, 1)
+        else:
+            joined = along(b, sums, 1, 0, len(names) * cell.size)
+        opened = gathered(b, self._normalized(plain(b, joined), names), gemmlowp.sigmoid())
         return {n: along(b, opened, 1, k * cell.size, cell.size) for k, n in enumerate(names)}
 
-    def _peeped(self, gate: SSAValue, c: SSAValue, weight: SSAValue) -> SSAValue:
+    def _normalized(self, gates: SSAValue, names: tuple[str, ...]) -> SSAValue:
+        """Gates in i32, normalized where the cell does that."""
+        if not self.cell.norms:
+            return gates
+        norms: list[Norm] = []
+        for name in names:
+            k = self.cell.names.index(name)
+            weights, quant = self.cell.norms[k], quant_of(self.cell.norms[k])
+            if quant.storage_dtype is not dtypes.i16:
+                raise NotExpressible(f"layer normalization by {quant}")
+            array = self.b.known(weights, "a factor")
+            norms.append(Norm(array, float(quant.scales[0]), self.cell.biases[k]))
+        return plain(self.b, normalized(self.b, gates, norms, GATE))
+
+    def _peeped(self, gate: SSAValue, c: SSAValue, name: str) -> SSAValue:
         """A gate that sees the state of the cell."""
+        weight = self.cell.peepholes[name]
         quant = quant_of(weight)
         if quant.zero_point or quant.storage_dtype is not dtypes.i16:
             raise NotExpressible(f"a peephole of {quant}")
         products = self.b.emit(graph.MulOp(plain(self.b, c), self._peephole(weight)))
-        factor = np.float32(2.0**self.exponent * float(quant.scales[0]) / 2.0**-12)
+        scale = self.scales()[self.cell.names.index(name) * self.cell.size]
+        factor = np.float32(2.0**self.exponent * float(quant.scales[0]) / float(scale))
         return self._accumulated(gate, products, [float(factor)])
 
     def _peephole(self, weight: SSAValue) -> SSAValue:
@@ -183,12 +220,3 @@ class IntegerStep:
         found = rescaled(b, sums, [float(factor)], self.state)
         bound = int(min(np.float32(self.cell.proj_clip) / self.state.scales[0], dtypes.i8.high))
         return b.emit(graph.ClampOp(found, -bound, bound)) if bound else found
-
-
-def _factors(x: SSAValue, w: SSAValue) -> list[float]:
-    """What sums are multiplied by; the product of the scales is rounded to float32."""
-    element = element_of(w)
-    if not isinstance(element, QuantType):
-        raise NotExpressible(f"products of {element_of(x)} and {element}")
-    scales: Array = element.scales * quant_of(x).scales[0]
-    return [float(s / GATE.scales[0]) for s in scales]
