@@ -302,6 +302,46 @@ def test_a_bias_of_another_type_than_stated_is_refused(code: str) -> None:
         tflite.load(source)
 
 
+@given(seeds, scales, scales, st.sampled_from(["int8", "int16"]), st.booleans())
+@settings(max_examples=20)
+def test_batch_matmul(seed: int, scale: float, other: float, dtype: str, turned: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = wide((2, 6, 20), scale), wide((2, 6, 9), other)
+    z = Tensor((2, 9, 20) if turned else (2, 20, 9), dtype, 0.001)
+    source = model("BATCH_MATMUL", [x, z], [y], "BatchMatMulOptions", adjY=turned)
+    compare(source, [draw(rng, x), draw(rng, z)])
+
+
+@given(seeds, scales, scales, st.booleans())
+@settings(max_examples=10)
+def test_transposed_convolution(seed: int, scale: float, other: float, narrow: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x, y, w = wide((1, 4, 3, 8), scale), wide((1, 8, 6, 5), other), weights((5, 3, 3, 8), 0, rng)
+    dtype, code = ("int32", 2) if narrow else ("int64", 4)
+    inputs = [constant([1, 8, 6, 5]), w, x, bias(5, dtype, x, w, rng)]
+    source = model(
+        "TRANSPOSE_CONV", inputs, [y], "TransposeConvOptions", strideH=2, strideW=2,
+        quantizedBiasType=code,
+    )  # fmt: skip
+    compare(source, [draw(rng, x)])
+
+
+@given(seeds, scales, scales, st.booleans(), st.sampled_from(["int32", "int64", ""]))
+@settings(max_examples=20)
+def test_fully_connected_with_weights_of_16_bits(
+    seed: int, scale: float, other: float, by_channel: bool, dtype: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, y, count = wide((4, 30), scale), wide((4, 24), other), 24 if by_channel else 1
+    w_scale = rng.uniform(0.0001, 0.001, count).astype(np.float32)
+    values = rng.integers(-32767, 32768, (24, 30))
+    w = constant(values, "int16", scale=w_scale, zero=[0] * count)
+    more = bias(24, dtype, x, w, rng) if dtype else None
+    fields = {"quantizedBiasType": 2 if dtype == "int32" else 4} if dtype else {}
+    source = model("FULLY_CONNECTED", [x, w, more], [y], "FullyConnectedOptions", **fields)
+    compare(source, [draw(rng, x)])
+
+
 # Sums
 
 

@@ -162,6 +162,18 @@ def depthwise_conv_2d(
     return convolved(b, sums_of(x, bias, None), x, w, fused_activation_function)
 
 
+def _both_wide(
+    b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, stated: str
+) -> SSAValue:
+    """Products of 16-bit activations and 16-bit weights, summed in 64 bits; a bias is i32 by default."""
+    wide = dtypes.i64 if stated == "INT64" else dtypes.i32
+    if bias is not None and dtype_of(bias) is not wide:
+        raise NotExpressible(f"a bias of {dtype_of(bias)} that is stated to be {wide}")
+    values = None if bias is None else b.constant(b.known(bias, "a bias").astype(np.int64))
+    sums = b.emit(graph.MatmulOp(x, w, values))
+    return convolved(b, sums, x, w, "NONE")
+
+
 @op("FULLY_CONNECTED", options="FullyConnectedOptions")
 def fully_connected(
     b: Builder,
@@ -190,6 +202,9 @@ def fully_connected(
         found = hybrid.matrix_product(b, rows, w, bias, asymmetric_quantize_inputs)
         found = hybrid.any_activation(b, found, fused_activation_function)
         return reshape(b, found, b.shape)
+    if is_wide(x) and is_wide(w):
+        found = _both_wide(b, rows, w, bias, quantized_bias_type)
+        return reshape(b, activated(b, found, fused_activation_function), b.shape)
     narrow = check(x, w, bias, quantized_bias_type)
     sums = b.emit(graph.MatmulOp(rows, w, bias, narrow))
     if is_quantized(x):

@@ -10,9 +10,20 @@ from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import along, concat, pad, reshape, transpose
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops.contractions import factors
-from npu_dialect.frontends.tflite.ops.rescaling import activated, is_quantized, rescaled
+from npu_dialect.frontends.tflite.ops.rescaling import (
+    activated,
+    is_quantized,
+    recipe,
+    wide_recipe,
+)
 from npu_dialect.frontends.tflite.ops.windows import ends_of, pads_of
 from npu_dialect.frontends.tflite.registry import op
+
+PRODUCTS = (
+    (dtypes.i8, dtypes.i8), (dtypes.i16, dtypes.i16), (dtypes.i16, dtypes.i8),
+    (dtypes.f32, dtypes.f32),
+)  # fmt: skip
+"""The operands of BATCH_MATMUL."""
 
 
 def _turned(b: Builder, x: SSAValue) -> SSAValue:
@@ -23,16 +34,20 @@ def _turned(b: Builder, x: SSAValue) -> SSAValue:
 
 @op("BATCH_MATMUL", options="BatchMatMulOptions")
 def batch_matmul(b: Builder, x: SSAValue, y: SSAValue, *, adj_x: bool, adj_y: bool) -> SSAValue:
-    """x [..., M, K] times y [..., K, N]; sums of quantized ones are rescaled with two roundings."""
+    """x [..., M, K] times y [..., K, N]; sums of quantized ones are rescaled with two roundings.
+
+    Sums of 16 bits have 64, and are multiplied by 15 bits and rounded once.
+    """
     if min(len(shape_of(x)), len(shape_of(y))) < 2:
         raise Misfit(f"{list(shape_of(x))} and {list(shape_of(y))}")
-    if dtype_of(x) is not dtype_of(y) or is_quantized(x) != is_quantized(y):
+    if is_quantized(x) != is_quantized(y) or (dtype_of(x), dtype_of(y)) not in PRODUCTS:
         raise NotExpressible(f"products of {element_of(x)} and {element_of(y)}")
-    if dtype_of(x) is not (dtypes.i8 if is_quantized(x) else dtypes.f32):
-        raise NotExpressible(f"products of {dtype_of(x)}, which TFLite has not either")
     x, y = _turned(b, x) if adj_x else x, _turned(b, y) if adj_y else y
     sums = b.emit(graph.MatmulOp(x, y))
-    return rescaled(b, sums, factors(b, x, y, narrow=False), b.quant) if is_quantized(x) else sums
+    if not is_quantized(x):
+        return sums
+    made = wide_recipe if dtype_of(sums) is dtypes.i64 else recipe
+    return b.emit(graph.RequantizeOp(sums, made(factors(b, x, y, narrow=False)), b.quant))
 
 
 @op("CONV_3D", options="Conv3DOptions")

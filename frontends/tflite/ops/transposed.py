@@ -65,6 +65,7 @@ def transpose_conv(
     stride_h: int,
     stride_w: int,
     fused_activation_function: str,
+    quantized_bias_type: str,
 ) -> SSAValue:
     """x [N, H, W, C], w [OC, KH, KW, C]; the shape of the result is stated."""
     del shape
@@ -72,7 +73,7 @@ def transpose_conv(
         raise Misfit(f"{list(shape_of(x))} and {list(shape_of(w))}")
     if is_hybrid(x, w):
         raise NotExpressible("floats and quantized weights, which TFLite does not have here")
-    check(x, w, bias)
+    narrow = check(x, w, bias, quantized_bias_type)
     kernel = shape_of(w)[1:3]
     pads = pads_of(b.shape[1:3], kernel, (stride_h, stride_w), (1, 1), padding)
     sizes = zip(shape_of(x)[1:3], b.shape[1:3], kernel, (stride_h, stride_w), pads[:2], strict=True)
@@ -81,7 +82,7 @@ def transpose_conv(
     values = b.known(w, "a weight of a transposed convolution")
 
     def strip(row: Phase) -> SSAValue:
-        sums = [_sums(b, x, w, values, bias, row, column) for column in columns]
+        sums = [_sums(b, x, w, values, bias, row, column, narrow) for column in columns]
         parts = [convolved(b, s, x, w, fused_activation_function) for s in sums]
         return interleaved(b, parts, 2)
 
@@ -97,6 +98,7 @@ def _sums(
     bias: SSAValue | None,
     row: Phase,
     column: Phase,
+    narrow: str | None,
 ) -> SSAValue:
     """The convolution of one phase."""
     both = (row, column)
@@ -116,4 +118,6 @@ def _sums(
     pads = [max(n, 0) for n in (row.low, column.low, row.high, column.high)]
     kept = b.constant(np.ascontiguousarray(taps), element)
     top, left, bottom, right = pads
-    return b.emit(graph.Conv2DOp(part, kept, bias, (1, 1), (top, left, bottom, right), (1, 1), 1))
+    return b.emit(
+        graph.Conv2DOp(part, kept, bias, (1, 1), (top, left, bottom, right), (1, 1), 1, narrow)
+    )
