@@ -310,3 +310,21 @@ def test_floats_for_a_quantized_input_are_told_how_to_become_integers() -> None:
     real = np.array([-200, -1.25, 0, 3.5], np.float32)
     with pytest.raises(CompileError, match=r"try numpy.clip\(numpy.round\(array / 0.5\) \+ 3, -12"):
         npu.simulate(program, real)
+
+
+def test_a_shape_may_be_one_of_an_input_of_one_signature() -> None:
+    m = Models()
+    s = schema()
+    m.found.signatureDefs = []
+    for key in ("one", "two"):
+        graph = m.graph(key)
+        x = graph.input((1, 4), F32, name=f"x_{key}")
+        graph.returns(graph.op("ABS", [x], [graph.tensor((1, 4), F32)]))
+        for tensor in graph.made.tensors:
+            tensor.shapeSignature = [-1, 4]
+        made = s.SignatureDefT()
+        made.signatureKey, made.subgraphIndex = key, graph.number
+        m.found.signatureDefs.append(made)
+    program = npu.compile(tflite.load(m.bytes(), {"x_two": (3, 4)}), "mobile4k")
+    shapes = [program.entry(name).inputs[0].shape for name in ("one", "two")]
+    assert shapes == [(1, 4), (3, 4)]

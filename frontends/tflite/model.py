@@ -269,7 +269,7 @@ class _Reader:
         shape = _ints(tensor.ShapeAsNumpy())
         kind = names("TensorType").get(tensor.Type(), "unknown")
         scales, zeros, axis = _quantization(tensor.Quantization())
-        why = "" if kind in DTYPES else f"a tensor of type {kind}"
+        why = "" if kind in DTYPES else f"a tensor of type {kind} ({tensor.Type()})"
         if not why and (any(size < 0 for size in shape) or prod(shape) * 8 > MAX_BYTES):
             raise ValueError(f"a tensor of shape {list(shape)}")
         signature = _ints(tensor.ShapeSignatureAsNumpy())
