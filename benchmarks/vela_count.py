@@ -33,6 +33,10 @@ KINDS = {
 """What is not here, but multiplies, is a pooling: a copy is an average of one."""
 TABLES = {"LUT", "Sigmoid", "Tanh"}
 BITS = {"Int8": 8, "UInt8": 8, "Int16": 16, "Int32": 32}
+ACTIVATIONS = {"Clamp", "Relu", "Relu6", *TABLES}
+"""Which Ethos-U85 does along with what is before, or with a copy."""
+CHAINED = {"Add", "Sub", "Mul", "Minimum", "Maximum"}
+"""Operators that Ethos-U85 does in one go with the one before."""
 SCALINGS = {"Add": 3, "Sub": 3}
 """Of elementwise operators: both operands and the result of a sum; one of the others."""
 
@@ -56,7 +60,9 @@ def of_operator(machine: str, o: Operator) -> Count:
     assert blocks is not None, "the machines go in blocks"
     bits, output_bits = BITS[o.input_type], BITS[o.output_type]
     kind = KINDS.get(o.kind, POOLING)
-    op = Operation(kind, Extents(*o.input), Extents(*o.output), o.kernel, bits, output_bits)
+    op = Operation(
+        kind, Extents(*o.input), Extents(*o.output), o.kernel, bits, output_bits, o.skips
+    )
     block = Block(Extents(*o.output_block), Extents(*o.input_block), o.traversal == "PartKernel")
     latency = system.sram_latency if o.is_buffered else system.off_chip_latency
     found = block_cycles(
@@ -72,7 +78,12 @@ def _output_cycles(blocks: Blocks, o: Operator) -> float:
     """Of an element: half of it where the greatest is taken, more where a table is looked up."""
     if TABLES & set(o.fused):
         return blocks.lookup_cycles
-    return blocks.output_cycles["i8"] / (2 if o.kind == "MaxPool" else 1)
+    if blocks.buffers and o.kind in ACTIVATIONS:
+        return blocks.lookup_cycles
+    if not blocks.buffers:
+        return blocks.output_cycles["i8"] / (2 if o.kind == "MaxPool" else 1)
+    chained = 1 + len(CHAINED & set(o.fused))
+    return chained * blocks.output_cycles["i8"] * BITS[o.output_type] / 8
 
 
 def _read_run(o: Operator) -> int:

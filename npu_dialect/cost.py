@@ -276,7 +276,7 @@ def _output_stationary(target: Target, work: ArrayWork) -> int:
 
 
 def _in_blocks(target: Target, work: ArrayWork) -> int:
-    """Arm Vela's count for Ethos-U55 and U65, see `npu_dialect/ethos_u/cycles.py`."""
+    """Arm Vela's count for Ethos-U55, U65 and U85, see `npu_dialect/ethos_u/cycles.py`."""
     found = walk(target, work)
     return found.array + found.fill
 
@@ -286,6 +286,7 @@ ARRAY_KINDS = {
     "weight_stationary": ArrayKind(_weight_stationary, is_whole=True),
     "output_stationary": ArrayKind(_output_stationary, is_whole=True),
     "ethos_u55": ArrayKind(_in_blocks, is_whole=False, walk=walk),
+    "ethos_u85": ArrayKind(_in_blocks, is_whole=False, walk=walk),
 }
 """The kinds of array by name; `target.ARRAY_KINDS` lists the names."""
 

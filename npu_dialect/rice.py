@@ -262,7 +262,7 @@ def _low_bits(z: Bytes, modes: Array, counts: Array, low: Array) -> Bytes:
             packed = _packed(z[starts[which][:, None] + np.arange(count)], mode)
             places: Array = first[which][:, None] + np.arange(packed.shape[1])
             if mode == GROWING:  # each block has its own number of bytes
-                kept: Array = places < (first + low)[which][:, None]
+                kept: Array = places < (first + low)[which, None]
                 places, packed = places[kept], packed[kept]
             found[places] = packed
     return found

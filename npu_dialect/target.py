@@ -28,13 +28,13 @@ ENGINES = ("dma", "mxu", "vpu", "host", "io")
 engine).
 """
 
-ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary", "ethos_u55")
+ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary", "ethos_u55", "ethos_u85")
 """The kinds of array that `cost.py` has a function for."""
 
 ACC_TYPES = ("i32", "i40", "i64", "f32")
 """Types of sums. i40 is stored as i64, and takes as many bytes of `acc`."""
 
-IN_BLOCKS = ("ethos_u55",)
+IN_BLOCKS = ("ethos_u55", "ethos_u85")
 """The kinds of array that go over their results in blocks, which `Array.blocks` describes."""
 
 BLOCK_TYPES = ("i8", "u8", "i16")
@@ -104,8 +104,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Blocks:
-    """How an array of kind `ethos_u55` goes over its result: in blocks, made of micro-blocks. A
-    block's input and its sums lie in buffers of banks, two of each.
+    """How an array of kind `ethos_u55` or `ethos_u85` goes over its result: in blocks, made of
+    micro-blocks. A block's input and its sums lie in buffers of banks, two of each.
     """
 
     micro: tuple[int, ...]
@@ -134,6 +134,18 @@ class Blocks:
     """Cycles of an element to which a second operand is added there."""
     lookup_cycles: float
     """Cycles of an element that goes through the table there."""
+    others: tuple[tuple[int, ...], ...] = ()
+    """Micro-blocks of convolutions that come before `micro`: the one that computes the fewest
+    results too many is taken.
+    """
+    decoded: int = 8
+    """Weights that a core, or all that share no block, decodes in a cycle."""
+    depth: int = 32
+    """Input channels of a block that is not taken in parts of the kernel. With 64, a step takes a
+    cycle for every 8 of them; with 32 (16 of int16) it takes four.
+    """
+    buffers: tuple[int, ...] = ()
+    """Bytes for inputs and for sums, where these have memories of their own rather than banks."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The array of Arm's Ethos-U55 and Ethos-U65: cycles of an operation that goes over its result in
+"""The array of Arm's Ethos-U55, U65 and U85: cycles of an operation that goes over its result in
 blocks, as Arm Vela 5.2.0 counts them (regor/architecture/ethosu55/ethos_u55_performance.cpp).
 
 A block of the result is computed from a block of the input, both in buffers of banks. It is made of
@@ -10,8 +10,14 @@ micro-blocks, 2 x 2 positions x 8 channels, each of which takes 4 cycles at a ti
     pooling                     one tap a cycle, at least 4, times 4 (8 for int16)
 
 Kernels go in sub-kernels of 8 x 8. The weights of a micro-block's channels take 32 cycles to come,
-in which a block of fewer than 8 positions of micro-blocks waits. The output stage works on a block
-while the next one is computed; the slower of both decides, and commands take a quarter of all.
+in which a block of fewer than 8 positions of micro-blocks waits.
+
+Ethos-U85 (regor/architecture/ethosu85/ethos_u85_performance.cpp) has larger micro-blocks of three
+shapes, of which a convolution takes the one that wastes the fewest results; depth first, a tap of
+up to 64 input channels takes a cycle for every 8 of them (twice as many for int16).
+
+The output stage works on a block while the next one is computed; the slower of both decides, and
+commands take a quarter of all.
 
 Sizes of operations and blocks may be numpy arrays, and then so are the cycles.
 """
@@ -33,8 +39,10 @@ SUB_KERNEL = 8
 """Rows and columns of the kernel that are taken at once."""
 STEP = 4
 """Cycles of a micro-block."""
-WEIGHT_WAIT = 32
-"""Cycles for the weights of the channels of a micro-block."""
+STEP_WEIGHTS = 32
+"""Weights of a channel in a micro-block, all of which are decoded in the meantime."""
+FINE = 64
+"""Input channels of a block, where a step takes a cycle for every `DEPTH` of them."""
 DEPTH = 8
 """Input channels that a micro-block takes at once."""
 SCALE_BYTES = 10
@@ -87,6 +95,8 @@ class Operation:
     bits: int = 8
     """Of an element of the input."""
     output_bits: int = 8
+    skips: bool = False
+    """Whether two of every four weights are zero, and not multiplied."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +150,34 @@ def sub_kernels(kernel: tuple[int, int]) -> Iterator[int]:
 def micro_block(unit: Blocks, op: Operation) -> Extents:
     """What is computed at once: one row of it where the result has one."""
     rows, cols, channels = unit.micro
+    if unit.others:
+        return _least_waste(unit, op)
     if op.kind != CONVOLUTION or op.kernel[0] != 1 or rows != 2:
         return Extents(rows, cols, channels)
     flat = (op.output.rows == 1) & (op.output.cols % 2 == 0)
     return Extents(where(flat, 1, rows), where(flat, rows * cols, cols), channels)
+
+
+def _least_waste(unit: Blocks, op: Operation) -> Extents:
+    """The micro-block that computes the fewest results too many; the first of equal ones."""
+    best = Extents(*unit.micro)
+    if op.kind != CONVOLUTION:
+        return best
+    least: Any = None
+    for rows, cols, channels in (*unit.others, unit.micro):
+        parts = op.output.parts(Extents(rows, cols, channels))
+        taken = parts.elements * (rows * cols * channels)
+        if least is None:
+            best, least = Extents(rows, cols, channels), taken
+            continue
+        is_less = taken < least
+        best = Extents(
+            where(is_less, rows, best.rows),
+            where(is_less, cols, best.cols),
+            where(is_less, channels, best.channels),
+        )
+        least = np.minimum(least, taken)
+    return best
 
 
 def array_cycles(unit: Blocks, op: Operation, block: Block) -> Any:
@@ -152,8 +186,9 @@ def array_cycles(unit: Blocks, op: Operation, block: Block) -> Any:
     micro = block.output.within(op.output).parts(micro_block(unit, op))
     steps = -(-inputs.channels // DEPTH)
     total: Any = 0
+    wait = STEP_WEIGHTS * micro_block(unit, op).channels // unit.decoded
     for elements in sub_kernels(op.kernel):
-        busy, taken = _sub_kernel(op, block, micro, elements, steps)
+        busy, taken = _sub_kernel(op, block, micro, elements, steps, wait, unit.depth == FINE)
         total = total + busy + _delay(unit, op, block, micro, taken, steps)
     if op.kind in (CONVOLUTION, SUM):
         total = total * -(-op.input.channels // inputs.channels)
@@ -161,21 +196,25 @@ def array_cycles(unit: Blocks, op: Operation, block: Block) -> Any:
 
 
 def _sub_kernel(
-    op: Operation, block: Block, micro: Extents, elements: int, steps: Any
+    op: Operation, block: Block, micro: Extents, elements: int, steps: Any, wait: Any, fine: bool
 ) -> tuple[Any, Any]:
-    """Cycles of a part of the kernel, and the steps in which its elements are taken."""
+    """Cycles of a part of the kernel, and the steps in which its elements are taken. `wait` is
+    until the weights of a step are there; `fine`, whether one that is taken depth first takes a
+    cycle for every `DEPTH` channels.
+    """
     wide = op.bits // 8
     if op.kind == POOLING:
         return max(STEP, elements) * micro.elements * (op.bits // 2), 1
     if op.kind == DEPTHWISE:
         taken: Any = -(-elements // 4)
-        return np.maximum(
-            WEIGHT_WAIT, STEP * micro.positions * wide
-        ) * taken * micro.channels, taken
+        return np.maximum(wait, STEP * micro.positions * wide) * taken * micro.channels, taken
     in_parts = block.part_kernel if op.kind == CONVOLUTION else False
     taken = where(in_parts, -(-elements // (2 if op.bits == 16 else 4)), elements)
-    each = np.maximum(WEIGHT_WAIT, STEP * micro.positions) * taken * micro.channels
-    return each * where(in_parts, steps, 1), taken
+    deep = block.input.within(op.input).channels // DEPTH if fine else STEP
+    busy = where(in_parts, STEP, deep) * micro.positions
+    each = np.maximum(wait, busy) * taken * micro.channels
+    wide = wide if fine else 1
+    return each * where(in_parts, steps, wide) // (2 if op.skips else 1), taken
 
 
 def _delay(

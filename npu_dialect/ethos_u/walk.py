@@ -1,4 +1,5 @@
-"""The blocks in which an array of kind `ethos_u55` goes over the result of one instruction.
+"""The blocks in which an array of kind `ethos_u55` or `ethos_u85` goes over the result of one
+instruction.
 
 The instruction does not name its block: the array takes the one with which it is done first. Of
 every number of rows and of channels, and of every way to share the banks out between inputs and
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from npu_dialect.ethos_u.cycles import (
     CONVOLUTION,
     DEPTHWISE,
+    FINE,
     SCALE_BYTES,
     SUB_KERNEL,
     Block,
@@ -201,8 +203,8 @@ def output_cycles(unit: Blocks, work: ArrayWork) -> float:
 
 # --- the blocks that are tried --------------------------------------------------------------------
 
-ROWS = (2, 4, 8, 16, 32)
-CHANNELS = (8, 16, 32, 64, 128)
+ROWS = (2, 4, 8, 16, 32, 64, 128)
+CHANNELS = (8, 16, 32, 64, 128, 256, 512, 1024)
 LEAST = np.array([[ROWS[0] + 1], [CHANNELS[0] + 1]])
 """Above the smallest. Of those that cover the result the smallest one is tried."""
 
@@ -217,6 +219,9 @@ class Banks:
 
 def shares(unit: Blocks, dtype: str) -> tuple[Banks, ...]:
     """All ways in which both have some; half of what each has holds the next block."""
+    if unit.buffers:
+        inputs, sums = unit.buffers
+        return (Banks(inputs // 2, sums // 2 * 8 // unit.sum_bits[dtype]),)
     granule, found = unit.sum_granule[dtype], list[Banks]()
     for sums in range(granule, unit.banks, granule):
         inputs = (unit.banks - sums) // unit.input_granule * unit.input_granule
@@ -257,7 +262,7 @@ def _blocks(target: Target, work: ArrayWork) -> tuple[Block, Numbers]:
     )
     is_flat = (op.output.rows == 1) & (op.kernel[0] == 1)
     rows = where(is_flat, 1, rows)
-    in_parts, depth = _traversal(op, channels)
+    in_parts, depth = _traversal(target.array.blocks, op, channels)
     each = -(-depth * op.bits // 8 // 8) * 8
     reach = [min((k - 1) * d + 1, SUB_KERNEL)
              for k, d in zip(op.kernel, work.dilations, strict=True)]  # fmt: skip
@@ -292,19 +297,31 @@ def _even(number: Any) -> Any:
     return -(-number // 2) * 2
 
 
-def _traversal(op: Operation, channels: Numbers) -> tuple[Any, Any]:
+def _traversal(unit: Blocks, op: Operation, channels: Numbers) -> tuple[Any, Any]:
     """Whether kernels are taken in parts, and how many input channels a block has: what takes the
-    fewest steps.
+    fewest steps; on Ethos-U85 what fills more of them.
     """
     if op.kind == DEPTHWISE:
         return False, channels + 0 * op.output.channels
     whole = -(-op.input.channels // 8) * 8
+    if unit.depth == FINE:
+        in_parts = _fills(op)
+        return in_parts, np.minimum(whole, where(in_parts, 16, FINE)) + 0 * channels
     deepest = 16 if op.bits == 16 else 32
     elements = list(sub_kernels(op.kernel))
     by_depth = sum(elements) * -(-op.input.channels // deepest)
     parts = sum(-(-e // (2 if op.bits == 16 else 4)) for e in elements)
     in_parts = parts * -(-op.input.channels // 8) <= by_depth
     return in_parts, np.minimum(whole, where(in_parts, 16, deepest)) + 0 * channels
+
+
+def _fills(op: Operation) -> Any:
+    """Whether parts of 4 or 5 taps by 16 channels are filled no less than 64 channels by one tap,
+    as Vela estimates it.
+    """
+    taps, channels = op.kernel[0] * op.kernel[1], op.input.channels
+    in_parts = channels / (-(-channels // 16) * 16) * (taps / (taps // 5 * 5 + max(taps % 5, 2)))
+    return in_parts >= channels / (-(-channels // FINE) * FINE)
 
 
 # --- what is moved --------------------------------------------------------------------------------

@@ -180,8 +180,19 @@ ratios between runs on one target.
   overlap; weights are copied into the scratchpad first, where Vela's may be read from flash as they
   are needed; the ports of the engines to SRAM are apart, unless `npu-run --shared-ports` counts
   their contention; scaling is that of the model, in f32 or whole numbers, bit for bit. Vela has no
-  latencies of engines that wait for each other, no host and no energies: those are ours. Ethos-U85
-  has no target: its array, its chained operations and its memories are counted by other formulas.
+  latencies of engines that wait for each other, no host and no energies: those are ours.
+- `ethos_u85_2048` is the same for Ethos_U85_SYS_DRAM_High with Dedicated_Sram_512KB. The array's
+  cycles are Vela's for 612 of 613 operators (the other one is joined with a transposition). Vela
+  limits each channel of a memory by the bursts that may be under way during its latency: of 24
+  bytes a cycle a copy from DRAM gets 6.55, which is the dma engine's port here; writes, which
+  get 21, and the channels of weights (13), of inputs in SRAM (41 of 64) have no ports of their own.
+  Vela multiplies weights of which two of four are zero twice as fast, reads weights along channels
+  of their own while it computes, and joins more operators than a sum to a product; ours do not.
+- These three decode constants as they are copied (`rice`, `npu_dialect/rice.py`), as Ethos-U
+  decodes weights. The code is ours: Vela has one of its own for weights alone, with 10 bytes for
+  the scaling of each channel; ours codes the 8 or 12 bytes of parameters too. Vela's models allow
+  for 8 weights a cycle and core (`ethos_u55_performance.cpp`: the weights of a micro-block take
+  32 cycles), which is our decoder's rate. Its energy is that of the bytes it reads and writes.
 - Dram that begins with a part that is read only (`read_only`) stands for flash, with the rest of
   the machine's SRAM behind it. Constants lie in the flash; inputs, outputs, states and what finds
   no room in the scratchpad lie behind it, at the speed of `writable_ports`. `npu-verify` proves
