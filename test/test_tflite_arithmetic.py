@@ -43,6 +43,20 @@ def test_comparisons_of_a_scale_of_1_are_refused() -> None:
         tflite.load(model("LESS", [x, x], [Tensor((8,), "bool")]))
 
 
+@given(st.data(), seeds, st.sampled_from([(2, 200), (200,), ()]))
+@settings(max_examples=8)
+def test_squared_differences(data: st.DataObject, seed: int, shape: tuple[int, ...]) -> None:
+    x, z, y = (quantized(s, "int8", data) for s in [(2, 200), shape, (2, 200)])
+    source = model("SQUARED_DIFFERENCE", [x, z], [y], "SquaredDifferenceOptions")
+    check(source, [x, z], seed)
+
+
+def test_squared_differences_of_u8_are_refused_as_tflite_refuses_them() -> None:
+    x = Tensor((8,), "uint8", 0.1, 3)
+    with pytest.raises(CompileError, match="operands of u8, which TFLite has not either"):
+        tflite.load(model("SQUARED_DIFFERENCE", [x, x], [x]))
+
+
 def divisible(x: Tensor, z: Tensor, y: Tensor) -> None:
     """So that TFLite's right shift, of up to 38 bits without, has at most 31."""
     y.scale = float(np.float32(min(y.scale, x.scale / (z.scale * 65))))
@@ -149,8 +163,9 @@ def test_a_sum_of_many(dtype: str) -> None:
 @pytest.mark.parametrize(("exclusive", "reverse"), [(False, False), (True, False), (False, True)])
 def test_cumulative_sums(exclusive: bool, reverse: bool, dtype: str) -> None:
     x = Tensor((3, 10), dtype)
-    fields = {"exclusive": exclusive, "reverse": reverse}
-    source = model("CUMSUM", [x, constant(1)], [x], "CumsumOptions", **fields)
+    source = model(
+        "CUMSUM", [x, constant(1)], [x], "CumsumOptions", exclusive=exclusive, reverse=reverse
+    )
     check(source, [x], rtol=1e-5, target=OTHER)
 
 

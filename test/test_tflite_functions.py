@@ -61,6 +61,13 @@ def test_prelu(data: st.DataObject, seed: int, dtype: str, slopes: tuple[int, ..
     check(model("PRELU", [x, alpha], [y]), [x], seed)
 
 
+@given(st.data(), types, st.sampled_from([-0.3, -1.5, 0.0]))
+@settings(max_examples=8)
+def test_slopes_that_turn_the_sign(data: st.DataObject, dtype: str, alpha: float) -> None:
+    x, y = quantized((256,), dtype, data), quantized((256,), dtype, data)
+    compare(model("LEAKY_RELU", [x], [y], "LeakyReluOptions", alpha=alpha), [every_value(x)])
+
+
 FLOATS = ("ABS", "NEG", "EXP", "SIN", "COS", "FLOOR", "SQUARE", "RELU_0_TO_1", "SIGN", "GELU")
 
 

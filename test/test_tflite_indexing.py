@@ -76,8 +76,8 @@ def test_gather_of_batches(axis: int, batch: int, shape: tuple[int, ...]) -> Non
     rng = np.random.default_rng(0)
     values = rng.integers(0, x.shape[axis], (*x.shape[:batch], 5), np.int32)
     inputs = [x, Tensor(values.shape, "int32")]
-    options = {"axis": axis, "batchDims": batch}
-    source = model("GATHER", inputs, [like(x, shape)], "GatherOptions", **options)
+    y, options = like(x, shape), "GatherOptions"
+    source = model("GATHER", inputs, [y], options, axis=axis, batchDims=batch)
     compare(source, [draw(rng, x), values], target="mobile4k")
 
 
@@ -158,8 +158,6 @@ def test_reverse(axes: list[int], dtype: str) -> None:
 
 def test_reverse_sequence() -> None:
     x = tensor((3, 5, 2), "uint8")
-    options = {"seqDim": 1, "batchDim": 0}
-    source = model(
-        "REVERSE_SEQUENCE", [x, constant([2, 5, 1])], [x], "ReverseSequenceOptions", **options
-    )
+    inputs, options = [x, constant([2, 5, 1])], "ReverseSequenceOptions"
+    source = model("REVERSE_SEQUENCE", inputs, [x], options, seqDim=1, batchDim=0)
     check(source, [x], target="mobile4k")

@@ -126,7 +126,7 @@ def test_16_bit_activations_times_8_bit_weights(data: st.DataObject, seed: int, 
     scale = np.asarray(w.scale, np.float32) * np.float32(x.scale)
     values = rng.integers(-(1 << 20), 1 << 20, outer[-1])
     more = constant(values, "int64", scale=scale, zero=[0] * scale.size)
-    fields = {} if axis is None else {"strideH": 1, "strideW": 1}
+    fields: dict[str, Any] = {} if axis is None else {"strideH": 1, "strideW": 1}
     compare(model(code, [x, w, more], [y], options, **fields), [draw(rng, x)])
 
 
@@ -279,7 +279,7 @@ def test_hard_swish(data: st.DataObject, dtype: str) -> None:
     compare(model("HARD_SWISH", [x], [y]), [np.arange(low, low + 256).astype(dtype)])
 
 
-MOVES = {
+MOVES: dict[str, tuple[Any, ...]] = {
     "RESHAPE": ([constant([6, 4])], [(6, 4)], "", {}),
     "TRANSPOSE": ([constant([2, 0, 1])], [(4, 2, 3)], "", {}),
     "SLICE": ([constant([0, 1, 1]), constant([2, 2, -1])], [(2, 2, 3)], "", {}),
@@ -314,7 +314,9 @@ def test_parts_put_together(code: str, dtype: str) -> None:
     x = Tensor((2, 3), dtype, scale, 7)
     shape, options = ((2, 6), "ConcatenationOptions") if code == "CONCATENATION" else (
         (2, 2, 3), "PackOptions")  # fmt: skip
-    fields = {"axis": 1} if code == "CONCATENATION" else {"axis": 1, "valuesCount": 2}
+    fields: dict[str, Any] = (
+        {"axis": 1} if code == "CONCATENATION" else {"axis": 1, "valuesCount": 2}
+    )
     source = model(code, [x, x], [Tensor(shape, dtype, scale, 7)], options, **fields)
     rng = np.random.default_rng(0)
     compare(source, [draw(rng, x), draw(rng, x)])

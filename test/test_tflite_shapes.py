@@ -70,18 +70,22 @@ def test_parts_of_i8_of_another_scale_are_refused_as_tflite_refuses_them() -> No
         tflite.load(source)
 
 
-OTHER = {
+OTHER: dict[str, tuple[Any, ...]] = {
+    "AVERAGE_POOL_2D": (
+        [], (1, 3, 2, 1), "Pool2DOptions",
+        {"padding": 0, "strideH": 1, "strideW": 1, "filterHeight": 2, "filterWidth": 2},
+    ),
     "RESHAPE": ([constant([3, 2])], (3, 2), "ReshapeOptions", {}),
     "PAD": ([constant([[1, 0], [0, 2]])], (3, 5), "PadOptions", {}),
     "TRANSPOSE": ([constant([1, 0])], (3, 2), "TransposeOptions", {}),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("code", OTHER)
 def test_stored_values_stay_where_the_result_has_another_zero_point(code: str, dtype: str) -> None:
     more, shape, options, fields = OTHER[code]
-    x = tensor((2, 3), dtype)
+    x = tensor(shape if "POOL" in code else (2, 3), dtype)
     check(model(code, [x, *more], [Tensor(shape, dtype, 0.3, 19)], options, **fields), [x])
 
 
@@ -110,7 +114,7 @@ def test_strided_slice(
     end: list[int],
     strides: list[int],
     shape: tuple[int, ...],
-    fields: dict[str, int],
+    fields: dict[str, Any],
     dtype: str,
 ) -> None:
     x = tensor((2, 3, 4), dtype)
@@ -128,7 +132,7 @@ def test_fill() -> None:
 @pytest.mark.parametrize(("code", "shape"), [("SHAPE", (3,)), ("RANK", ())])
 def test_what_a_shape_says(code: str, shape: tuple[int, ...]) -> None:
     x, y = tensor((2, 3, 4), "int8"), Tensor(shape, "int32")
-    fields = {"outType": 2} if code == "SHAPE" else {}
+    fields: dict[str, Any] = {"outType": 2} if code == "SHAPE" else {}
     options = {"SHAPE": "ShapeOptions", "RANK": "RankOptions"}[code]
     check(model(code, [x], [y], options, **fields), [x])
 

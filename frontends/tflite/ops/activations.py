@@ -154,5 +154,6 @@ def leaky_relu(b: Builder, x: SSAValue, *, alpha: float) -> SSAValue:
     steps = steps_of(x)
     scale, result = quant_of(x).scales[0], b.quant.scales[0]
     same = rescaled_steps(steps, float(scale / result))
-    less = rescaled_steps(steps, float(scale * np.float32(alpha) / result))
+    slope = float(scale * np.float32(alpha) / result)
+    less = rescaled_steps(steps if slope >= 0 else -steps, abs(slope))
     return tabled(b, x, np.where(steps >= 0, same, less) + b.quant.zero_point)

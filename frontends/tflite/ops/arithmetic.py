@@ -10,7 +10,7 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from npu_dialect import graph
+from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.tflite.builder import Builder
@@ -136,8 +136,8 @@ def minimum(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
 def squared_difference(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     """(x - y)**2; operands of quantized ones are shifted left by 7 bits."""
     check(x, y)
-    if is_quantized(x) and dtype_of(x).itemsize > 1:
-        raise NotExpressible("operands of 16 bits")
+    if is_quantized(x) and dtype_of(x) is not dtypes.i8:
+        raise NotExpressible(f"operands of {dtype_of(x)}, which TFLite has not either")
     if not is_quantized(x):
         found = binary(b, graph.SubOp, x, y)
         return b.emit(graph.MulOp(found, found))

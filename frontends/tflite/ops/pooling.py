@@ -16,9 +16,9 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
     KEEP,
     activated,
+    as_result,
     is_quantized,
     quant_of,
-    retyped,
 )
 from npu_dialect.frontends.tflite.ops.windows import pads_of
 from npu_dialect.frontends.tflite.registry import op
@@ -41,9 +41,7 @@ def max_pool_2d(
     kernel, steps = (filter_height, filter_width), (stride_h, stride_w)
     pads = _pads(x, kernel, steps, padding)
     found = b.emit(graph.MaxPool2DOp(x, kernel, steps, pads))
-    if is_quantized(x):
-        found = retyped(b, found, b.quant)
-    return activated(b, found, fused_activation_function)
+    return activated(b, as_result(b, found), fused_activation_function)
 
 
 @op("AVERAGE_POOL_2D", options="Pool2DOptions")
@@ -62,9 +60,8 @@ def average_pool_2d(
     kernel, steps = (filter_height, filter_width), (stride_h, stride_w)
     pads = _pads(x, kernel, steps, padding)
     if is_quantized(x):
-        if quant_of(x) != b.quant:
-            raise NotExpressible("a mean in another quantization")
         found = _stored_mean(b, b.emit(graph.SumPool2DOp(x, kernel, steps, pads)), x)
+        found = as_result(b, found)
     else:
         found = b.emit(graph.AvgPool2DOp(x, kernel, steps, pads))
     return activated(b, found, fused_activation_function)
@@ -115,7 +112,7 @@ def _stored_mean(b: Builder, sums: SSAValue, x: SSAValue) -> SSAValue:
     Ties go away from the stored 0, so that the zero point is added before they are rounded, unless
     there are none, or unless all are on the same side of it and the quotients exact.
     """
-    zero, element = quant_of(x).zero_point, b.quant
+    zero, element = quant_of(x).zero_point, quant_of(x)
     owner = sums.owner
     if not isinstance(owner, graph.SumPool2DOp):
         raise NotExpressible("a mean of constants")
