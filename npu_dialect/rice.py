@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -260,9 +260,10 @@ def _low_bits(z: Bytes, modes: Array, counts: Array, low: Array) -> Bytes:
         for count in np.unique(counts[modes == mode]):
             which: Array = np.flatnonzero((modes == mode) & (counts == count))
             packed = _packed(z[starts[which][:, None] + np.arange(count)], mode)
-            places: Array = first[which][:, None] + np.arange(packed.shape[1])
+            begins: Array = first[which]
+            places = cast(Array, begins[:, None] + np.arange(packed.shape[1]))
             if mode == GROWING:  # each block has its own number of bytes
-                kept: Array = places < (first + low)[which, None]
+                kept = places < (begins + low[which])[:, None]
                 places, packed = places[kept], packed[kept]
             found[places] = packed
     return found

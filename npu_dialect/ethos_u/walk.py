@@ -97,7 +97,8 @@ def _walk(target: Target, work: ArrayWork) -> Walk:
         *numbers, rows, cols, channels = (int(n[0]) for n in parts[0])
         return Walk(*numbers, block=(rows, cols, channels))
     every = [np.concatenate(n)[places].reshape(shape) for n in list(zip(*parts, strict=True))[:-3]]
-    return Walk(*every)
+    array, output, fill, port, fetched = every
+    return Walk(array, output, fill, port, fetched)
 
 
 def _distinct(table: Numbers) -> tuple[Numbers, Numbers]:
