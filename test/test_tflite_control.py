@@ -239,6 +239,32 @@ def test_large_constants_of_a_loop_of_the_host_are_operands() -> None:
     compare(m.bytes(), [np.zeros((9, 9), np.float32)], [table.astype(np.float32)])
 
 
+def test_a_loop_of_the_host_may_hold_tables_and_loops_of_the_host() -> None:
+    m = Models()
+    graphs = [m.graph(name) for name in ("main", "condition", "body", "inner", "again")]
+    main, condition, body, inner, again = graphs
+    kind: dict[str, Any] = {"scale": 1 / 256, "zero": -128}
+    x = main.input(SHAPE, "int8", **kind)
+    fields = {"condSubgraphIndex": 1, "bodySubgraphIndex": 2}
+    main.op("WHILE", [x], [main.output(SHAPE, "int8", **kind)], "WhileOptions", **fields)
+    for each, limit in ((condition, 0.25), (inner, 0.75)):
+        y = each.input(SHAPE, "int8", **kind)
+        real = each.op("DEQUANTIZE", [y], [each.tensor(SHAPE, F32)])
+        least = each.tensor((), F32)
+        each.op("REDUCE_MIN", [real, each.constant([0, 1])], [least], "ReducerOptions")
+        each.returns(each.binary("LESS", least, each.constant(limit, F32), BOOL, ()))
+    z = body.input(SHAPE, "int8", **kind)
+    fields = {"condSubgraphIndex": 3, "bodySubgraphIndex": 4}
+    deep = body.op("WHILE", [z], [body.tensor(SHAPE, "int8", **kind)], "WhileOptions", **fields)
+    body.returns(body.op("LOGISTIC", [deep], [body.tensor(SHAPE, "int8", **kind)]))
+    w = again.input(SHAPE, "int8", **kind)
+    c = again.constant(np.full(SHAPE, -90), "int8", **kind)
+    again.returns(again.binary("ADD", w, c, "int8", SHAPE, **kind))
+    rng = np.random.default_rng(0)
+    runs = [[rng.integers(-128, high, SHAPE, np.int8)] for high in (-100, 0, 127)]
+    compare(m.bytes(), *runs)
+
+
 def test_a_loop_that_would_be_too_long_is_one_of_the_host() -> None:
     source = loop(5000)
     assert ops(source).count("graph.opaque") == 1

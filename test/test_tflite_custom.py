@@ -94,6 +94,21 @@ def test_the_placement_says_that_the_host_runs_it_and_why() -> None:
     assert row.cycles > 0
 
 
+def test_a_function_may_be_called_in_a_loop_of_the_host() -> None:
+    npu.custom_op("Doubled")(lambda call, x: x + x)  # pyright: ignore[reportUnknownLambdaType]
+    m = Models()
+    main, condition, body = m.graph("main"), m.graph("condition"), m.graph("body")
+    x, y = main.input((1,), F32), main.output((1,), F32)
+    main.op("WHILE", [x], [y], "WhileOptions", condSubgraphIndex=1, bodySubgraphIndex=2)
+    z = condition.input((1,), F32)
+    condition.returns(condition.binary("LESS", z, condition.constant([9], F32), "bool", (1,)))
+    w = body.input((1,), F32)
+    body.returns(body.op("Doubled", [w], [body.tensor((1,), F32)], custom=options(limit=1.5)))
+    program = npu.compile(tflite.load(m.bytes()), "mobile4k")
+    found = npu.simulate(program, np.array([1.5], np.float32)).outputs.values()
+    np.testing.assert_array_equal(next(iter(found)), [12])
+
+
 def test_a_program_needs_the_function_where_it_runs(tmp_path: Path) -> None:
     npu.custom_op("Clipped")(clipped)
     npu.compile(tflite.load(model("Clipped")), "mobile4k").save(tmp_path / "m.npu")

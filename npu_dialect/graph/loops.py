@@ -1,25 +1,30 @@
-"""Loops of the host: `graph.opaque` whose payload is the text of two functions.
+"""Loops of the host: `graph.opaque` whose payload has the text of two functions.
 
     func.func @condition(%i: tensor<i32>, %x: tensor<4xf32>) -> tensor<1xi1> { ... }
     func.func @body(%i: tensor<i32>, %x: tensor<4xf32>) -> (tensor<i32>, tensor<4xf32>) { ... }
 
 While the condition holds of the values, they become what the body makes of them. The operands are a
 truth value, if there is one more than the functions take (without it, no step is done), the values,
-and the constants that are too large for text: those of the condition, then those of the body.
+and the constants that are too large for text: those of the condition, then those of the body. Other
+arrays that the text names by digest (tables, payloads) are in the payload, which is JSON.
 """
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from functools import lru_cache
 from io import StringIO
 from typing import Any
 
+import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, ModuleOp, StringAttr
 from xdsl.dialects.func import Func, FuncOp
 from xdsl.printer import Printer
 
+from npu_dialect import blob
 from npu_dialect.graph import interpret
 from npu_dialect.graph.base import Array
 from npu_dialect.graph.references import LOOP
@@ -38,9 +43,15 @@ def payload(condition: FuncOp, body: FuncOp) -> tuple[bytes, list[ConstantOp]]:
     constants = [op for function in (condition, body) for op in _taken_out(function)]
     condition.properties["sym_name"] = StringAttr(CONDITION)
     body.properties["sym_name"] = StringAttr(BODY)
-    stream = StringIO()
-    Printer(stream=stream).print_op(ModuleOp([condition, body]))
-    return stream.getvalue().encode(), constants
+    stream, module = StringIO(), ModuleOp([condition, body])
+    Printer(stream=stream).print_op(module)
+    blobs = {name: _encoded(a) for name, a in blob.collect_blobs(module).items()}
+    found = {"text": stream.getvalue(), "blobs": blobs}
+    return json.dumps(found, sort_keys=True).encode(), constants
+
+
+def _encoded(array: Array) -> str:
+    return b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
 def _taken_out(function: FuncOp) -> list[ConstantOp]:
@@ -66,7 +77,10 @@ def functions(text: bytes) -> tuple[FuncOp, FuncOp]:
     context = Context()
     for dialect in (Builtin, Func, Graph, Quant):
         context.load_dialect(dialect)
-    module = Utf8Parser(context, text.decode()).parse_module()
+    found = json.loads(text)
+    blobs = {name: np.frombuffer(b64decode(a), np.uint8) for name, a in found["blobs"].items()}
+    with blob.blobs_from(blobs):
+        module = Utf8Parser(context, found["text"]).parse_module()
     return interpret.find(module, CONDITION), interpret.find(module, BODY)
 
 
