@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ def bias(count: int, dtype: str, x: Tensor, w: Tensor, rng: np.random.Generator)
     return constant(values, dtype, scale=scale, zero=[0] * scale.size)
 
 
-CONVOLUTION = {"padding": 0, "strideH": 1, "strideW": 1}
+CONVOLUTION: dict[str, Any] = {"padding": 0, "strideH": 1, "strideW": 1}
 
 
 @given(seeds, scales, scales, st.booleans(), st.booleans())
@@ -201,7 +202,7 @@ def test_convolution(seed: int, scale: float, other: float, narrow: bool, by_cha
     x, y = wide((1, 5, 4, 20), scale), wide((1, 5, 4, 6), other)
     w = weights((6, 3, 3, 20), 0 if by_channel else None, rng)
     more = bias(6, dtype, x, w, rng)
-    fields = {**CONVOLUTION, "quantizedBiasType": code}
+    fields: dict[str, Any] = {**CONVOLUTION, "quantizedBiasType": code}
     source = model("CONV_2D", [x, w, more], [y], "Conv2DOptions", **fields)
     compare(source, [draw(rng, x)])
 
@@ -215,7 +216,7 @@ def test_convolution_with_a_bias_of_32_bits_on_the_array(target: str) -> None:
         weights((24, 3, 3, 16), 0, rng),
     )
     inputs = [x, w, bias(24, "int32", x, w, rng)]
-    fields = {**CONVOLUTION, "quantizedBiasType": 2}
+    fields: dict[str, Any] = {**CONVOLUTION, "quantizedBiasType": 2}
     source = model("CONV_2D", inputs, [y], "Conv2DOptions", **fields)
     compare_program(source, [draw(rng, x)], target)
 
@@ -230,7 +231,7 @@ def test_fully_connected(
     w = weights((24, 30), 0 if by_channel else None, rng)
     dtype, code = ("int32", 2) if narrow else ("int64", 4)
     inputs = [x, w, bias(24, dtype, x, w, rng) if has_bias else None]
-    fields = {"quantizedBiasType": code} if has_bias or narrow else {}
+    fields: dict[str, Any] = {"quantizedBiasType": code} if has_bias or narrow else {}
     compare(
         model("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions", **fields), [draw(rng, x)]
     )
@@ -337,7 +338,7 @@ def test_fully_connected_with_weights_of_16_bits(
     values = rng.integers(-32767, 32768, (24, 30))
     w = constant(values, "int16", scale=w_scale, zero=[0] * count)
     more = bias(24, dtype, x, w, rng) if dtype else None
-    fields = {"quantizedBiasType": 2 if dtype == "int32" else 4} if dtype else {}
+    fields: dict[str, Any] = {"quantizedBiasType": 2 if dtype == "int32" else 4} if dtype else {}
     source = model("FULLY_CONNECTED", [x, w, more], [y], "FullyConnectedOptions", **fields)
     compare(source, [draw(rng, x)])
 

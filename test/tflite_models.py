@@ -58,7 +58,7 @@ def model(
     outputs: Sequence[Tensor],
     options: str = "",
     version: int = 1,
-    intermediates: Sequence[Tensor] = (),
+    intermediates: Any = (),
     **fields: Any,
 ) -> bytes:
     """A file with one operator; its computed inputs are those of the model, in order."""

@@ -165,7 +165,7 @@ def depthwise_conv_2d(
 def _both_wide(
     b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None, stated: str
 ) -> SSAValue:
-    """Products of 16-bit activations and 16-bit weights, summed in 64 bits; a bias is i32 by default."""
+    """Products of 16-bit activations and weights, in 64 bits; a bias is i32 by default."""
     wide = dtypes.i64 if stated == "INT64" else dtypes.i32
     if bias is not None and dtype_of(bias) is not wide:
         raise NotExpressible(f"a bias of {dtype_of(bias)} that is stated to be {wide}")
