@@ -1,6 +1,6 @@
 """TOSA 1.0 in plain numpy, operation by operation from the specification's pseudocode.
 
-It works on parsed text and knows nothing of graph. Where the pseudocode has a REQUIRE, so does this:
+It works on parsed text and knows nothing of graph. Where the pseudocode has a REQUIRE, so has this:
 text whose meaning TOSA leaves undefined fails. Integers are computed in int64. Floats are float32
 operations in the order that is stated here; sums go from first to last.
 """

@@ -73,7 +73,7 @@ class _Export:
     def _argument(self, argument: SSAValue) -> None:
         source = str(argument.name_hint or "an input")
         try:
-            type = _boundary(argument, source)
+            type = _boundary(argument)
         except Refused as why:
             raise _refused(source, "an input", why) from None
         made = self.block.insert_arg(type, len(self.block.args))
@@ -89,10 +89,11 @@ class _Export:
     def _operation(self, op: Operation) -> None:
         self.emitter.location = op.location
         self.emitter.is_deciding = op in self.deciding
-        for result in op.results:
-            if not dtype_of(result).is_float:
-                self.ranges.of(result)
         try:
+            for result in op.results:
+                _check(result)
+                if not dtype_of(result).is_float:
+                    self.ranges.of(result)
             self._emit(op)
         except Refused as why:
             source = next(iter(provenance.sources(op)), op.name)
@@ -187,9 +188,15 @@ _REMEDIES = {
 }
 
 
-def _boundary(value: SSAValue, source: str) -> TensorType[Any]:
+def _check(value: SSAValue) -> None:
+    """Refuse tensors that TOSA does not have."""
+    if 0 in shape_of(value):
+        raise Refused("a tensor without elements", "the model without it")
+
+
+def _boundary(value: SSAValue) -> TensorType[Any]:
     """The type in TOSA of an argument."""
-    del source
+    _check(value)
     if dtype_of(value) is dtypes.i64:
         raise Refused("whole numbers of 64 bits", "inputs of 32 bits")
     if dtype_of(value) is dtypes.u16:

@@ -162,6 +162,8 @@ def requantize(e: Emitter, op: graph.RequantizeOp) -> SSAValue:
     recipe = op.recipe.data
     if recipe.kind == "f32":
         return _by_float(e, op, recipe)
+    if recipe.rounding == "double":
+        _require_no_wrap(recipe, e.ranges.channels(op.x))
     multiplier, shift = normalized(recipe)
     if recipe.rounding in MODES:
         return _direct(e, op, multiplier, shift, MODES[recipe.rounding])
@@ -244,6 +246,16 @@ def _is_proved(shift: Array, bounds: Bounds) -> bool:
     return bool((-least <= bounds[0]).all() and (bounds[1] < least).all())
 
 
+def _require_no_wrap(recipe: Requant, bounds: Bounds) -> None:
+    """Refuse numbers that graph's double rounding shifts out of 32 bits, before it multiplies."""
+    shift = recipe.shift.astype(np.int64)
+    if not _is_proved(np.minimum(shift, GREATEST_SINGLE) + 1, bounds):
+        raise Refused(
+            f"{bounds[0].min()} to {bounds[1].max()} rounded twice with a shift of {shift.min()}, "
+            f"which leave 32 bits on the way"
+        )
+
+
 def _require(multiplier: Array, shift: Array, bounds: Bounds) -> None:
     if not _is_proved(shift, bounds):
         raise Refused(
@@ -264,9 +276,7 @@ def _held(
     multiplier, shift = factor
     limit = np.left_shift(np.int64(1), shift - 1) - 1
     least = (limit * multiplier) >> shift
-    is_double = op.recipe.data.rounding == "double"
-    wraps = not _is_proved(shift + 1, bounds)
-    if quant_of(op.result) is None or (is_double and wraps) or (least < SATURATED).any():
+    if quant_of(op.result) is None or (least < SATURATED).any():
         _require(multiplier, shift, bounds)
     x = kept(e, x, i32, zero_in) if element_of(x) != i32 else minus(e, x, zero_in)
     limit = _along(np.minimum(limit, I32[1]), x)
