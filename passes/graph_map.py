@@ -145,16 +145,11 @@ def _has_cascades(function: FuncOp) -> bool:
 def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple[Planner, Plan]:
     """The plan of a function; what no tile of fits the scratchpad goes to the host before."""
 
-    def planner(capacity: int | None = None) -> Planner:
-        return Planner(target, function.body.block, _pins(function), capacity, objective)
-
     while True:
         try:
             with settled():
-                if objective == "memory":
-                    return least(planner)
-                made = planner()
-                return made, made.run()
+                planner = Planner(target, function.body.block, _pins(function), None, objective)
+                return planner, least(planner) if objective == "memory" else planner.run()
         except TooLargeError as problem:
             _to_host(problem.group, target)
 

@@ -156,9 +156,27 @@ def test_the_plan_of_least_memory_takes_no_more_than_the_fastest():
     module = layers("edge256", 3)
     fastest = planner(module, "edge256")
     most = fastest.height(fastest.run())
-    found, plan = least(lambda capacity: planner(module, "edge256", capacity))
-    assert found.height(plan) < most
-    assert greatest_sum(plan) <= found.capacity
+    made = planner(module, "edge256")
+    plan = least(made)
+    assert made.height(plan) < most
+    assert greatest_sum(plan) <= made.capacity
+
+
+def test_the_plan_of_least_memory_takes_at_most_so_many_times_the_cycles():
+    module = layers("edge256", 3)
+    fastest = planner(module, "edge256")
+    cycles = fastest.estimate(fastest.run())
+    for slower in (1.0, 1.3, 2.0):
+        made = planner(module, "edge256")
+        assert made.estimate(least(made, slower)) <= slower * cycles
+
+
+def test_a_plan_of_least_memory_spills_nothing_into_dram_that_is_sram():
+    made = planner(layers("ethos_u55_256", 4), "ethos_u55_256")
+    plan = least(made)
+    held = {g.result for s in plan.steps if s.member and s.member.held for g in [s.group]}
+    inner = [t for t in made.lives.tensors.values() if t.may_stay]
+    assert inner and all(t.value in plan.resident | held for t in inner)
 
 
 def test_a_module_of_least_memory_says_what_it_may_use():

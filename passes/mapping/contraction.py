@@ -46,13 +46,16 @@ from npu_dialect.passes.mapping.contraction_problem import input_extent as input
 from npu_dialect.passes.mapping.contraction_taps import columns, may_join
 from npu_dialect.passes.mapping.estimates import Estimate as Estimate
 from npu_dialect.passes.mapping.estimates import dram_width
-from npu_dialect.passes.mapping.fronts import Front, Kind
+from npu_dialect.passes.mapping.fronts import FRUGAL, Front, Kind
 from npu_dialect.passes.mapping.fronts import name as name_of
 from npu_dialect.passes.mapping.fronts import read as read_fronts
 from npu_dialect.passes.mapping.fronts import write as write_fronts
 from npu_dialect.passes.mapping.tiles import candidates, spm_bytes
 from npu_dialect.target import Target
 
+TILE, SHARE = 8.0, 2000
+"""Cycles that a tile counts beyond what it takes, since its instructions are scheduled and stored:
+so many, and at most such a part of its layer's."""
 EXHAUSTIVE = 20_000
 """Choices of extents up to which all are tried; beyond, those that cut evenly."""
 
@@ -61,20 +64,24 @@ EXHAUSTIVE = 20_000
 def search(
     target: Target, p: Contraction, capacity: int, objective: str = "latency"
 ) -> tuple[ContractionMapping, Estimate] | None:
-    """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does."""
+    """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does. Of
+    cycles it may take a little more than the least where that saves much scratchpad (`fronts`).
+    """
     kept = fronts(target, p, objective)
-    found = [(f.costs[n], f, n) for f in kept if (n := f.within(capacity)) >= 0]
-    if not found:
+    fitting = [(f, last) for f in kept if (last := f.within(capacity)) >= 0]
+    if not fitting:
         return None
-    found.sort(key=lambda item: item[0])
-    least, front, number = found[0]
-    best = front.mapping(number)
+    share = 0.0 if objective == "energy" else FRUGAL
+    found = sorted(((*f.frugal(last, share), f) for f, last in fitting), key=lambda item: item[0])
+    score, number, front = found[0]
+    best, cost = front.mapping(number), float(front.costs[number])
     other: tuple[Any, float] | None = None
     if len(found) > 1:
-        cost, front, number = found[1]
-        other = front.mapping(number), float(cost / least - 1)
+        other = found[1][2].mapping(found[1][1]), float(found[1][0] / score - 1)
     bound = least_energy if objective == "energy" else lower_bound
-    gap = 0.0 if is_exhaustive(p) else float(max(0.0, 1 - bound(target, p) / least))
+    least = min(float(f.costs[last]) for f, last in fitting)
+    least = least if is_exhaustive(p) else bound(target, p)
+    gap = max(0.0, 1 - least / cost) if cost else 0.0
     return best, replace(estimate(target, p, best), gap=gap, alternative=other)
 
 
@@ -271,7 +278,8 @@ def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front 
     some = found if len(used) == len(size) else found.only(used)
     m, n = some.mapping(kind), some.trips
     estimated = estimates(target, p, m, some.compute, some.sizes, n)
-    score: Any = estimated.in_place + 1e-3 * n.tiles * n.reduction
+    cycles: Any = estimated.in_place
+    score = cycles + np.minimum(TILE, cycles / SHARE) * n.tiles * n.reduction
     if some.energy is not None:
         taken = energies(target, p, m, some.energy)
         score = energy.price(target, taken, estimated.cycles, n.tiles * n.reduction)

@@ -31,6 +31,12 @@ FOLDER = "mappings"
 MOST = 8192
 """Layers that are kept on disk, of some KiB each."""
 
+FRUGAL = 1 / 400
+"""What a mapping may cost more, as a part of its cycles, each time it takes half the scratchpad:
+copies for other layers run ahead into the rest, and what is loaded in parts is waited for less."""
+ENOUGH = 8192
+"""Bytes of scratchpad below which taking less is worth nothing."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -57,6 +63,15 @@ class Front:
     def within(self, capacity: int) -> int:
         """The number of the best choice in so many bytes; -1 where none fits."""
         return int(np.searchsorted(self.bytes, capacity, "right")) - 1
+
+    def frugal(self, last: int, share: float) -> tuple[float, int]:
+        """(what it counts, number) of the choice up to number `last` that counts the least, where
+        half the bytes are worth this share of the cost.
+        """
+        doublings = np.log2(np.maximum(self.bytes[: last + 1] / ENOUGH, 1))
+        counts = self.costs[: last + 1] * (1 + share * doublings)
+        number = last - int(counts[::-1].argmin())
+        return float(counts[number]), number
 
     def mapping(self, number: int) -> ContractionMapping:
         """A choice as a mapping."""

@@ -6,7 +6,7 @@ cycles of the fastest one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from math import sqrt
 
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.passes.mapping.plan import Planner
@@ -15,32 +15,38 @@ from npu_dialect.passes.mapping.tiles import ALIGNMENT
 
 SLOWER = 2.0
 """Cycles that the plan may take, as a multiple of those of the fastest one, as estimated."""
-STEPS = 16
-"""The least scratchpad is found to this part of what the fastest plan takes."""
+NEAR = 1.06
+"""The least scratchpad is found up to this factor."""
+SMALLEST = 256
+"""What the fastest plan takes, over the least that is tried."""
 
 
-def least(make: Callable[[int | None], Planner]) -> tuple[Planner, Plan]:
-    """The planner and plan of the least capacity for which there is one, by bisection; `make` makes
-    a planner for a capacity. Raises what `Planner.run` raises with all of the scratchpad.
+def least(planner: Planner, slower: float = SLOWER) -> Plan:
+    """The plan of the least capacity for which there is one in at most `slower` times the cycles of
+    the fastest one, by bisection; the planner has that capacity then. Raises what `Planner.run`
+    raises with all of the scratchpad.
     """
-    planner = make(None)
-    plan = planner.run()
-    high = planner.height(plan)
-    most = SLOWER * planner.estimate(plan)
-    best = planner, plan
-    step = max(ALIGNMENT, high // STEPS // ALIGNMENT * ALIGNMENT)
-    low = 0
-    while high - low > step:
-        capacity = (low + high) // 2 // ALIGNMENT * ALIGNMENT
-        planner = make(capacity)
-        try:
-            found = planner.once()
-        except (TooLargeError, CompileError):
-            found = None
-        if found is None or planner.estimate(found) > most:
-            low = capacity
+    best = planner.run()
+    most = slower * planner.estimate(best)
+    high = capacity = max(ALIGNMENT, planner.height(best))
+    low = high / SMALLEST
+    while high > NEAR * low and high > ALIGNMENT:
+        middle = max(ALIGNMENT, int(sqrt(low * high)) // ALIGNMENT * ALIGNMENT)
+        found = _within(planner, middle, most)
+        if found is None:
+            low = max(middle, low * NEAR)
             continue
-        plan = found
-        best = planner, plan
-        high = min(capacity, planner.height(plan))
+        best = found
+        high = capacity = min(middle, planner.height(best))
+    planner.limit(capacity)
     return best
+
+
+def _within(planner: Planner, capacity: int, most: float) -> Plan | None:
+    """A plan in so many bytes and cycles; None where none is found."""
+    planner.limit(capacity)
+    try:
+        found = planner.once()
+    except (TooLargeError, CompileError):
+        return None
+    return None if found is None or planner.estimate(found) > most else found

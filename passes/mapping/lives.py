@@ -49,6 +49,16 @@ class Lives:
         self._sizes: dict[int, int] = {0: 0}
         self._sets: dict[int, frozenset[SSAValue]] = {0: frozenset()}
 
+    @property
+    def whole(self) -> list[int]:
+        """Bytes that live at each group where every tensor that may stay does."""
+        found = [0] * len(self.groups)
+        for tensor in self.by_bit:
+            if tensor.may_stay:
+                for k in range(tensor.written, tensor.read + 1):
+                    found[k] += tensor.aligned
+        return found
+
     def storages(self, values: Sequence[SSAValue]) -> list[Tensor]:
         """The tensors that values lie in."""
         found = (self.tensors.get(storage(v)) for v in values)

@@ -92,6 +92,19 @@ class Planner:
                 self.ways.reserved = [0] * len(self.groups)
                 self._ban(plan, set(steps))
 
+    def limit(self, capacity: int) -> None:
+        """From now on plans are made within so many bytes, and room decides (`Ways.crowd`). What
+        is known of mappings stays; of cascades, as long as the next power of two is the same.
+        """
+        before, rounded = self.ways, 1 << (capacity - 1).bit_length()
+        is_known = before.is_crowded and self.works.capacity == rounded
+        self.works.capacity = rounded
+        self.ways = Ways(self.works, self.lives)
+        if is_known:
+            self.ways.runs, self.ways.known = before.runs, before.known
+        self.capacity = self.ways.capacity = capacity
+        self.ways.crowd()
+
     def once(self) -> Plan | None:
         """A plan in one attempt; None where its offsets do not come out. Raises what `run` does."""
         plan = self._attempt()
@@ -105,7 +118,7 @@ class Planner:
                 ways.forget()
                 way = cheapest(count, 0, ways.moves, WIDTH, ways.kind)
                 segments: list[Segment] | None = way.moves()
-                if ways.may_gain(way.moves()):
+                if ways.is_crowded or ways.may_gain(way.moves()):
                     segments = None
                 while segments is None:
                     way = cheapest(count, 0, ways.moves, WIDTH, ways.kind)

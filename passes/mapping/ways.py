@@ -23,6 +23,8 @@ from npu_dialect.passes.mapping.work import Work, Works
 
 WORTH = 0.01
 """The part of its cost that a run of groups must lose to copies before it may be a cascade."""
+CROWDED = 0.75
+"""The part of the scratchpad beyond which tensors that live are a reason for a cascade."""
 PARTS = 8
 """Ways are told apart by the eighths of the scratchpad that their tensors take."""
 
@@ -46,11 +48,30 @@ class Ways:
         after = accumulate(reversed(self.weights), initial=0)
         self.later = [size / works.width for size in after][::-1]
         """Cycles in which all weights from each group on are loaded."""
+        self.crowded = [False] * count
+        """Groups at which all tensors that live take most of the scratchpad."""
+        self.may_spill = True
+        """Whether a tensor may lie in dram that need not."""
         self.forget()
+
+    def crowd(self) -> None:
+        """From now on room decides: cascades are where tensors would take most of the scratchpad,
+        whatever is lost to copies. Where dram that is written is SRAM too, nothing is spilled.
+        """
+        most = CROWDED * self.capacity
+        live = self.lives.whole
+        self.crowded = [size > most for size in live]
+        self.may_spill = not self.works.target.memories["dram"].read_only
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether cascades are looked for since there is little room."""
+        return any(self.crowded)
 
     def forget(self) -> None:
         """Of no group is known what it loses to copies, so that none begins a cascade."""
-        self.excess, self.base = [0.0] * (len(self.groups) + 1), [0.0]
+        self.excess = [0.0] * (len(self.groups) + 1)
+        self.base = [0.0] * (len(self.groups) + 1)
 
     def may_gain(self, segments: Sequence[Segment]) -> bool:
         """Notes what each group costs beyond what it costs with all tensors in the scratchpad;
@@ -83,7 +104,7 @@ class Ways:
         if pin is not None:
             yield from self._pinned_run(pin, state, carry)
             return
-        if self.excess[-1]:
+        if self.excess[-1] or self.is_crowded:
             yield from self._cascades(number, state, carry)
         resident = self.lives.set_of(state & self.lives.inputs[number])
         live = self.lives.bytes_of(state)
@@ -112,6 +133,8 @@ class Ways:
         may_stay = all(t.may_stay and t.value not in self.banned for t in results)
         if may_stay and results and self.wanted[op] != StringAttr("dram"):
             yield True
+            if not self.may_spill:
+                return
         yield False
 
     def _works(
@@ -170,11 +193,11 @@ class Ways:
 
     def _suffers(self, *numbers: int) -> bool:
         """Whether a group at an end of a cascade, or the next one inside, loses to copies."""
-        lost = (k for k in numbers if k < len(self.groups))
-        return any(
-            self.excess[k + 1] - self.excess[k] > WORTH * (self.base[k + 1] - self.base[k])
-            for k in lost
-        )
+        return any(self._suffers_alone(k) for k in numbers if k < len(self.groups))
+
+    def _suffers_alone(self, number: int) -> bool:
+        lost = self.excess[number + 1] - self.excess[number]
+        return self.crowded[number] or lost > WORTH * (self.base[number + 1] - self.base[number])
 
     def _leaving(self, run: Run, first: int, state: int) -> Iterator[tuple[tuple[bool, ...], int]]:
         """What of the results that are read outside may stay: all that may, or none."""
