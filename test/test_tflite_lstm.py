@@ -86,7 +86,10 @@ def lstm(
     spread = 2.0 ** rng.integers(-12, -9, 4) if norms else [2.0**-12] * 4
     inner = [Tensor((), "int16", float(s)) for s in spread]
     inner.append(Tensor((), "int8", 1 / 128, hidden_zero))
-    shape = (BATCH, STEPS, outputs)
+    shape: tuple[int, ...] = (BATCH, STEPS, outputs)
+    code, options = "UNIDIRECTIONAL_SEQUENCE_LSTM", "UnidirectionalSequenceLSTMOptions"
+    if fields.pop("is_step", False):
+        code, options, x.shape, shape = "LSTM", "LSTMOptions", (BATCH, INPUTS), (BATCH, outputs)
     if fields.get("timeMajor"):
         x.shape, shape = (STEPS, BATCH, INPUTS), (STEPS, BATCH, outputs)
     inputs = [
@@ -94,9 +97,8 @@ def lstm(
         *(projection if projects else [None, None]), h, c, *(tensors[4] if norms else []),
     ]  # fmt: skip
     return model(
-        "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [Tensor(shape, **element)],
-        "UnidirectionalSequenceLSTMOptions", intermediates=inner if kind == "int8" else [],
-        fusedActivationFunction=4, **fields,
+        code, inputs, [Tensor(shape, **element)], options,
+        intermediates=inner if kind == "int8" else [], fusedActivationFunction=4, **fields,
     )  # fmt: skip
 
 
@@ -169,3 +171,47 @@ def test_a_cell_of_integers_without_the_quantization_of_what_is_projected_is_ref
     found.subgraphs[0].operators[0].intermediates = None
     with pytest.raises(npu.CompileError, match="without the quantization of what is projected"):
         tflite.load(packed(found))
+
+
+@given(seeds, st.tuples(flags, flags, flags, flags))
+@settings(max_examples=12)
+def test_one_step_of_integers(seed: int, has: tuple[bool, bool, bool, bool]) -> None:
+    rng = np.random.default_rng(seed)
+    source = lstm(rng, "int8", *has, is_step=True)
+    steps = [draw(rng, Tensor((BATCH, INPUTS), "int8")) for _ in range(RUNS)]
+    for a, b in zip(runs(source, steps), reference_runs(source, steps), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# RNN
+
+
+def rnn(
+    rng: np.random.Generator, kind: str, code: str, shape: tuple[int, ...], **fields: Any
+) -> bytes:
+    inputs = [
+        Tensor(shape, "float32"), weight(rng, kind, CELLS, INPUTS), weight(rng, kind, CELLS, CELLS),
+        bias(rng, "float32", CELLS), Tensor((BATCH, CELLS), "float32", is_variable=True),
+    ]  # fmt: skip
+    options = "RNNOptions" if code == "RNN" else "SequenceRNNOptions"
+    return model(code, inputs, [Tensor((*shape[:-1], CELLS), "float32")], options, **fields)
+
+
+@given(seeds, st.sampled_from(["float32", "int8"]), flags, flags, st.sampled_from([1, 3, 4]))
+@settings(max_examples=24)
+def test_rnn(seed: int, kind: str, offset: bool, time_major: bool, activation: int) -> None:
+    """Of weights of 8 bits with RELU and RELU6, the bits; sums of floats are in another order."""
+    rng = np.random.default_rng(seed)
+    more = {"asymmetricQuantizeInputs": offset, "fusedActivationFunction": activation}
+    shape = (STEPS, BATCH, INPUTS) if time_major else (BATCH, STEPS, INPUTS)
+    sources = {
+        shape: rnn(rng, kind, "UNIDIRECTIONAL_SEQUENCE_RNN", shape, timeMajor=time_major, **more),
+        (BATCH, INPUTS): rnn(rng, kind, "RNN", (BATCH, INPUTS), **more),
+    }
+    for size, source in sources.items():
+        steps = [draw(rng, Tensor(size, "float32")) for _ in range(RUNS)]
+        for a, b in zip(runs(source, steps), reference_runs(source, steps), strict=True):
+            if kind == "int8" and activation != 4:
+                np.testing.assert_array_equal(a, b)
+            else:
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6)

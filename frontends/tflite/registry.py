@@ -25,7 +25,8 @@ Handler = Callable[..., Any]
 ENUMS = {
     "padding": "Padding", "fused_activation_function": "ActivationFunctionType",
     "weights_format": "FullyConnectedOptionsWeightsFormat", "in_data_type": "TensorType",
-    "out_data_type": "TensorType", "quantized_bias_type": "TensorType", "mode": "MirrorPadMode",
+    "kernel_type": "LSTMKernelType", "mode": "MirrorPadMode", "out_data_type": "TensorType",
+    "quantized_bias_type": "TensorType",
 }  # fmt: skip
 """The enumeration of a field, for those that have one."""
 

@@ -1,4 +1,4 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM, step by step: of floats, of floats with 8-bit weights, of integers.
+"""LSTM cells, step by step: of floats, of floats with 8-bit weights, of integers.
 
     i, f, o = sigmoid(norm(x W + h R + p c) + b);  g = tanh(norm(x W + h R) + b)
     c = f c + i g;  h = (o tanh(c)) P + q
@@ -50,6 +50,33 @@ def unidirectional_sequence_lstm(
         raise NotExpressible(f"a cell with {fused_activation_function}")
     clips = max(cell_clip, 0.0), max(proj_clip, 0.0)
     cell = _cell(b, values, clips, asymmetric_quantize_inputs, time_major)
+    return _unrolled(b, cell, x, h, c)
+
+
+@op("LSTM", options="LSTMOptions")
+def lstm(
+    b: Builder,
+    *values: SSAValue | None,
+    fused_activation_function: str,
+    cell_clip: float,
+    proj_clip: float,
+    kernel_type: str,
+    asymmetric_quantize_inputs: bool,
+) -> SSAValue:
+    """One step of x [B, I]."""
+    if kernel_type != "FULL" or fused_activation_function != "TANH":
+        raise NotExpressible(f"a {kernel_type} cell with {fused_activation_function}")
+    x, h, c = _states(values)
+    clips = max(cell_clip, 0.0), max(proj_clip, 0.0)
+    cell = _cell(b, values, clips, asymmetric_quantize_inputs, time_major=True)
+    if len(shape_of(x)) != 2:
+        raise Misfit(f"{list(shape_of(x))}")
+    return reshape(b, _unrolled(b, cell, reshape(b, x, (1, *shape_of(x))), h, c), shape_of(h))
+
+
+def _unrolled(b: Builder, cell: Cell, x: SSAValue, h: SSAValue, c: SSAValue) -> SSAValue:
+    """All outputs of a cell."""
+    time_major = cell.time_major
     if len(shape_of(x)) != 3 or (shape_of(h)[1:], shape_of(c)[1:]) != (
         (cell.outputs,),
         (cell.size,),

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from xdsl.ir import SSAValue
 
-from npu_dialect import dtypes, graph
-from npu_dialect.frontends.onnx.builder import dtype_of
-from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect import graph
 from npu_dialect.frontends.onnx.ops.common import along
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.ops import hybrid
 from npu_dialect.frontends.tflite.ops.lstm_cell import Cell
 from npu_dialect.frontends.tflite.ops.rescaling import clamped, is_quantized, quant_of
+from npu_dialect.frontends.tflite.ops.rnn import float_product
 
 NORM_EPSILON = 1e-8
 """What is added to a variance."""
@@ -36,11 +34,7 @@ class FloatStep:
         return self._product(x, self.cell.w, bias)
 
     def _product(self, x: SSAValue, w: SSAValue, bias: SSAValue | None) -> SSAValue:
-        if dtype_of(x) is not dtypes.f32:
-            raise NotExpressible(f"a cell of {dtype_of(x)}")
-        if is_quantized(w):
-            return hybrid.matrix_product(self.b, x, w, bias, self.cell.asymmetric)
-        return self.b.emit(graph.MatmulOp(x, w, bias))
+        return float_product(self.b, x, w, bias, self.cell.asymmetric)
 
     def step(self, outer: SSAValue, h: SSAValue, c: SSAValue) -> tuple[SSAValue, SSAValue]:
         """The next states."""
