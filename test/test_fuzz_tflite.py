@@ -33,11 +33,6 @@ def test_a_case_is_the_same_every_time() -> None:
     assert len({mutant(k) for k in range(50)}) > 45
 
 
-@pytest.mark.parametrize("k", range(len(seeds())))
-def test_what_mutations_start_from_are_models(k: int) -> None:
-    tflite.load(seeds()[k])
-
-
-def test_files_that_mutations_start_from_are_models() -> None:
-    for data in files():
+def test_what_mutations_start_from_are_models() -> None:
+    for data in (*seeds(), *files()):
         tflite.load(data)
