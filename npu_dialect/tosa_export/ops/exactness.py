@@ -1,10 +1,10 @@
 """Floats as TOSA leaves no choice about: sums, differences and products are rounded once.
 
-A reciprocal may be one unit in the last place off. A step of Newton's method whose residual is
-computed exactly, from products split in halves (Veltkamp, Dekker), gives the nearest float from
-any of them; test/test_tosa_exactness.py tries all significands. A quotient is a product with the
-reciprocal, such a step, and then the neighbour where the exact remainder says that it is nearer
-(no quotient of floats lies in the middle between two).
+A reciprocal may be one unit in the last place off. So a quotient is a product with the reciprocal,
+a step of Newton's method whose residual is computed exactly, from products split in halves
+(Veltkamp, Dekker), and then the neighbour where the exact remainder says that it is nearer: no
+quotient of floats lies in the middle between two. test/test_tosa_exactness.py tries 1 / x for all
+significands, and a / b where it is as near to a middle as can be.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPLITTER = 4097.0
 """2**12 + 1: half of the 24 bits of a float32."""
 
 MOST_EXPONENT = 60
-"""Reciprocals are refined for 2**-60 <= |x| <= 2**60, where no part over- or underflows."""
+"""Quotients are refined from 2**-60 to 2**60, where no part over- or underflows."""
 
 
 def is_power_of_two(array: NDArray[Any]) -> bool:
@@ -34,13 +34,8 @@ def is_power_of_two(array: NDArray[Any]) -> bool:
 
 
 def exact_reciprocal(e: Emitter, x: SSAValue) -> SSAValue:
-    """1 / x, rounded to the nearest float32."""
-    y = e.same("reciprocal", x)
-    product, error = _two_product(e, x, y)
-    one = e.like(1.0, x)
-    residual = e.spread("sub", e.spread("sub", one, product), error)
-    refined = e.spread("add", y, multiplied(e, y, residual))
-    return e.spread("select", _is_moderate(e, x), refined, y, element=f32)
+    """1 / x, rounded to the nearest float32, where |x| is moderate."""
+    return exact_quotient(e, e.like(1.0, x), x)
 
 
 def _is_moderate(e: Emitter, x: SSAValue) -> SSAValue:
