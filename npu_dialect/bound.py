@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Attribute, Block, Operation, OpResult, SSAValue
+from xdsl.ir import Attribute, Block, BlockArgument, Operation, OpResult, SSAValue
 
 from npu_dialect import provenance
 from npu_dialect.blob import Blob, BlobAttr
@@ -41,6 +41,7 @@ from npu_dialect.graph.base import dtype_of, shape_of
 from npu_dialect.graph.states import states_of
 from npu_dialect.kernel import MICRO_OPS, widened
 from npu_dialect.target import Target
+from npu_dialect.zeros import ALL_MADE, MADE
 
 RESOURCES = ("array", "vector", "spm", "dram")
 """What a bound is the greatest of, in cycles."""
@@ -345,7 +346,16 @@ def mac_cycles(op: Operation, target: Target) -> float:
         macs -= beside * macs // (shape_of(op.results[0])[2] * weights[1])
     peak = target.array.depthwise_macs[dtype] if is_depthwise else prod(target.array.macs[dtype])
     wide = dtype_of(w).is_int and dtype_of(w).itemsize == 2
-    return macs * (2 if wide else 1) / peak
+    return macs * _made(op) / ALL_MADE * (2 if wide else 1) / peak
+
+
+def _made(op: Operation) -> int:
+    """The parts of the products of a contraction in a group that the array makes."""
+    w = op.operands[1]
+    if isinstance(w, BlockArgument) and isinstance(group := w.block.parent_op(), Operation):
+        w = _root(group.operands[w.index]) if group.name == "graph.group" else w
+    found = w.owner.attributes.get(MADE) if isinstance(w.owner, Operation) else None
+    return found.value.data if isinstance(found, IntegerAttr) else ALL_MADE
 
 
 def _beside(op: Operation) -> int:

@@ -22,6 +22,7 @@ from npu_dialect.ethos_u.cycles import POOLING, Block, Extents, Operation, array
 from npu_dialect.ethos_u.walk import Walk, walk
 from npu_dialect.machine import Operand
 from npu_dialect.target import Target
+from npu_dialect.zeros import ALL_MADE
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,8 @@ class ArrayWork:
     """Bytes from pixel to pixel of the input; 0 where its channels are all that there are."""
     output_pixel: int = 0
     """The same of the result."""
+    made: int = ALL_MADE
+    """Of so many products (`ALL_MADE`) those that an array makes that leaves out zeros."""
     walks: dict[str, Walk] = field(
         default_factory=dict[str, Walk], init=False, repr=False, compare=False
     )
@@ -230,6 +233,11 @@ class ArrayWork:
     @property
     def macs(self) -> int:
         return self.positions * self.taps * self.in_channels * self.out_channels
+
+
+def made_of(made: int, number: Any) -> Any:
+    """What of so many cycles or products is made, rounded up; of a numpy array, of each."""
+    return number if made == ALL_MADE else -(-number * made // ALL_MADE)
 
 
 def weight_passes(dtype: str) -> int:
@@ -301,7 +309,7 @@ def mac_cycles(target: Target, work: ArrayWork) -> tuple[int, int, int]:
     if work.depthwise:
         cycles = work.passes * parts(work.macs, array.depthwise_macs[work.dtype])
         return array.fill, cycles, array.drain
-    cycles = work.passes * kind.cycles(target, work)
+    cycles = made_of(work.made, work.passes * kind.cycles(target, work))
     return (0, cycles, 0) if kind.is_whole else (array.fill, cycles, array.drain)
 
 
@@ -369,7 +377,7 @@ def array(target: Target, work: ArrayWork) -> Cost:
         bound=bound,
         reads={"spm": read, "acc": work.partial_reads},
         writes={"spm": work.output_bytes, "acc": work.partial_writes},
-        macs=work.macs * work.passes,
+        macs=made_of(work.made, work.macs * work.passes),
         mac_type=work.dtype,
         micro_ops=_count(work.kernel_costs, outputs),
     )

@@ -22,6 +22,7 @@ from npu_dialect.diagnostics import Code, CompileError, error, warn
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.graph_assign_precision import PREPARE
 from npu_dialect.passes.graph_calibrate import LEVELS
+from npu_dialect.passes.graph_prune import PAIRS
 from npu_dialect.passes.quantizing import calibration, samples
 from npu_dialect.passes.quantizing.images import Images
 from npu_dialect.passes.quantizing.precision import HALVES, able_on, lacking, scheme_named
@@ -31,6 +32,7 @@ from npu_dialect.pipeline import DEFAULT_OPTIONS, Options, PassRun
 from npu_dialect.target import Target
 
 AUTO, DEFAULT_SCHEME = "auto", "int8"
+MAGNITUDE = "magnitude"
 DEFAULT_METHOD = "minmax"
 BYTE = 8
 LISTED = 5
@@ -84,6 +86,10 @@ class Quantization:
     save_statistics: str | Path | None = None
     integer_io: bool = False
     """Whether inputs and outputs are integers, without conversion in the program."""
+    prune: str = ""
+    """Which weights become zero before: `2:4` (two of every four input channels) or a share such as
+    `0.5`, by weight and input, the others made up; `magnitude:2:4` or `magnitude:0.5`, by weight.
+    """
     recurrent: str = ""
     """The precision of recurrent layers, whose noise goes on from step to step; by default that of
     `scheme` with activations of 16 bits, where the target has it. Not with `budget`.
@@ -135,10 +141,11 @@ def quantize(
     found = _samples(module, wanted)
     count = f"{len(found)} sample{'s' if len(found) > 1 else ''}"
     better = f", {' and '.join(wanted.improve)}" if wanted.improve else ""
+    better += f", pruned {wanted.prune}" if wanted.prune else ""
     better += f", mixed for {wanted.budget:g} dB" if wanted.budget is not None else ""
     note = f"{scheme}, ranges by {wanted.method} of {count if found else wanted.statistics}{better}"
     if scheme in HALVES:
-        note = scheme
+        note = f"{scheme}{better}"
     wanted = replace(wanted, recurrent=recurrent_of(wanted, target))
     spec, runs = _run(module, wanted, found, options, whole=True)
     if scheme in SCHEMES:
@@ -190,7 +197,17 @@ def _early(wanted: Quantization, name: str) -> list[str]:
     first, *rest = PREPARE
     if wanted.recurrent:
         first = f'{first}{{precision="{wanted.recurrent}"}}'
-    return [first, *rest, *_improvements(wanted, name, early=True)]
+    return [first, *rest, *_pruning(wanted, name), *_improvements(wanted, name, early=True)]
+
+
+def _pruning(wanted: Quantization, name: str) -> list[str]:
+    """The pass that makes weights zero, where it shall."""
+    if not wanted.prune:
+        return []
+    how = wanted.prune.removeprefix(f"{MAGNITUDE}:")
+    given = f'structure="{PAIRS}"' if how == PAIRS else f"sparsity={float(how)!r}"
+    given += f' samples="{name}"' if how == wanted.prune else ""
+    return [f"graph-prune{{{given}}}"]
 
 
 def _late(wanted: Quantization, name: str) -> list[str]:
@@ -321,6 +338,7 @@ def _check(module: ModuleOp, wanted: Quantization, scheme: str, target: Target) 
             raise _refusal(rule, "none", samples.NO_SAMPLES)
     _check_numbers(wanted)
     _check_recurrent(wanted, target)
+    _check_pruning(wanted)
     if wanted.budget is not None and wanted.samples is None:
         rule = "a budget must come with samples that the noise is measured on"
         raise _refusal(rule, "none", samples.NO_SAMPLES)
@@ -352,6 +370,24 @@ def _check_target(scheme: str, target: Target) -> None:
         )
 
 
+def _check_pruning(wanted: Quantization) -> None:
+    """Refuses what is no way to prune, and one by inputs without them."""
+    if not wanted.prune:
+        return
+    how = wanted.prune.removeprefix(f"{MAGNITUDE}:")
+    if how != PAIRS:
+        try:
+            share = float(how)
+        except ValueError:
+            share = math.nan
+        if not 0 <= share < 1:
+            rule = f"prune must be {PAIRS} or a share from 0 to below 1, or that with {MAGNITUDE}:"
+            raise _refusal(rule, wanted.prune, f"{PAIRS}, 0.5 or {MAGNITUDE}:0.5")
+    if how == wanted.prune and wanted.samples is None:
+        rule = "weights are pruned by inputs, and must have samples of them"
+        raise _refusal(rule, "none", f"{MAGNITUDE}:{how}, or {samples.NO_SAMPLES}")
+
+
 def _check_recurrent(wanted: Quantization, target: Target) -> None:
     """Refuses a precision of recurrent layers that there is not, or that would be ignored."""
     if wanted.recurrent and wanted.budget is not None:
@@ -378,7 +414,8 @@ def _check_numbers(wanted: Quantization) -> None:
     if wanted.percent != PERCENTILE and wanted.method != "percentile":
         rule = "percent must go with the method percentile"
         raise _refusal(rule, f"the method {wanted.method}", "the method percentile")
-    on_samples = any("SAMPLES" in IMPROVEMENTS[name].spec for name in wanted.improve)
+    prunes = bool(wanted.prune) and not wanted.prune.startswith(MAGNITUDE)
+    on_samples = prunes or any("SAMPLES" in IMPROVEMENTS[name].spec for name in wanted.improve)
     both = wanted.statistics and wanted.samples is not None
     if both and wanted.budget is None and not on_samples:
         rule = "ranges must come either from samples or from statistics of them"

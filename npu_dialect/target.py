@@ -34,6 +34,9 @@ ARRAY_KINDS = ("dot_product", "weight_stationary", "output_stationary", "ethos_u
 ACC_TYPES = ("i32", "i40", "i64", "f32")
 """Types of sums. i40 is stored as i64, and takes as many bytes of `acc`."""
 
+ZEROS = ("2:4", "any")
+"""Which zeros an array may leave out."""
+
 IN_BLOCKS = ("ethos_u55", "ethos_u85")
 """The kinds of array that go over their results in blocks, which `Array.blocks` describes."""
 
@@ -149,6 +152,18 @@ class Blocks:
 
 
 @dataclass(frozen=True)
+class Zeros:
+    """An array that leaves out products of integers whose weight is zero (not depthwise ones)."""
+
+    structure: str
+    """Which zeros, of `ZEROS`: `2:4` of weights of which at most two in every four input channels
+    are others; `any` wherever they are.
+    """
+    speedup: float
+    """How many times as fast it is with zeros enough."""
+
+
+@dataclass(frozen=True)
 class Array:
     """The matrix/convolution array. `macs` gives (positions, output channels, input channels)
     multiplied a cycle.
@@ -184,6 +199,8 @@ class Array:
     """Watts while powered."""
     residual: bool = True
     """Whether the output stage takes a second operand: a tensor that is added, say."""
+    zeros: Zeros | None = None
+    """How it leaves out products with weights of zero; without, it makes them all."""
     blocks: Blocks | None = None
     """Of an array of kind `ethos_u55`; the other kinds have none."""
 
@@ -404,6 +421,7 @@ def _mistakes(target: Target) -> Iterator[str]:
     yield from _names("vector.pj", vector.pj, COST_CLASSES, optional=False)
     yield from _names("array.depthwise_macs", array.depthwise_macs, array.macs, optional=False)
     yield from _names("array.mac_pj", array.mac_pj, array.macs, optional=False)
+    yield from _zeros(array)
     yield from _names("acc_types", target.acc_types, ACC_TYPES)
     yield from _names("dma.codecs", target.dma.codecs, (*CODECS, rice.NAME))
     if (rice.NAME in target.dma.codecs) != (target.dma.decoded_bytes > 0):
@@ -471,6 +489,18 @@ def _types(target: Target) -> Iterator[tuple[str, Iterable[str]]]:
     yield "vector.storage", target.vector.storage
     yield "vector.index_types", target.vector.index_types
     yield "dma.index_types", target.dma.index_types
+
+
+def _zeros(array: Array) -> Iterator[str]:
+    """What keeps an array from leaving zeros out as it says."""
+    if array.zeros is None:
+        return
+    if array.zeros.structure not in ZEROS:
+        yield f"array.zeros.structure must be {' or '.join(ZEROS)}, found {array.zeros.structure}"
+    if array.zeros.speedup < 1:
+        yield f"array.zeros.speedup must be at least 1, found {array.zeros.speedup:g}"
+    if array.kind != "dot_product":
+        yield f"array.zeros must go with the kind dot_product, found {array.kind}"
 
 
 def _names(

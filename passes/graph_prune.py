@@ -76,7 +76,7 @@ class GraphPrunePass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if not 0 <= self.sparsity < 1:
-            rule = "sparsity must be at least 0 and below 1"
+            rule = "sparsity must be a number from 0 to below 1"
             raise error(Code.OPTION, rule, found=self.sparsity, source=self.name)
         if self.structure not in ("", PAIRS):
             rule = f"structure must be {PAIRS} or nothing"

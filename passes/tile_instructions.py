@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-from xdsl.dialects.builtin import DenseArrayBase
+from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, BlockArgument
 
@@ -37,6 +37,7 @@ from npu_dialect.tile import contraction, events
 from npu_dialect.tile.descriptor import BufferKey, Descriptor
 from npu_dialect.tile.memory import AllocOp, ConstantOp
 from npu_dialect.tile.syntax import values_of
+from npu_dialect.zeros import MADE
 
 
 class Addresses:
@@ -158,6 +159,7 @@ class Selector:
             accumulate=int(event.accumulate),
             x_zero=x_zero,
             w_zero=w_zero,
+            made=_made(event),
             **self.kernel_fields(event),
             **fields,
         )
@@ -313,6 +315,12 @@ class Selector:
     ) -> Operand:
         address = self.addresses.base(value.buffer) + value.byte_offset + offset
         return Operand(value.space, address, value.dtype, dims, strides)
+
+
+def _made(event: events.ArrayEvent) -> int | None:
+    """The parts of the products that the array makes; None for all."""
+    found = event.op.attributes.get(MADE)
+    return found.value.data if isinstance(found, IntegerAttr) else None
 
 
 def _array_kind(event: events.ArrayEvent) -> tuple[type[ArrayInstruction], dict[str, Any]]:

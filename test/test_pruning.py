@@ -81,8 +81,8 @@ def test_a_pruned_model_is_stored_in_pairs_and_the_same_bits_at_all_levels(tmp_p
 @pytest.mark.parametrize(
     ("option", "rule"),
     [
-        ("sparsity=1.0", "sparsity must be at least 0 and below 1"),
-        ("sparsity=1", "sparsity must be at least 0 and below 1"),
+        ("sparsity=1.0", "sparsity must be a number from 0 to below 1"),
+        ("sparsity=1", "sparsity must be a number from 0 to below 1"),
         ('structure="1:4"', "structure must be 2:4 or nothing"),
     ],
 )

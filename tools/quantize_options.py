@@ -24,6 +24,7 @@ OPTIONS = {
     "improve": None,
     "budget": None,
     "save_precisions": None,
+    "prune": None,
     "recurrent": None,
     "statistics": None,
     "save_statistics": None,
@@ -69,6 +70,12 @@ def add(parser: common.Parser) -> None:
         metavar="DB",
         help="mixed precision: the outputs keep this signal-to-noise ratio, and each layer gets "
         "the precision with the fewest cycles (--objective energy: least energy); prints the table",
+    )
+    add(
+        "--prune",
+        metavar="HOW",
+        help="make weights zero first: 2:4 (two of every four input channels) or a share such as "
+        "0.5, by weight and input; magnitude:0.5 by weight alone",
     )
     add(
         "--recurrent",
@@ -140,6 +147,7 @@ def wanted_of(args: argparse.Namespace) -> Quantization | None:
         "images": _images(args),
         "budget": args.budget,
         "save_precisions": args.save_precisions,
+        "prune": args.prune,
         "recurrent": args.recurrent,
         "objective": "energy" if getattr(args, "objective", "") == "energy" else None,
         "improve": args.improve or None,

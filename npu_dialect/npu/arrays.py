@@ -21,6 +21,7 @@ from npu_dialect.npu.base import Instruction, Values, kernel_of
 from npu_dialect.npu.fields import Int, Ints, OperandField
 from npu_dialect.npu.prepared import prepare, prepared
 from npu_dialect.target import Target
+from npu_dialect.zeros import ALL_MADE
 
 
 class ArrayInstruction(Instruction):
@@ -54,6 +55,10 @@ class ArrayInstruction(Instruction):
     """Subtracted from every input element; padding is zero after that."""
     w_zero = prop_def(Int(17, signed=True))
     """Subtracted from every weight."""
+    made = opt_prop_def(Int(6))
+    """Of 64 parts of the products, those that the array makes: the others have weights of zero and
+    are left out. Without it the array makes all.
+    """
 
     def verify_(self) -> None:
         values = self.values()
@@ -147,6 +152,7 @@ def array_work(
         dilations=window.dilations,
         input_pixel=values["input"].strides[-2],
         output_pixel=values["output"].strides[-2] if finished else 0,
+        made=values.get("made", ALL_MADE),
         **work,  # type: ignore[arg-type]
     )
 

@@ -322,7 +322,7 @@ def _whole(target: Target, p: Contraction) -> int:
         weight_bytes=weight_bytes(p) // repeats or 1,
         output_bytes=outputs * itemsize(p.out_type), depthwise=p.depthwise,
         kernel_costs=p.kernel_costs, rows=p.oh, kernel=(p.kh, p.kw), strides=p.strides,
-        dilations=p.dilations,
+        dilations=p.dilations, made=p.made,
     )  # fmt: skip
     return repeats * cost.array(target, work).cycles
 

@@ -445,6 +445,7 @@ def _work(p: Contraction, tile: _Tile, reduction: Numbers) -> ArrayWork:
         dilations=p.dilations,
         input_pixel=(p.pixel or (p.oc if p.depthwise else p.ic * p.groups)) * itemsize(p.x_type),
         output_pixel=p.oc * p.groups * itemsize(p.out_type),
+        made=p.made,
     )
 
 

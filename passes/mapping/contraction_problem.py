@@ -13,6 +13,7 @@ from typing import Any, Literal
 from npu_dialect import dtypes, rice
 from npu_dialect.codecs import CODECS
 from npu_dialect.passes.mapping.tiles import Buffer, trips
+from npu_dialect.zeros import ALL_MADE
 
 Order = Literal["weights_outer", "rows_outer"]
 Level = Literal["held", "tile", "slice"]
@@ -59,6 +60,8 @@ class Contraction:
     kernel_costs: tuple[str, ...] = ()
     w_codec: str | None = None
     """By which weights are stored in dram (`npu_dialect/codecs.py`, `npu_dialect/rice.py`)."""
+    made: int = ALL_MADE
+    """The parts of the products that the array makes, of `ALL_MADE` (`npu_dialect/zeros.py`)."""
     w_part: float = 1.0
     """The bytes of coded weights in dram for each in the scratchpad."""
     constant_weights: bool = True

@@ -38,6 +38,7 @@ from npu_dialect.passes.mapping.views import (
     root,
     storage,
 )
+from npu_dialect.zeros import ALL_MADE, MADE
 
 Resident = Callable[[SSAValue], bool]
 
@@ -239,6 +240,7 @@ def contraction(group: Group, resident: Resident, out_resident: bool) -> Contrac
         "constant_weights": is_constant(w),
         "w_codec": _codec(w),
         "w_part": _part(w),
+        "made": _made(w),
         "x_resident": resident(storage(x)),
         "w_resident": not is_constant(w) and resident(storage(w)),
         "residual_resident": bool(group.tensors) and resident(storage(group.tensors[0])),
@@ -271,6 +273,13 @@ def _codec(w: SSAValue) -> str | None:
     owner = root(w).owner
     name = owner.attributes.get(PACKED) if isinstance(owner, Operation) else None
     return name.data if isinstance(name, StringAttr) else None
+
+
+def _made(w: SSAValue) -> int:
+    """The parts of the products with weights that the array makes."""
+    owner = root(w).owner
+    found = owner.attributes.get(MADE) if isinstance(owner, Operation) else None
+    return found.value.data if isinstance(found, IntegerAttr) else ALL_MADE
 
 
 PARTS = 16

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from xdsl.ir import OpResult, SSAValue
+from xdsl.dialects.builtin import IntegerAttr, i64
+from xdsl.ir import Operation, OpResult, SSAValue
 
 from npu_dialect import tile
 from npu_dialect.blob import BlobAttr
@@ -39,6 +40,7 @@ from npu_dialect.passes.to_tile.site import Site, constants
 from npu_dialect.tile.attributes import Span
 from npu_dialect.tile.syntax import shape_of as buffer_shape
 from npu_dialect.tile.syntax import space_of
+from npu_dialect.zeros import ALL_MADE, MADE
 
 
 @dataclass
@@ -392,7 +394,7 @@ class ContractionLowering:
 
     def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
         if self.is_matmul:
-            nest.insert(tile.MatmulOp(x, w, **self._common(at, more)))
+            nest.insert(self._noted(tile.MatmulOp(x, w, **self._common(at, more))))
         else:
             self._convolve(nest, at, x, w, more, self._windows(at), self.p)
 
@@ -409,7 +411,14 @@ class ContractionLowering:
         """Convolves as `p` says, whose windows these are."""
         cls = tile.DepthwiseConv2DOp if p.depthwise else tile.Conv2DOp
         common = self._common(at, more)
-        nest.insert(cls(x, w, windows, strides=p.strides, dilations=p.dilations, **common))
+        made = cls(x, w, windows, strides=p.strides, dilations=p.dilations, **common)
+        nest.insert(self._noted(made))
+
+    def _noted(self, op: Operation) -> Operation:
+        """The operation with a note which part of its products the array makes, if not all."""
+        if self.p.made < ALL_MADE:
+            op.attributes[MADE] = IntegerAttr(self.p.made, i64)
+        return op
 
     def _common(self, at: Loops, more: Operands) -> dict[str, Any]:
         """What operations of the array have in common."""
