@@ -20,12 +20,13 @@ VARIABLES = ("v", "w")
 
 
 class Program:
-    """A model under construction: a function of x and of the variables."""
+    """A model under construction: a function of x, a number of steps, and the variables."""
 
     def __init__(self, seed: int) -> None:
         self.random, self.models = Random(seed), Models()
         main, once = self.models.graph("main"), self.models.graph("once")
-        x = main.input(SHAPE, F32)
+        x, self.counter = main.input(SHAPE, F32), main.input((), I32)
+        self.main, self.is_pure = main, False
         main.op("CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=once.number)
         for k, name in enumerate(VARIABLES):
             first = once.constant(np.full(SHAPE, k), F32)
@@ -36,7 +37,7 @@ class Program:
 
     def steps(self, graph: Graph, x: int, depth: int) -> int:
         """A few things that are done to x."""
-        kinds = [self.sum, self.product, self.variable]
+        kinds = [self.sum, self.product, *([] if self.is_pure else [self.variable])]
         nested = [self.branch, self.loop] if depth else []
         for _ in range(self.random.randint(1, 3)):
             x = self.random.choice(kinds + nested)(graph, x, depth - 1)
@@ -77,7 +78,11 @@ class Program:
         return graph.op("IF", [flag, x], [graph.tensor(SHAPE, F32)], "IfOptions", **numbers)
 
     def loop(self, graph: Graph, x: int, depth: int) -> int:
-        """At most three steps, or exactly so many."""
+        """At most three steps, or exactly so many; of the main graph perhaps so many as an input
+        says, without variables.
+        """
+        is_hosted = graph is self.main and self.random.random() < 0.4
+        self.is_pure |= is_hosted
         condition, body = self.models.graph("condition"), self.models.graph("body")
         k, y = condition.input((), I32), condition.input(SHAPE, F32)
         few = condition.constant(self.random.randint(0, 3))
@@ -88,9 +93,11 @@ class Program:
         condition.returns(holds)
         j, z = body.input((), I32), body.input(SHAPE, F32)
         body.returns(body.binary("ADD", j, body.constant(1), I32, ()), self.steps(body, z, depth))
+        self.is_pure &= not is_hosted
         results = [graph.tensor((), I32), graph.tensor(SHAPE, F32)]
+        start = self.counter if is_hosted else graph.constant(0)
         numbers = {"condSubgraphIndex": condition.number, "bodySubgraphIndex": body.number}
-        graph.op("WHILE", [graph.constant(0), x], results, "WhileOptions", **numbers)
+        graph.op("WHILE", [start, x], results, "WhileOptions", **numbers)
         return results[1]
 
 
@@ -98,5 +105,8 @@ class Program:
 @settings(max_examples=12)
 def test_random_programs(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    runs = [[rng.choice([-2, -1, 0, 0.5, 3], SHAPE).astype(np.float32)] for _ in range(3)]
+    runs = [
+        [rng.choice([-2, -1, 0, 0.5, 3], SHAPE).astype(np.float32), np.array(k, np.int32)]
+        for k in rng.integers(-2, 4, 3)
+    ]
     compare(Program(seed).models.bytes(), *runs)
