@@ -26,6 +26,8 @@ Vela's. Columns:
   uJ          energy, ours only: Vela has none
   host        layers of the host, whose time is part of ours and not of Vela's
 
+Means are over the models of which Vela runs anything on the accelerator.
+
 What the two count differently is in docs/targets.md. Models that do not load, here or there, are
 listed with the reason.
 """
@@ -113,7 +115,7 @@ def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
             by = "ours" if "vela" in row else "vela"
             row["error"] = f"{by}: {str(problem).splitlines()[0]}"
         rows.append(row)
-    good = [row for row in rows if "error" not in row]
+    good = [row for row in rows if "error" not in row and row["vela"]["cycles"]]
     common.show(
         f"{machine.target}: {machine.accelerator}, {machine.system}, {machine.memory}",
         COLUMNS,
@@ -302,7 +304,7 @@ def lines(row: common.Row) -> Iterator[Sequence[object]]:
             f"{_kibibytes(row['vela']['weights'])} > {_kibibytes(found['stored'])}",
             f"{found['array']:,.0f}",
             f"{found['cycles']:,.0f}",
-            f"{found['cycles'] / row['vela']['bound']:.2f}",
+            f"{found['cycles'] / bound:.2f}" if (bound := row["vela"]["bound"]) else "-",
             f"{found['energy']:.1f}" if "energy" in found else "-",
             found.get("host", "-"),
         )
