@@ -43,6 +43,7 @@ def test_a_file_that_leads_outside_of_itself() -> None:
 
 
 def test_a_truncated_model(hello: bytes) -> None:
+    refused(hello[:1000], "an offset that leads outside of its 1,000 bytes; try the whole file")
     for length in range(8, len(hello), 37):
         try:
             tflite.load(hello[:length])

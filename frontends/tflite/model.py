@@ -174,14 +174,17 @@ def read(source: str | Path | bytes) -> Model:
         raise refuse(Code.MODEL_MALFORMED, name, rule, repr(data[4:8])[1:])
     try:
         return _Reader(data, name).model()
+    except struct.error:
+        found = f"an offset that leads outside of its {len(data):,} bytes"
+        raise malformed(name, found, "the whole file, if it was cut off") from None
     except BROKEN as problem:
         raise malformed(name, f"{type(problem).__name__}: {problem}") from None
 
 
-def malformed(source: str, found: str) -> CompileError:
+def malformed(source: str, found: str, remedy: str = "") -> CompileError:
     """The error of a file whose tables contradict each other or lead outside of it."""
     rule = "the tables of a .tflite file must lie in it and fit together"
-    return refuse(Code.MODEL_MALFORMED, source, rule, found)
+    return refuse(Code.MODEL_MALFORMED, source, rule, found, remedy)
 
 
 class _Reader:

@@ -59,7 +59,10 @@ def _ratios(tensor: Tensor, shape: Sequence[int]) -> set[tuple[int, int]]:
 
 def _misfit(tensor: Tensor, shape: Sequence[int]) -> CompileError:
     rule = f"a shape given for {_shown(tensor)} must fit it (? is free)"
-    return refuse(Code.SHAPE_BINDING, tensor.name, rule, ",".join(map(str, shape)))
+    remedy = ""
+    if all(size >= 0 for size in tensor.signature):
+        remedy = "converting the model with a free dimension, -1 in its shape signature"
+    return refuse(Code.SHAPE_BINDING, tensor.name, rule, ",".join(map(str, shape)), remedy)
 
 
 def _shown(tensor: Tensor) -> str:
