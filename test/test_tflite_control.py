@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
 from tflite_graphs import Graph, Models, options, session
-from tflite_models import Array, schema
+from tflite_models import Array, first_operator, schema
 
 from npu_dialect.frontends import tflite
 
@@ -303,6 +304,33 @@ def test_a_loop_may_assign_variables() -> None:
     body.op("ASSIGN_VARIABLE", [handle, after], [])
     body.returns(body.binary("ADD", j, body.constant(1), I32, ()), after)
     compare(m.bytes(), [floats(1, 2)], [floats(0.5)], [floats(-1)])
+
+
+def test_a_variable_tensor_of_a_body_goes_on_from_step_to_step(models: Path) -> None:
+    """An LSTM in a loop of three steps, run three times."""
+    path = models / "tflm_mnist_lstm_int8.tflite"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing")
+    m = Models(first_operator(path.read_bytes()))
+    main, condition, body = m.graph("main"), m.graph("condition"), m.taken("body")
+    x, y = body.made.inputs[0], body.made.outputs[0]
+    for graph in (main, condition):
+        graph.takes(graph.copy(body, x), graph.copy(body, y))
+    results = [main.copy(body, x), main.copy(body, y), main.tensor((), I32)]
+    main.op("WHILE", [*main.made.inputs, main.constant(0)], results, "WhileOptions",
+            condSubgraphIndex=1, bodySubgraphIndex=2)  # fmt: skip
+    main.returns(results[1])
+    k = condition.input((), I32)
+    condition.returns(condition.binary("LESS", k, condition.constant(3), BOOL, ()))
+    body.takes(body.copy(body, y))
+    j = body.input((), I32)
+    body.made.outputs = [x, y, body.binary("ADD", j, body.constant(1), I32, ())]
+    call, rng = session(m.bytes()), np.random.default_rng(0)
+    module, state = npu.load(tflite.load(m.bytes())), dict[str, Any]()
+    for _ in range(3):
+        inputs = [rng.integers(-128, 128, (1, 28, 28), np.int8), np.zeros((1, 28, 20), np.int8)]
+        found = next(iter(npu.execute(module, inputs, state=state).values()))
+        np.testing.assert_array_equal(found, call(inputs)[0])
 
 
 def test_a_loop_of_the_host_under_a_condition_does_no_step_where_it_does_not_hold() -> None:

@@ -11,6 +11,7 @@ Needs ai-edge-litert, whose object API of the schema writes the files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,21 @@ from tflite_models import Array, Tensor, schema, written
 class Graph:
     """A subgraph; tensors are known by their numbers."""
 
-    def __init__(self, models: Models, name: str) -> None:
+    def __init__(self, models: Models, name: str, made: Any = None) -> None:
         self.models, self.number = models, len(models.found.subgraphs)
-        self.made: Any = schema().SubGraphT()
-        self.made.name, self.made.tensors, self.made.operators = name, [], []
-        self.made.inputs, self.made.outputs = [], []
+        self.made: Any = made or schema().SubGraphT()
+        self.made.name = name
+        if made is None:
+            self.made.tensors, self.made.operators = [], []
+            self.made.inputs, self.made.outputs = [], []
         models.found.subgraphs.append(self.made)
+
+    def copy(self, other: Graph, tensor: int) -> int:
+        """A tensor as one of another subgraph is."""
+        made = deepcopy(other.made.tensors[tensor])
+        made.name, made.buffer = f"t{len(self.made.tensors)}", 0
+        self.made.tensors.append(made)
+        return len(self.made.tensors) - 1
 
     def tensor(self, shape: Sequence[int], dtype: str = "int8", **more: Any) -> int:
         """A tensor that an operator computes, or a constant with `values`."""
@@ -54,7 +64,7 @@ class Graph:
         return self.made.outputs[-1]
 
     def takes(self, *tensors: int) -> None:
-        self.made.inputs += tensors
+        self.made.inputs = [*self.made.inputs, *tensors]
 
     def returns(self, *tensors: int) -> None:
         self.made.outputs += tensors
@@ -97,16 +107,25 @@ class Graph:
 class Models:
     """A model under construction."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: bytes | None = None) -> None:
+        """An empty model, or one with the operators and constants of a file."""
         s = schema()
-        self.found: Any = s.ModelT()
-        self.found.version, self.found.buffers = 3, [s.BufferT()]
-        self.found.operatorCodes, self.found.subgraphs = [], []
+        self.found: Any = s.ModelT() if source is None else s.ModelT.InitFromPackedBuf(source, 0)
+        if source is None:
+            self.found.version, self.found.buffers = 3, [s.BufferT()]
+            self.found.operatorCodes = []
+        self.before: list[Any] = self.found.subgraphs or []
+        """The subgraphs of the file, which are not part of the model yet."""
+        self.found.subgraphs = []
         self._codes: dict[str, int] = {}
 
     def graph(self, name: str) -> Graph:
         """A new subgraph; the first is the main one."""
         return Graph(self, name)
+
+    def taken(self, name: str) -> Graph:
+        """The next subgraph of the file, as one of the model."""
+        return Graph(self, name, self.before.pop(0))
 
     def code(self, name: str) -> int:
         """The number of an operator; one that the schema lacks is a custom one."""
