@@ -55,6 +55,9 @@ def _operators() -> Iterator[Case]:
     for dtype, scale in (("int8", 0.05), ("float32", None)):
         yield from _products(dtype, scale)
         yield from _moves(dtype, scale)
+        yield from _blocks(dtype, scale)
+        yield from _indices(dtype, scale)
+    yield from _plain()
 
 
 def _products(dtype: str, scale: float | None) -> Iterator[Case]:
@@ -81,8 +84,11 @@ def _products(dtype: str, scale: float | None) -> Iterator[Case]:
     for code, options in (("SOFTMAX", "SoftmaxOptions"), ("LOGISTIC", ""), ("TANH", ""),
                           ("RELU", ""), ("HARD_SWISH", ""), ("LEAKY_RELU", "LeakyReluOptions"),
                           ("ABS", "")):  # fmt: skip
-        fields = {"beta": 1.0} if code == "SOFTMAX" else {}
-        yield code, [tensor(2, 8)], [tensor(2, 8)], options, fields
+        if code == "SOFTMAX":
+            y = Tensor((2, 8), dtype, None if scale is None else 1 / 256, -128 if scale else 0)
+            yield code, [tensor(2, 8)], [y], options, {"beta": 1.0}
+            continue
+        yield code, [tensor(2, 8)], [tensor(2, 8)], options, {}
     other = Tensor((2, 8), "float32") if scale else Tensor((2, 8), "int8", 0.1, 1)
     code, options = ("DEQUANTIZE", "") if scale else ("QUANTIZE", "QuantizeOptions")
     yield code, [tensor(2, 8)], [other], options, {}
@@ -111,6 +117,82 @@ def _moves(dtype: str, scale: float | None) -> Iterator[Case]:
     yield ("RESIZE_BILINEAR", [tensor(1, 4, 4, 2), constant([8, 6])], [tensor(1, 8, 6, 2)],
            "ResizeBilinearOptions", {})  # fmt: skip
     yield "REDUCE_MAX", [x, constant([1])], [tensor(2, 4)], "ReducerOptions", {}
+
+
+def _blocks(dtype: str, scale: float | None) -> Iterator[Case]:
+    def tensor(*shape: int) -> Tensor:
+        return Tensor(shape, dtype, scale, 0)
+
+    size = {"blockSize": 2}
+    yield (
+        "SPACE_TO_DEPTH",
+        [tensor(1, 4, 6, 3)],
+        [tensor(1, 2, 3, 12)],
+        "SpaceToDepthOptions",
+        size,
+    )
+    yield (
+        "DEPTH_TO_SPACE",
+        [tensor(1, 2, 3, 12)],
+        [tensor(1, 4, 6, 3)],
+        "DepthToSpaceOptions",
+        size,
+    )
+    blocks = [constant([2, 3]), constant([[1, 0], [2, 1]])]
+    yield "SPACE_TO_BATCH_ND", [tensor(1, 5, 6, 3), *blocks], [tensor(6, 3, 3, 3)], "", {}
+    yield "BATCH_TO_SPACE_ND", [tensor(6, 3, 3, 3), *blocks], [tensor(1, 5, 6, 3)], "", {}
+    edges = [tensor(2, 4), constant([[1, 0], [2, 3]])]
+    yield "MIRROR_PAD", edges, [tensor(3, 9)], "MirrorPadOptions", {}
+    yield "BROADCAST_TO", [tensor(1, 4), constant([3, 4])], [tensor(3, 4)], "", {}
+    values = np.arange(4 * 3 * 3 * 2).reshape(4, 3, 3, 2) % 5
+    weight = constant(values, dtype, scale=None if scale is None else 0.01)
+    yield ("TRANSPOSE_CONV", [constant([1, 8, 8, 4]), weight, tensor(1, 4, 4, 2)],
+           [tensor(1, 8, 8, 4)], "TransposeConvOptions", {"strideH": 2, "strideW": 2})  # fmt: skip
+    yield ("BATCH_MATMUL", [tensor(2, 3, 4), tensor(2, 4, 5)], [tensor(2, 3, 5)],
+           "BatchMatMulOptions", {})  # fmt: skip
+    slope = constant([[[1, 2, 3]]], dtype, scale=None if scale is None else 0.1)
+    yield "PRELU", [tensor(1, 2, 2, 3), slope], [tensor(1, 2, 2, 3)], "", {}
+    for code in ("MAXIMUM", "MINIMUM"):
+        yield code, [tensor(2, 3), tensor(3)], [tensor(2, 3)], "MaximumMinimumOptions", {}
+    yield "LESS", [tensor(2, 3), tensor(2, 3)], [Tensor((2, 3), "bool")], "LessOptions", {}
+
+
+def _indices(dtype: str, scale: float | None) -> Iterator[Case]:
+    def tensor(*shape: int) -> Tensor:
+        return Tensor(shape, dtype, scale, 0)
+
+    def ints(*shape: int) -> Tensor:
+        return Tensor(shape, "int32")
+
+    yield "ARG_MAX", [tensor(2, 5), constant(1)], [ints(2)], "ArgMaxOptions", {"outputType": 2}
+    yield "TOPK_V2", [tensor(2, 5), constant(3)], [tensor(2, 3), ints(2, 3)], "TopKV2Options", {}
+    yield "GATHER_ND", [tensor(3, 4), constant([[0, 1], [2, 3]])], [tensor(2)], "", {}
+    yield "GATHER", [tensor(3, 4), ints(2)], [tensor(2, 4)], "GatherOptions", {}
+    yield "REVERSE_V2", [tensor(2, 3), constant([1])], [tensor(2, 3)], "", {}
+    update = [tensor(4, 4), tensor(2, 2), constant([1, 2])]
+    yield "DYNAMIC_UPDATE_SLICE", update, [tensor(4, 4)], "", {}
+    mask = Tensor((2, 3), "bool")
+    yield "SELECT_V2", [mask, tensor(2, 3), tensor(2, 3)], [tensor(2, 3)], "", {}
+    scattered = [constant([[1], [3]]), tensor(2, 3), constant([5, 3])]
+    if scale is None:
+        yield "SCATTER_ND", scattered, [tensor(5, 3)], "ScatterNdOptions", {}
+
+
+def _plain() -> Iterator[Case]:
+    """Operators of floats, numbers and truth values."""
+    x = Tensor((2, 3), "float32")
+    for code in ("EXP", "SQRT", "RSQRT", "FLOOR", "SIN"):
+        yield code, [x], [x], "", {}
+    for code, options in (("CUMSUM", "CumsumOptions"), ("SUM", "ReducerOptions")):
+        axis = constant(1) if code == "CUMSUM" else constant([1])
+        yield code, [x, axis], [x if code == "CUMSUM" else Tensor((2,), "float32")], options, {}
+    hot = [Tensor((3,), "int32"), constant(4), constant(1, "float32"), constant(0, "float32")]
+    yield "ONE_HOT", hot, [Tensor((3, 4), "float32")], "OneHotOptions", {"axis": -1}
+    yield "CAST", [x], [Tensor((2, 3), "int32")], "CastOptions", {"inDataType": 0, "outDataType": 2}
+    both = Tensor((4,), "bool")
+    yield "LOGICAL_OR", [both, both], [both], "", {}
+    numbers = Tensor((4,), "int32")
+    yield "FLOOR_DIV", [numbers, numbers], [numbers], "", {}
 
 
 def _nested() -> bytes:
