@@ -1,17 +1,17 @@
-"""SOFTMAX; of an 8-bit tensor, the one of TFLite's tables of exponentials, in float32.
-(Of 16 bits: wide_softmax.py.)
+"""SOFTMAX; of 8-bit tensors in gemmlowp's fixed point (`Softmax` of internal/reference/softmax.h).
 
-    d = x - max(x)                    whole numbers, from -255
-    e = table[d]                      exp(-beta * scale * -d), rounded to float32
-    y = round(e * (1 / (sum(e) * scale of y))), ties away from zero
+    e = exp(d)                     d: what x is below the greatest of its row; a table of 256
+    S = sum(e), of 19 fractional bits
+    r = 1 / (1 + f)                S = (1 + f) * 2**k, 0 <= f < 1; three steps of Newton's method
+    y = e * r / 2**k               of 8 fractional bits, ties away from zero
 
-(`PopulateSoftmaxLookupTable` and `Softmax` of internal/optimized/optimized_ops.h, which the
-reference resolver has too.)
+Of 16 bits: wide_softmax.py.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -19,13 +19,18 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
+from npu_dialect.frontends.onnx.ops.common import where
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.ops.quantization import away, stored
+from npu_dialect.frontends.tflite.model import Array
+from npu_dialect.frontends.tflite.ops import gemmlowp32
 from npu_dialect.frontends.tflite.ops.rescaling import (
+    I32,
     KEEP,
     is_quantized,
     plain,
     quant_of,
+    quantized_multiplier,
+    scale_of,
 )
 from npu_dialect.frontends.tflite.ops.wide_softmax import wide_softmax
 from npu_dialect.frontends.tflite.registry import op
@@ -33,6 +38,18 @@ from npu_dialect.graph.quant import uniform
 
 DISTANCES = uniform(dtypes.u8, 1.0, 255)
 """The type of differences from the greatest value: -255 to 0."""
+
+DISTANCE_BITS, SUM_BITS = 5, 12
+"""Integer bits of a scaled difference, and of a sum."""
+
+SHIFTS = (8, 4, 2, 1)
+"""What a sum is shifted left by, as often as its highest bit is below bit 30."""
+
+LONGEST = (1 << SUM_BITS) - 1
+"""Elements of a row whose sum has less than 31 bits."""
+
+STEPS = 3
+"""Steps of Newton's method."""
 
 
 @op("SOFTMAX", options="SoftmaxOptions")
@@ -43,7 +60,7 @@ def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
     axis = len(shape_of(x)) - 1
     if is_quantized(x):
         is_wide = dtype_of(x).itemsize > 1
-        return wide_softmax(b, x, beta) if is_wide else _by_table(b, x, beta, axis)
+        return wide_softmax(b, x, beta) if is_wide else _in_fixed_point(b, x, beta, axis)
     if dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"a softmax of {dtype_of(x)}")
     if beta != 1.0:
@@ -51,19 +68,67 @@ def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
     return b.emit(graph.SoftmaxOp(x, axis))
 
 
-def _by_table(b: Builder, x: SSAValue, beta: float, axis: int) -> SSAValue:
-    quant = quant_of(x)
-    if b.dtype.itemsize > 1:
-        raise NotExpressible(f"a softmax of {quant.storage_dtype} with a result of 16 bits")
+def _in_fixed_point(b: Builder, x: SSAValue, beta: float, axis: int) -> SSAValue:
+    quant = b.quant
+    near = math.isclose(scale_of(quant), 1 / 256, rel_tol=0.001)
+    if quant.storage_dtype is not dtype_of(x) or quant.zero_point != quant.low or not near:
+        raise NotExpressible(f"a softmax of {quant_of(x)} with a result of {quant}")
+    if shape_of(x)[axis] > LONGEST:
+        raise NotExpressible(f"a softmax of 8 bits along {shape_of(x)[axis]} elements")
     greatest = plain(b, b.emit(graph.ReduceMaxOp(x, (axis,))))
     distance = b.emit(graph.SubOp(plain(b, x), greatest))
     index = b.emit(graph.RequantizeOp(distance, KEEP, DISTANCES))
-    factor = -quant.scales[0] * np.float32(beta)
-    exponents = factor * np.arange(255, -1, -1).astype(np.float32)
-    table = np.array([math.exp(float(v)) for v in exponents], np.float32)
-    e = b.emit(graph.LookupOp(index, b.constant(table), dtypes.element_type(dtypes.f32)))
-    total = b.emit(graph.ReduceSumOp(e, (axis,)))
-    scale = b.constant(np.array(b.quant.scales[0], np.float32))
-    whole = b.emit(graph.MulOp(total, scale))
-    inverse = b.emit(graph.DivOp(b.scalar(1.0, whole), whole))
-    return stored(b, away(b, b.emit(graph.MulOp(e, inverse))), b.quant)
+    table = exponentials(float(np.float32(beta)), scale_of(quant_of(x)))
+    parts = np.array([gemmlowp32.halved(int(e), SUM_BITS) for e in table], np.int32)
+    e = b.emit(graph.LookupOp(index, b.constant(table), I32))
+    part = b.emit(graph.LookupOp(index, b.constant(parts), I32))
+    shifted, power = _normalized(b, b.emit(graph.ReduceSumOp(part, (axis,))))
+    found = _high(b, e, _reciprocal(b, shifted))
+    return b.emit(graph.RescaleOp(found, power, SUM_BITS + 22, quant, "half_away"))
+
+
+@cache
+def exponentials(beta: float, scale: float) -> Array:
+    """exp(beta * scale * d) for d from -255 to 0, of no integer bits: int32 [256]."""
+    real = min(beta * scale * (1 << (31 - DISTANCE_BITS)), 2.0**31 - 1)
+    if real <= 1:
+        raise NotExpressible(f"a softmax of a tensor of scale {scale}")
+    m, left = quantized_multiplier(real / 2.0)
+    left += 1
+    least = -(((1 << DISTANCE_BITS) - 1) * (1 << (31 - DISTANCE_BITS)) >> left)
+    steps = [gemmlowp32.times(d << left, m) if d >= least else None for d in range(-255, 1)]
+    found = [0 if s is None else gemmlowp32.exp(s, DISTANCE_BITS) for s in steps]
+    return np.array(found, np.int32)
+
+
+def _normalized(b: Builder, total: SSAValue) -> tuple[SSAValue, SSAValue]:
+    """A positive i32 shifted left until bit 30 is set, and the power of two that it took."""
+    factor: SSAValue = b.scalar(1, total)
+    for shift in SHIFTS:
+        is_small = b.emit(graph.LtOp(total, b.scalar(1 << (31 - shift), total)))
+        power = b.scalar(1 << shift, total)
+        total = where(b, is_small, b.emit(graph.MulOp(total, power)), total)
+        factor = where(b, is_small, b.emit(graph.MulOp(factor, power)), factor)
+    return total, factor
+
+
+def _reciprocal(b: Builder, half: SSAValue) -> SSAValue:
+    """1 / (2 x) of x between 1/2 and 1, both of no integer bits."""
+    first = b.scalar(gemmlowp32.constant(48 / 17, 2), half)
+    slope = b.scalar(gemmlowp32.constant(-32 / 17, 2), half)
+    x = b.emit(graph.AddOp(first, _high(b, half, slope)))
+    one = b.scalar(1 << 29, x)
+    for _ in range(STEPS):
+        off = b.emit(graph.SubOp(one, _high(b, half, x)))
+        x = b.emit(graph.AddOp(x, _shifted(b, _high(b, x, off), 2)))
+    return _shifted(b, x, 1)
+
+
+def _high(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """The rounding doubling high half of a product."""
+    return b.emit(graph.RescaleOp(x, y, 31, I32, "half_up"))
+
+
+def _shifted(b: Builder, x: SSAValue, times: int) -> SSAValue:
+    """x * 2**times, saturated."""
+    return b.emit(graph.RequantizeOp(x, graph.requant_fixed(1 << times, 0, "half_up"), I32))
