@@ -266,6 +266,32 @@ def test_a_loop_of_the_host_may_hold_tables_and_loops_of_the_host() -> None:
     compare(m.bytes(), *runs)
 
 
+def test_loops_of_the_host_may_be_inside_of_each_other_under_a_condition() -> None:
+    m = Models()
+    names = ("main", "then", "else", "condition", "body", "again", "inner")
+    main, then, otherwise, condition, body, again, inner = map(m.graph, names)
+    flag, x = main.input((), BOOL), main.input(SHAPE, F32)
+    fields = {"thenSubgraphIndex": then.number, "elseSubgraphIndex": otherwise.number}
+    main.op("IF", [flag, x], [main.output(SHAPE, F32)], "IfOptions", **fields)
+    otherwise.returns(otherwise.input(SHAPE, F32))
+    for graph, first in ((then, condition.number), (body, again.number)):
+        fields = {"condSubgraphIndex": first, "bodySubgraphIndex": first + 1}
+        y = graph.input(SHAPE, F32)
+        z = graph.op("WHILE", [y], [graph.tensor(SHAPE, F32)], "WhileOptions", **fields)
+        graph.returns(graph.binary("ADD", z, graph.constant(-1.5, F32), F32, SHAPE))
+    body.made.outputs = [
+        body.binary("ADD", body.made.outputs[0], body.constant(3, F32), F32, SHAPE)
+    ]
+    for graph, limit in ((condition, 7), (again, 5)):
+        y = graph.input(SHAPE, F32)
+        least = graph.tensor((), F32)
+        graph.op("REDUCE_MIN", [y, graph.constant([0, 1])], [least], "ReducerOptions")
+        graph.returns(graph.binary("LESS", least, graph.constant(limit, F32), BOOL, ()))
+    y = inner.input(SHAPE, F32)
+    inner.returns(inner.binary("ADD", y, inner.constant(1, F32), F32, SHAPE))
+    compare(m.bytes(), *[[np.array(k), floats(1, 2)] for k in (True, False)])
+
+
 def test_a_loop_that_would_be_too_long_is_one_of_the_host() -> None:
     source = loop(5000)
     assert ops(source).count("graph.opaque") == 1

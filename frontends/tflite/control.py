@@ -18,7 +18,7 @@ variables are chosen as results are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
@@ -77,7 +77,7 @@ def call_once(run: Run) -> list[Given]:
     if index in variables.initialized:
         return []
     variables.initialized.add(index)
-    inner = run.importer.apart(run.frame)
+    inner = run.importer.apart()
     inner.subgraph(index, [], run.frame)
     for name, found in inner.variables.by_name.items():
         value = inner.builder.array(found.value)
@@ -256,8 +256,9 @@ class Loop:
 
     def _function(self, index: int, kinds: Sequence[Attribute], reason: str) -> FuncOp:
         """A subgraph as a function of its own."""
-        inner = self.run.importer.apart(self.run.frame, kinds)
-        results = inner.subgraph(index, inner.block.args, self.run.frame)
+        inner = self.run.importer.apart(kinds)
+        caller = replace(self.run.frame, conditions=())  # those are values of the other function
+        results = inner.subgraph(index, inner.block.args, caller)
         values = [value for value in results if isinstance(value, SSAValue)]
         if inner.variables.by_name or len(values) != len(results):
             raise self._variables(reason)

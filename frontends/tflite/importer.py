@@ -155,7 +155,7 @@ class Importer:
                 check_type(value, tensor)
             frame.set(k, value)
 
-    def apart(self, caller: Frame, kinds: Sequence[Attribute] = ()) -> Importer:
+    def apart(self, kinds: Sequence[Attribute] = ()) -> Importer:
         """An importer for a function of its own, with arguments of some types."""
         inner = Importer(self.model, kinds)
         inner.inlined, inner.builder.location = self.inlined, self.builder.location
