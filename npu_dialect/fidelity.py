@@ -24,6 +24,7 @@ from xdsl.utils.hints import isa
 
 from npu_dialect import graph, levels, provenance
 from npu_dialect.compare import aligned
+from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.graph import interpret
 from npu_dialect.graph.base import GraphOp, quant_of
 from npu_dialect.graph.quant import QuantType, uniform
@@ -88,6 +89,8 @@ class Fidelity:
     """Signal to noise of each output, in dB."""
     inputs: int
     """How many were measured with."""
+    unseen: int = 0
+    """Tensors of the model that a program has inside of instructions, or in other layouts."""
 
     @property
     def blame(self) -> list[Layer]:
@@ -101,6 +104,7 @@ class Fidelity:
         """All of it as JSON values."""
         return {
             "inputs": self.inputs,
+            "unseen": self.unseen,
             "outputs": {name: _finite(value) for name, value in self.outputs.items()},
             "layers": [
                 {k: _finite(v) if isinstance(v, float) else v for k, v in asdict(layer).items()}
@@ -433,6 +437,23 @@ def stored_inputs(function: FuncOp, inputs: Sequence[Array]) -> list[Array]:
     ]
 
 
+def _both(floats: ModuleOp, program: Program, given: Inputs) -> tuple[list[Array], list[Array]]:
+    """Inputs as a program reads them, and as its float module does, where they are one or the other
+    of both.
+    """
+    ports = program.inputs
+    try:
+        stored = list(bind(ports, given))
+        return stored, [_real(a, p) for a, p in zip(stored, ports, strict=True)]
+    except CompileError as problem:
+        if problem.records[0].code is not Code.INPUT_DTYPE:
+            raise
+    reals = list(bind(levels.inputs_of(floats), given))
+    types = [_type_of(p) for p in ports]
+    pairs = zip(reals, types, strict=True)
+    return [a if quant is None else _rounded(a, quant) for a, quant in pairs], reals
+
+
 class _Walk:
     """Evaluates a function, and lets a result be another one."""
 
@@ -536,8 +557,9 @@ def _inner(block: Block) -> Iterator[Operation]:
 
 
 def compare_program(floats: ModuleOp, program: Program, inputs: Sequence[Inputs]) -> Fidelity:
-    """The tensors that a program names against a float module. Inputs are those of the program;
-    states go on from one to the next, in both. Raises CompileError for inputs that do not fit.
+    """The tensors that a program names against a float module. Inputs are those of the program, or
+    of the float module; states go on from one to the next, in both. Raises CompileError for inputs
+    that do not fit.
     """
     from npu_dialect.runtime import simulator
 
@@ -547,10 +569,9 @@ def compare_program(floats: ModuleOp, program: Program, inputs: Sequence[Inputs]
     contents: dict[str, Array] = {}
     stored: Mapping[str, Array] = {}
     for given in inputs:
-        bound = bind(program.inputs, given)
+        bound, reals = _both(floats, program, given)
         run = simulator.simulate(program, bound, state=stored, tensors=True)
         stored = run.state
-        reals = [_real(a, p) for a, p in zip(bound, program.inputs, strict=True)]
         exact, outputs = _float_step(floats, reals, contents)
         exact.limit(max((q.high - q.low + 1 for q in types.values()), default=1))
         for name, array in run.tensors.items():
@@ -562,7 +583,8 @@ def compare_program(floats: ModuleOp, program: Program, inputs: Sequence[Inputs]
             signal, noise = ends.setdefault(port.name, [0.0, 0.0])
             ends[port.name] = [signal + _power(a), noise + _power(a.astype(np.float64) - b)]
     layers = tuple(s.layer(n, None, has_own=False) for n, s in sums.items())
-    return Fidelity(layers, {n: decibels(*both) for n, both in ends.items()}, len(inputs))
+    outputs_sqnr = {n: decibels(*both) for n, both in ends.items()}
+    return Fidelity(layers, outputs_sqnr, len(inputs), len(types.keys() - sums.keys()))
 
 
 def _float_step(

@@ -8,8 +8,10 @@ import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from npu_dialect.diagnostics import Code, CompileError, error
 
@@ -49,6 +51,29 @@ def write_npz(path: str | Path, arrays: dict[str, Any]) -> None:
 
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: str | Path, rule: str, remedy: str = "") -> dict[str, Any]:
+    """The arrays of a `.npz` by name, or the one of a `.npy` under the empty name. Raises
+    CompileError (NPU0001; NPU0003 with `rule` for what holds no arrays).
+    """
+    import numpy as np
+
+    content = read_bytes(path)
+    try:
+        loaded: Any = np.load(BytesIO(content), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, BadZipFile, AttributeError, OSError) as problem:
+        raise no_arrays(path, problem, rule, remedy) from problem
+
+
+def no_arrays(path: str | Path, problem: Exception, rule: str, remedy: str = "") -> CompileError:
+    """The error of a file that holds something else than the arrays that it should."""
+    found = str(problem).splitlines()[0] if str(problem) else "an empty file"
+    return error(Code.FILE_KIND, rule, found=found, remedy=remedy, source=str(path))
 
 
 def make_folder(path: str | Path) -> Path:

@@ -122,4 +122,4 @@ def _shape_remedy(port: Port, array: Array) -> str:
         return f"array.reshape({list(port.shape)})"
     if port.shape[:1] == (1,) and array.shape[1:] == port.shape[1:]:
         return "one sample, array[:1], or all of them as a data set, array[:, None]"
-    return "an array of that shape, or compiling the model for this one with --shape"
+    return "an array of that shape, or compiling for this one (shapes=, in a shell --shape)"

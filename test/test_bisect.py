@@ -339,3 +339,13 @@ def test_the_tool_needs_inputs(model: Path):
     found = run_in_process("npu-bisect", [str(model)])
     assert found.code == 1
     assert "--input or --random" in found.err
+
+
+def test_a_model_can_be_quantized_first(tmp_path: Path):
+    onnx.save(float_model(), tmp_path / "m.onnx")
+    shape = (4, *[d.dim_value for d in float_model().graph.input[0].type.tensor_type.shape.dim][1:])
+    np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    options = ["--quantize", "int8", "--calibrate", str(tmp_path / "s.npz"), "--random", "0"]
+    run = run_in_process("npu-bisect", [str(tmp_path / "m.onnx"), "--target", "edge256", *options])
+    assert run.code == 0, run.err
+    assert "passes agree on these inputs" in run.out

@@ -211,6 +211,28 @@ def test_a_program_is_compared_with_the_model_that_it_was_made_of(folder: Path, 
     assert run.code == 0 and "quantized against float, 1 input" in run.out, run.err
 
 
+def test_a_program_of_integers_is_compared_on_floats_too(folder: Path, run_tool: RunTool):
+    options = ("--quantize", "int8", "--calibrate", "s.npz")
+    found: list[str] = []
+    for name, more in (("a.npu", ()), ("b.npu", ("--integer-io",))):
+        run_tool("npu-compile", "m.onnx", *options, *more, "-o", name)
+        run = run_tool("npu-run", name, "--model", "m.onnx", "--compare", "--input", "x.npy")
+        assert run.code == 0, run.err
+        found.append(run.out.splitlines()[-1])
+    assert found[0] == found[1] and "output y: SQNR" in found[0]
+
+
+def test_it_is_said_how_many_tensors_a_program_does_not_show(folder: Path, run_tool: RunTool):
+    run_tool("npu-compile", "m.onnx", "--quantize", "int8", "--calibrate", "s.npz", "-o", "m.npu")
+    options = ("m.npu", "--model", "m.onnx", "--compare", "--input", "x.npy")
+    found = json.loads(run_tool("npu-run", *options, "--json").out)
+    text = run_tool("npu-run", *options).out
+    program = npu.Program.load(folder / "m.npu")
+    known = json.loads(program.metadata["types.main"])
+    assert found["unseen"] == len(known) - len(found["layers"])
+    assert ("more tensors are inside of instructions" in text) == (found["unseen"] > 0)
+
+
 def test_another_model_than_that_of_the_program_is_refused(folder: Path, run_tool: RunTool):
     run_tool("npu-compile", "m.onnx", "--quantize", "int8", "--calibrate", "s.npz", "-o", "m.npu")
     save(recurrent(), str(folder / "other.onnx"))

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npu_dialect import files
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.ports import Array, Inputs, Port
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def given(args: argparse.Namespace, ports: Sequence[Port], source: str) -> Inputs:
+    """What --input or --random give. Raises CompileError where there are inputs, and neither or
+    both are given.
+    """
+    if args.input and args.random is not None:
+        raise refusal("both", source)
+    if ports and not args.input and args.random is None:
+        raise refusal("neither", source)
+    return load_inputs(args.input) if args.input else random_inputs(ports, args.random or 0)
+
+
+def refusal(found: str, source: str) -> CompileError:
+    """The error of a command line with neither --input nor --random, or both."""
+    rule, remedy = "must be given either --input or --random", "--input x.npy, or --random 0"
+    return error(Code.OPTION, rule, found=found, remedy=remedy, source=source)
 
 
 def load_inputs(options: Sequence[str], option: str = "--input") -> Inputs:
@@ -86,18 +104,6 @@ def _load(path: Path) -> Array | dict[str, Array]:
             found="a folder",
             source=str(path),
         )
-    content = files.read_bytes(path)
-    try:
-        loaded: Any = np.load(BytesIO(content), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return cast(Array, loaded)
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, BadZipFile, AttributeError, OSError) as problem:
-        raise error(
-            Code.FILE_KIND,
-            "an input must be a .npy or .npz file of arrays",
-            found=str(problem).splitlines()[0] if str(problem) else "an empty file",
-            remedy="numpy.save('x.npy', x)",
-            source=str(path),
-        ) from problem
+    rule = "an input must be a .npy or .npz file of arrays"
+    found = files.read_arrays(path, rule, "numpy.save('x.npy', x)")
+    return found[""] if list(found) == [""] else found

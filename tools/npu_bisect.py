@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, error
-from npu_dialect.tools import common
+from npu_dialect.tools import common, quantize_options
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -25,6 +25,8 @@ EXAMPLES = """\
   npu-bisect model.onnx --target edge256 --random 0      on random inputs
   npu-bisect in.mlir -p "graph-canonicalize,my-pass"     passes of your own
   npu-bisect model.onnx --random 0 --reduce case         and write a small case to the folder case
+  npu-bisect model.onnx --random 0 --target edge256 --quantize int8 --calibrate samples.npz
+                                                         the passes behind quantization
 
 Every pass keeps the bits of the outputs, so the module is run after passes until the one is found
 that does not. The exit code is 1 where there is one, 0 where all agree on these inputs.
@@ -59,6 +61,7 @@ def _parser() -> common.Parser:
     )
     add("--reduce", metavar="DIR", help="write the smallest part that shows the fault, and inputs")
     common.add_model_options(parser)
+    quantize_options.add(parser)
     add("--json", action="store_true", help="print JSON")
     common.add_debug_option(parser)
     return parser
@@ -66,11 +69,14 @@ def _parser() -> common.Parser:
 
 def _run(args: argparse.Namespace) -> int:
     from npu_dialect import bisect, levels
+    from npu_dialect.pipeline import Options
+    from npu_dialect.tools.inputs import given
 
     module = common.load_model(args, args.model, args.target)
-    inputs = _inputs(args, module)
-    start = module.clone()
     with common.progress("npu-bisect") as progress:
+        quantize_options.quantize(args, module, Options(progress=progress))
+        inputs = given(args, levels.inputs_of(module, args.entry), "npu-bisect")
+        start = module.clone()
         found = bisect.bisect(module, inputs, entry=args.entry, spec=args.passes, progress=progress)
         reduced = None
         if found and args.reduce:
@@ -90,22 +96,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     """What every search of this run has in common."""
     given = {"spec": args.passes, "tolerance": args.tolerance}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _inputs(args: argparse.Namespace, module: ModuleOp) -> Inputs:
-    from npu_dialect import levels
-    from npu_dialect.tools.inputs import load_inputs, random_inputs
-
-    ports = levels.inputs_of(module, args.entry)
-    if bool(args.input) == (args.random is not None) and ports:
-        raise error(
-            Code.OPTION,
-            "must be given either --input or --random",
-            found="both" if args.input else "neither",
-            remedy="--random 0",
-            source="npu-bisect",
-        )
-    return load_inputs(args.input) if args.input else random_inputs(ports, args.random or 0)
 
 
 def _check_level(level: str | None) -> None:

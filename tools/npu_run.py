@@ -151,7 +151,9 @@ def _check(args: argparse.Namespace) -> None:
     profile_options.check(args)
     debug_options.check(args)
     if args.input and args.random is not None:
-        raise _no_inputs("both")
+        from npu_dialect.tools.inputs import refusal
+
+        raise refusal("both", "npu-run")
     if _is_program(args.program) and not args.model and (args.compare or args.level != "npu"):
         raise error(
             Code.OPTION,
@@ -251,22 +253,10 @@ def _is_data_set(options: Sequence[str], ports: Sequence[Port]) -> bool:
         return False
 
 
-def _no_inputs(found: str) -> CompileError:
-    return error(
-        Code.OPTION,
-        "must be given either --input or --random",
-        found=found,
-        remedy="--input x.npy",
-        source="npu-run",
-    )
-
-
 def _inputs(args: argparse.Namespace, ports: Sequence[Port]) -> Inputs:
-    from npu_dialect.tools.inputs import load_inputs, random_inputs
+    from npu_dialect.tools.inputs import given
 
-    if ports and not args.input and args.random is None:
-        raise _no_inputs("neither")
-    return random_inputs(ports, args.random) if args.random is not None else load_inputs(args.input)
+    return given(args, ports, "npu-run")
 
 
 def _time(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npu_dialect.diagnostics import Code, error
+from npu_dialect.diagnostics import Code, CompileError, error
 from npu_dialect.tools import common, profile_options
 
 if TYPE_CHECKING:
@@ -60,12 +60,24 @@ def of_program(args: argparse.Namespace, module: ModuleOp, program: Program) -> 
     from npu_dialect.quantization import PREPARE
 
     _check_model(args, module, program)
-    samples = _samples(args, program.inputs)
+    samples = _of_program(args, module, program)
     pipeline.run(module, ",".join(PREPARE))
     with common.progress("npu-run --compare"):
         found = fidelity.compare_program(module, program, samples)
     _finish(args, found, program, None)
     return 0
+
+
+def _of_program(args: argparse.Namespace, module: ModuleOp, program: Program) -> list[Inputs]:
+    """The inputs of a program, or those of the float model that it was made of."""
+    from npu_dialect import levels
+
+    try:
+        return _samples(args, program.inputs)
+    except CompileError as problem:
+        if problem.records[0].code is not Code.INPUT_DTYPE:
+            raise
+    return _samples(args, levels.inputs_of(module))
 
 
 def _check_model(args: argparse.Namespace, module: ModuleOp, program: Program) -> None:
@@ -123,18 +135,12 @@ def _stored(floats: Sequence[Port], module: ModuleOp, sample: Inputs) -> Any:
 
 def _samples(args: argparse.Namespace, ports: Sequence[Port]) -> list[Inputs]:
     """The inputs that the command line names: one, or some of a data set."""
-    from npu_dialect.tools.inputs import random_inputs
+    from npu_dialect.tools.inputs import random_inputs, refusal
 
     if args.random is not None:
         return [random_inputs(ports, args.random)]
     if not args.input:
-        raise error(
-            Code.OPTION,
-            "must be given either --input or --random",
-            found="neither",
-            remedy="--input x.npy",
-            source="npu-run",
-        )
+        raise refusal("neither", "npu-run")
     many = _many(args.input, ports)
     step = max(1, -(-len(many) // MOST))
     chosen = list(many)[::step]
@@ -208,6 +214,11 @@ def show(found: Fidelity) -> None:
         "(SQNR: signal to quantization noise; own: if the inputs of the layer were exact; worst "
         "error\nin steps, and where; outputs: their SQNR if this layer alone were quantized)\n"
     )
+    if found.unseen:
+        out.print(
+            f"({found.unseen} more tensors are inside of instructions: npu-run MODEL --quantize "
+            "--compare shows them)\n"
+        )
     for name, value in found.outputs.items():
         out.print(f"output {name}: SQNR {value:.1f} dB")
     for layer in found.blame:

@@ -30,7 +30,7 @@ from npu_dialect.graph.states import (
 )
 from npu_dialect.passes.quantizing import masks
 from npu_dialect.passes.quantizing import samples as sample_files
-from npu_dialect.passes.quantizing.samples import NO_SAMPLES, not_arrays, read_arrays
+from npu_dialect.passes.quantizing.samples import NO_SAMPLES, read_arrays
 from npu_dialect.passes.quantizing.statistics import Calibration, Statistics
 from npu_dialect.ports import Array, Inputs, Port, bind
 
@@ -203,4 +203,4 @@ def load(path: str | Path) -> dict[str, Statistics]:
         }
     except (KeyError, ValueError) as problem:
         rule = "must hold statistics as graph-calibrate writes them"
-        raise not_arrays(path, problem, rule) from problem
+        raise files.no_arrays(path, problem, rule) from problem

@@ -15,10 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
-from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -227,14 +225,7 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
             remedy="a folder with it" if Path(path).suffix.lower() in SUFFIXES else NO_FILE,
             source=str(path),
         )
-    try:
-        loaded: Any = np.load(BytesIO(content), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, BadZipFile, OSError) as problem:
-        raise not_arrays(path, problem, "must be a .npy or .npz file of arrays") from problem
+    return files.read_arrays(path, "must be a .npy or .npz file of arrays")
 
 
 def _contents(path: Path, content: bytes) -> str:
@@ -244,12 +235,6 @@ def _contents(path: Path, content: bytes) -> str:
     if path.suffix.lower() in SUFFIXES:
         return "a single image"
     return f"a {path.suffix} file" if path.suffix not in (".npy", ".npz", "") else "other contents"
-
-
-def not_arrays(path: str | Path, problem: Exception, rule: str) -> CompileError:
-    """The error of a file that holds something else."""
-    found = str(problem).splitlines()[0] if str(problem) else "an empty file"
-    return error(Code.FILE_KIND, rule, found=found, source=str(path))
 
 
 # --- arrays of many samples -----------------------------------------------------------------------
