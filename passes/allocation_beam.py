@@ -33,6 +33,20 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What buffers take of their bytes, and when: each part is [low, high), from the offset of a
+    buffer on, during [lower, upper).
+    """
+
+    of: NDArray[np.int64]
+    """By part, the number of its buffer."""
+    lower: NDArray[np.int64]
+    upper: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+
 class Strip:
     """Buffers, by the sections of time that they live in.
 
@@ -47,8 +61,11 @@ class Strip:
         size: NDArray[np.int64],
         alignment: NDArray[np.int64],
         capacity: int,
+        parts: Parts | None = None,
     ) -> None:
-        self.unit = gcd(*size.tolist(), *alignment.tolist()) or 1
+        """`parts` are those of buffers that do not take all of their bytes all the time."""
+        steps = () if parts is None else (*parts.low.tolist(), *parts.high.tolist())
+        self.unit = gcd(*size.tolist(), *alignment.tolist(), *steps) or 1
         self.capacity = capacity // self.unit
         small = self.capacity < 1 << 29
         self.far = 1 << (30 if small else 62)
@@ -58,14 +75,44 @@ class Strip:
         self.alignment = (alignment // self.unit).astype(dtype)
         self.is_aligned = bool((self.alignment == 1).all())
         """Whether every offset that sizes sum up to is aligned."""
-        moments = maximal_moments(lower, upper)
+        lives = (lower, upper) if parts is None else (parts.lower, parts.upper)
+        moments = maximal_moments(*lives)
         self.first: list[int] = np.searchsorted(moments, lower).tolist()
         self.end: list[int] = np.searchsorted(moments, upper).tolist()
         self.count, self.sections = int(size.size), int(moments.size)
         self.live: Mask = (lower[:, None] <= moments) & (upper[:, None] > moments)
         """[buffer, section]: whether the buffer lives there."""
-        self.load: Ints = np.where(self.live.T, self.size, 0).sum(1).astype(dtype)
+        self.has_parts = parts is not None
+        self.low: Ints = np.zeros(self.live.shape, dtype)
+        """[buffer, section]: where its first byte lies there, from its offset on."""
+        self.high: Ints = np.where(self.live, self.size[:, None], 0)
+        """The same of one past its last byte."""
+        if parts is not None:
+            self._cut(parts, moments)
+        self.load: Ints = (self.high - self.low).sum(0).astype(dtype)
         """By section, the sum of sizes."""
+
+    def _cut(self, parts: Parts, moments: NDArray[np.int64]) -> None:
+        """Lets buffers take what lies between their parts only; where they have none for a while,
+        what they took before.
+        """
+        top = np.iinfo(self.size.dtype).max
+        low, high = np.full_like(self.low, top), np.zeros_like(self.high)
+        firsts, ends = (np.searchsorted(moments, t) for t in (parts.lower, parts.upper))
+        rows = zip(parts.of, firsts, ends, parts.low, parts.high, strict=True)
+        for buffer, first, end, start, stop in np.array(list(rows)).tolist():
+            part = np.s_[buffer, first:end]
+            low[part] = np.minimum(low[part], start // self.unit)
+            high[part] = np.maximum(high[part], stop // self.unit)
+        for section in range(1, self.sections):
+            same = self.live[:, section] & self.live[:, section - 1] & (high[:, section] == 0)
+            for table in (low, high):
+                table[same, section] = table[same, section - 1]
+        self.low, self.high = np.where(high > 0, low, 0), high
+
+    def taken(self) -> int:
+        """The greatest sum of sizes in a section, in bytes."""
+        return int(self.load.max(initial=0)) * self.unit
 
     @cached_property
     def span(self) -> NDArray[np.int64]:
@@ -181,7 +228,7 @@ class Beam:
         self.hashes = chance.integers(1, 1 << 62, strip.count)
         self.section_hashes = chance.integers(1, 1 << 62, strip.sections)
         self.room = strip.capacity * (1 + SLACK) - strip.load
-        grade = (strip.size * strip.span) ** manner.grade
+        grade = (strip.high - strip.low).sum(1, dtype=np.int64) ** manner.grade
         noise = np.exp(chance.normal(0, manner.noise, strip.count))
         self.worths = grade / max(1e-9, grade.sum()) * manner.worth * strip.sections * noise
         self.work = 0
@@ -224,12 +271,16 @@ class Beam:
         raised = np.full_like(floor, strip.far)
         for number in np.flatnonzero(left.any(1)).tolist():
             first, end = strip.first[number], strip.end[number]
-            row = floor[first:end].max(0)
+            low = strip.low[number, first:end, None]
+            row = (floor[first:end] - low).max(0) if strip.has_parts else floor[first:end].max(0)
+            if strip.has_parts:
+                np.maximum(row, 0, out=row)
             if not strip.is_aligned:
                 row += -row % strip.alignment[number]
             row[~left[number]] = strip.far
             place[number] = row
-            np.minimum(raised[first:end], row, out=raised[first:end])
+            bottom = row + low if strip.has_parts else row
+            np.minimum(raised[first:end], bottom, out=raised[first:end])
             self.work += (end - first) * row.size + OVERHEAD
         return States(raised, states.load, left, states.key, states.worth, place)
 
@@ -244,16 +295,19 @@ class Beam:
         place = states.place[np.minimum(members, strip.count - 1), column[:, None]]
         place[members == strip.count] = strip.far
         floor = states.floor[section, column]
-        rests = place == floor[:, None]
+        below = place.copy()
+        if strip.has_parts:
+            below += strip.low[np.minimum(members, strip.count - 1), section[:, None]]
+        rests = (below == floor[:, None]) & (place < strip.far)
         parent, which = np.nonzero(rests)
-        place[rests] = strip.far
-        higher = place.min(1)
+        below[rests | (place == strip.far)] = strip.far
+        higher = below.min(1)
         hole = np.flatnonzero(higher + states.load[section, column] <= strip.capacity)
         return Moves(
             np.concatenate([parent, hole]),
             np.concatenate([members[parent, which], np.full(hole.size, -1)]),
             np.concatenate([section[parent], section[hole]]),
-            np.concatenate([floor[parent], higher[hole]]).astype(np.int64),
+            np.concatenate([place[parent, which], higher[hole]]).astype(np.int64),
         )
 
     def lowest(self, states: States) -> NDArray[np.int64]:
@@ -274,10 +328,12 @@ class Beam:
         for number in np.flatnonzero(states.left.any(1)).tolist():
             first, end = strip.first[number], strip.end[number]
             below, place = floor[first:end], states.place[number]
-            rests = below == place
-            is_flat = below.min(0) == place
+            low = strip.low[number, first:end, None]
+            bottom = place + low if strip.has_parts else place
+            rests = below == bottom
+            is_flat = rests.all(0) if strip.has_parts else below.min(0) == place
             ways[first:end] += np.where(is_flat, rests, rests * strip.count)
-            np.minimum(higher[first:end], np.where(rests, strip.far, place), out=higher[first:end])
+            np.minimum(higher[first:end], np.where(rests, strip.far, bottom), out=higher[first:end])
             self.work += 2 * ((end - first) * place.size + OVERHEAD)
         ways += higher + states.load <= strip.capacity
         ways[floor == strip.far] = 1 << 30
@@ -292,15 +348,15 @@ class Beam:
         column, buffer = columns[placed], moves.buffer[placed]
         covered = np.zeros((strip.sections, columns.size), np.bool_)
         covered[:, column] = strip.live[buffer].T
-        size = np.where(placed, strip.size[moves.buffer], 0)
-        top = (moves.offset + size).astype(strip.size.dtype)
-        floor = np.where(covered, top, after.floor)
+        offset = moves.offset.astype(strip.size.dtype)
+        high, low = strip.high[moves.buffer].T, strip.low[moves.buffer].T
+        floor = np.where(covered, offset + high, after.floor)
         hole = columns[~placed]
-        floor[moves.section[hole], hole] = top[hole]
+        floor[moves.section[hole], hole] = offset[hole]
         after.left[buffer, column] = False
         return States(
             floor,
-            after.load - np.where(covered, size, 0).astype(strip.size.dtype),
+            after.load - np.where(covered, high - low, 0),
             after.left,
             after.key + np.where(placed, self.hashes[moves.buffer], 0),
             after.worth + np.where(placed, self.worths[moves.buffer], 0),

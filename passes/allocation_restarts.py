@@ -60,7 +60,7 @@ def beam_search(strip: Strip, cells: int) -> list[int] | None:
         beam = Beam(strip, manner, width)
         offsets = beam.run(cells)
         cells -= beam.work
-        if offsets is None and number > 0 and cells > 0:
+        if offsets is None and number > 0 and cells > 0 and not strip.has_parts:
             offsets = stacks.run(manner, width * NARROWER // NARROW, cells)
             cells -= stacks.work
         if offsets is not None:

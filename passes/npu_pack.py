@@ -35,6 +35,7 @@ from npu_dialect.npu.attributes import BindingAttr, OperandAttr
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.passes.allocation import Buffer, live_bound, pack
+from npu_dialect.passes.allocation_parts import Part, pack_parts, parts_bound, parts_of
 from npu_dialect.passes.npu_sync import programs
 from npu_dialect.passes.prefetch import latest
 from npu_dialect.passes.rooms import Rooms
@@ -47,10 +48,13 @@ MOST = 6000
 """Values up to which a program is packed; beyond, pairs of them are too many."""
 EFFORT = 1.25
 """Of the search for offsets of up to `FEW` values, in units of `allocation.allocate`."""
+AROUND = 1.0
+"""The same of the search around the peak, which comes first."""
 HIDDEN = (1 << 62, 64, -1)
 """Latencies that are taken to be nothing, one after the other: all, those within the chip, none."""
 FEW = 400
 """Values beyond which the search gets less to do: it finds seldom what it looks for then."""
+MANY = 1500
 WORTH = 64
 """More values are only moved where they may take less by this part of what they take."""
 
@@ -87,11 +91,11 @@ def _move_all(
     """
     given = _Given(instructions, kernels, target)
     for hidden in HIDDEN:
-        for joins_all in (False, True):
-            found = _packed(given, _Manner(hidden, joins_all))
-            if found is not None and found.makespan <= given.schedule.makespan:
-                found.move()
-                return
+        ways = (_packed(given, _Manner(hidden, joins_all)) for joins_all in (False, True))
+        found = next((way for way in ways if way is not None), None)
+        if found is not None and found.makespan <= given.schedule.makespan:
+            found.move()
+            return
 
 
 def _packed(given: _Given, manner: _Manner) -> _Packing | None:
@@ -100,13 +104,22 @@ def _packed(given: _Given, manner: _Manner) -> _Packing | None:
     if not 0 < len(parts.webs) <= MOST:
         return None
     top = _top(parts.webs)
-    enough = top if len(parts.webs) <= FEW else top - top // WORTH
-    if parts.least >= enough or parts.bound >= top:
+    if len(parts.webs) > MANY and parts.least >= top - top // WORTH:
+        return None
+    if parts.bound >= top:
         return None
     whole = _Packing(given, manner, is_whole=True) if given.is_watched else parts
-    same = len(whole.webs) == len(parts.webs)
-    best = whole if same or (whole.bound <= parts.top and whole.top <= parts.top) else parts
+    best = whole if _is_as_low(whole, parts) else parts
     return best if best.top < _top(best.webs) else None
+
+
+def _is_as_low(whole: _Packing, parts: _Packing) -> bool:
+    """Whether whole tensors take no more room; what they take is looked for first."""
+    if len(whole.webs) == len(parts.webs):
+        return True
+    if whole.bound <= parts.bound and whole.top <= parts.bound:
+        return True
+    return whole.bound <= parts.top and whole.top <= parts.top
 
 
 def _top(webs: Sequence[Web]) -> int:
@@ -152,7 +165,7 @@ class _Given:
     def values(self, is_whole: bool, joins_all: bool) -> Values:
         """The values, with whole tensors in one piece each where `is_whole`."""
         if (is_whole, joins_all) not in self._joined:
-            values = self._as_used(is_whole).copy()
+            values = self.as_used(is_whole).copy()
             if joins_all:
                 values.webs.join_interleaved()
             else:
@@ -160,7 +173,7 @@ class _Given:
             self._joined[is_whole, joins_all] = values
         return self._joined[is_whole, joins_all]
 
-    def _as_used(self, is_whole: bool) -> Values:
+    def as_used(self, is_whole: bool) -> Values:
         """The values as instructions read and write them."""
         if is_whole not in self._found:
             size = self.target.memories["spm"].size
@@ -172,7 +185,7 @@ class _Packing:
     """Offsets for the values of a program, in as little room as is found."""
 
     def __init__(self, given: _Given, manner: _Manner, is_whole: bool) -> None:
-        self.given, self.hidden = given, manner.hidden
+        self.given, self.hidden, self.is_whole = given, manner.hidden, is_whole
         self.values = given.values(is_whole, manner.joins_all)
         webs = self.values.webs
         self.roots = webs.roots()
@@ -193,13 +206,38 @@ class _Packing:
     @cached_property
     def bound(self) -> int:
         """Bytes that are live at once, at most."""
-        return live_bound(self.buffers)[0]
+        return parts_bound(self.parts) if self.buffers else 0
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """What webs take and when: those that were joined of several may take less at times."""
+        place = {root: k for k, root in enumerate(self.roots)}
+        raw = self.given.as_used(self.is_whole).webs
+        webs = [(place[self.values.webs.root(n)], raw.members[n]) for n in raw.roots()]
+        given = [
+            Part(k, *self._life(web), web.start - self.webs[k].start, web.high - self.webs[k].start)
+            for k, web in webs
+        ]
+        return parts_of(self.buffers, given)
+
+    def _life(self, web: Web) -> tuple[int, int]:
+        """When a web begins and ends."""
+        starts, ends = self._times
+        return starts[web.first], max(ends[t] for t in web.touched)
 
     @cached_property
     def buffers(self) -> list[Buffer]:
         """By web; none where there are too many of them."""
         if len(self.webs) > MOST:
             return []
+        return [
+            Buffer(k, *self._life(web), size, web.alignment)
+            for k, (web, size) in enumerate(zip(self.webs, self.sizes, strict=True))
+        ]
+
+    @cached_property
+    def _times(self) -> tuple[list[int], list[int]]:
+        """By instruction, when what it writes begins, and when what it reads ends."""
         tasks = self.given.tasks
         alignments = [web.alignment for web in self.webs]
         rooms = Rooms(self.sizes, alignments, [web.touched for web in self.webs], 0)
@@ -208,11 +246,7 @@ class _Packing:
         hidden = self.hidden
         ends = [max(s + 1, s + c if lag <= hidden else end) for s, end, c, lag in rows]
         # what begins later in the program than another value ends must not begin earlier in time
-        ascending = list(accumulate(reversed(late.starts), min))[::-1]
-        return [
-            Buffer(k, ascending[web.first], max(ends[t] for t in web.touched), size, web.alignment)
-            for k, (web, size) in enumerate(zip(self.webs, self.sizes, strict=True))
-        ]
+        return list(accumulate(reversed(late.starts), min))[::-1], ends
 
     @cached_property
     def makespan(self) -> int:
@@ -235,8 +269,10 @@ class _Packing:
     @cached_property
     def offsets(self) -> list[int]:
         """By web."""
-        effort = EFFORT * min(1.0, (FEW / max(1, len(self.buffers))) ** 2)
-        found = pack(self.buffers, effort)
+        given = {k: web.start for k, web in enumerate(self.webs)}
+        found = pack_parts(self.buffers, self.parts, given, AROUND)
+        if found == given and live_bound(self.buffers)[0] < _top(self.webs):
+            found = pack(self.buffers, EFFORT * min(1.0, (FEW / len(self.buffers)) ** 2))
         return [found[k] for k in range(len(self.buffers))]
 
     @property
