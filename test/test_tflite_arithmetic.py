@@ -16,6 +16,11 @@ from tflite_models import Array, Tensor, constant, draw, model
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.frontends import tflite
 
+
+def bounds(dtype: str) -> tuple[int, int]:
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
+
+
 COMPARISONS = ["EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"]
 OTHER = "mobile4k"
 
@@ -185,6 +190,18 @@ def test_lengths_of_1() -> None:
     x = Tensor((3, 5), "float32")
     source = model("L2_NORMALIZATION", [x], [x], "L2NormOptions")
     check(source, [x], rtol=1e-5, target=OTHER)
+
+
+@pytest.mark.parametrize("width", [1, 7, 500])
+@given(st.data(), seeds, types)
+@settings(max_examples=3)
+def test_lengths_of_1_of_8_bits(width: int, data: st.DataObject, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    x = quantized((40, width), dtype, data)
+    y = Tensor((40, width), dtype, 1 / 128, 0 if dtype == "int8" else 128)
+    near = np.clip(x.zero + rng.integers(-2, 3, (20, width)), *bounds(dtype)).astype(dtype)
+    values = np.concatenate([near, draw(rng, Tensor((20, width), dtype))])
+    compare(model("L2_NORMALIZATION", [x], [y], "L2NormOptions"), [values])
 
 
 def test_the_logarithm_of_a_softmax() -> None:

@@ -57,17 +57,6 @@ def power(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     return b.emit(graph.PowOp(x, y))
 
 
-@op("L2_NORMALIZATION", options="L2NormOptions")
-def l2_normalization(b: Builder, x: SSAValue, *, fused_activation_function: str) -> SSAValue:
-    """x over the root of the sum of its squares along the last dimension, at least 1e-6."""
-    _plain(x)
-    if fused_activation_function != "NONE" or not shape_of(x):
-        raise NotExpressible(f"the fused function {fused_activation_function}")
-    squares = b.emit(graph.ReduceSumOp(b.emit(graph.MulOp(x, x)), (len(shape_of(x)) - 1,)))
-    norm = b.emit(graph.SqrtOp(squares))
-    return b.emit(graph.DivOp(x, b.emit(graph.MaxOp(norm, b.scalar(1e-6, norm)))))
-
-
 @op("LOG_SOFTMAX")
 def log_softmax(b: Builder, x: SSAValue) -> SSAValue:
     """The logarithm of the softmax along the last dimension."""
