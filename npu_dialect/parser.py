@@ -6,20 +6,38 @@ a module with such a name in a location or a label is not read back.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, ModuleOp, StringAttr, UnknownLoc
 from xdsl.ir import Operation
 from xdsl.parser import Parser
+from xdsl.parser.generic_parser import ParserState
 from xdsl.utils.exceptions import ParseError, VerifyException
-from xdsl.utils.mlir_lexer import MLIRTokenKind, StringLiteral
+from xdsl.utils.lexer import Input
+from xdsl.utils.mlir_lexer import MLIRLexer, MLIRTokenKind, StringLiteral
 
 from npu_dialect.diagnostics import Code, CompileError, error
 
 
+class LinearLexer(MLIRLexer):
+    """The lexer, which sees in linear time that a string has no end."""
+
+    _unescaped_characters_regex = re.compile(
+        r'"(?:[^"\\\n\v\f]++|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*+"'
+    )
+
+
 class Utf8Parser(Parser):
     """A parser that takes bytes that are UTF-8 for the string they came from."""
+
+    # numbers of a type are computed by its width, so that it must be bounded
+    _builtin_integer_type_regex = re.compile(r"^[su]?i(\d{1,4})$")
+
+    def __init__(self, context: Context, text: str, name: str = "<unknown>") -> None:
+        super().__init__(context, "", name)
+        self._resume_from(ParserState(LinearLexer(Input(text, name))))
 
     def parse_optional_str_literal(self) -> str | None:
         """The string, where one follows."""
@@ -38,11 +56,17 @@ class PlacingParser(Utf8Parser):
     """The parser, which also notes where each operation stands."""
 
     def __init__(self, context: Context, text: str, name: str, line: int = 0) -> None:
-        """`line` is the one that the text starts at in the file `name`, counted from 0."""
-        super().__init__(context, text, name)
+        """`line` is the one that the text starts at in the file `name`, counted from 0.
+
+        Raises CompileError (NPU0201) for text that does not even begin as IR.
+        """
         self.file = StringAttr(name)
         self.first_line = line
         self.newlines = [i for i, character in enumerate(text) if character == "\n"]
+        try:
+            super().__init__(context, text, name)
+        except ParseError as problem:
+            raise self._syntax_error(problem) from problem
 
     def module(self) -> ModuleOp:
         """The module that the text spells. Raises CompileError (NPU0201) for text that is no IR."""

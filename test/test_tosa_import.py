@@ -1,5 +1,7 @@
 """TOSA read in computes what its specification says: bit for bit of integers."""
 
+# ruff: noqa: E501  (lines of MLIR are as long as they are)
+
 from __future__ import annotations
 
 import numpy as np
@@ -98,3 +100,118 @@ def test_the_specification_in_numpy_is_the_reference_model(name, tmp_path):
     inputs = inputs_of(ALL[name], np.random.default_rng(4), name in tosa_cases.SMALL)
     (expected,) = reference_model(tmp_path, ALL[name], inputs, 1)
     assert agree(tosa_reference.run(ALL[name], inputs)[0], expected)
+
+
+# What is refused
+
+ADD = tosa_cases.simple("add", ["3x7xi32", "1x7xi32"], "3x7xi32")
+RESCALE = tosa_cases.CASES["rescale_i8_i32"]
+WRONG = {
+    "an open dimension": (
+        tosa_cases.simple("clamp", ["?x7xi8"], "?x7xi8", "{max_val = 9 : i8, min_val = 0 : i8}"),
+        "error[NPU0104]: a: every dimension of an input must be known; found ['?', 7]; "
+        "try --shape a=1,7",
+    ),
+    "an operation of another dialect": (
+        ADD.replace("tosa.add %a, %b ", '"arith.addi"(%a, %b) ').replace("tensor<1x7", "tensor<3x7"),
+        "operations must be of TOSA 1.0, and have no regions; found arith.addi",
+    ),
+    "an operation without an equivalent": (
+        tosa_cases.simple("rfft2d", ["1x4x4xf32"], "1x4x3xf32"),
+        "tosa.rfft2d must be expressible in graph",
+    ),
+    "a rounding mode that is the machine's": (
+        RESCALE.replace("SINGLE_ROUND", "INEXACT_ROUND"),
+        "the rounding mode INEXACT_ROUND, which every machine defines for itself",
+    ),
+    "a result of another shape": (
+        ADD.replace("-> tensor<3x7xi32>", "-> tensor<3x8xi32>").replace("%r : tensor<3x7", "%r : tensor<3x8"),
+        "found i32 [3, 7], where i32 [3, 8] is stated",
+    ),
+    "an operand too few": (
+        "func.func @main(%a: tensor<4xi32>) -> tensor<4xi32> {\n"
+        "  %r = tosa.add %a : (tensor<4xi32>) -> tensor<4xi32>\n  return %r : tensor<4xi32>\n}\n",
+        "found tosa.add of 1 operands",
+    ),
+    "an attribute that is missing": (
+        tosa_cases.simple("reverse", ["3x7xi8"], "3x7xi8", "{}"), "tosa.reverse without axis",
+    ),
+    "an attribute of older text": (
+        tosa_cases.simple("reverse", ["3x7xi8"], "3x7xi8", "{axis = 1 : i32, quantization_info = 1}"),
+        "tosa.reverse with the attribute quantization_info",
+    ),
+    "NaN passed over": (
+        tosa_cases.simple("maximum", ["3x7xf32", "1x7xf32"], "3x7xf32", "{nan_mode = IGNORE}"),
+        "floats of which NaN is passed over (IGNORE)",
+    ),
+    "a string without an end": ('func.func @main() { "tosa.add<{values = 1}>', "must be valid IR"),
+    "a constant of a few bytes that is large": (
+        'func.func @main() -> tensor<99999999999xi8> {\n  %r = "tosa.const"() <{values = dense<0> : '
+        "tensor<99999999999xi8>}> : () -> tensor<99999999999xi8>\n  return %r : "
+        "tensor<99999999999xi8>\n}\n",
+        "a constant of at most",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_read_is_refused_with_the_reason(name):
+    text, expected = WRONG[name]
+    with pytest.raises(npu.CompileError) as found:
+        tosa.load(text)
+    assert expected in str(found.value)
+
+
+def test_an_open_dimension_is_bound_by_name():
+    text, _ = WRONG["an open dimension"]
+    module = tosa.load(text, shapes={"a": (2, 7)})
+    assert levels.inputs_of(module)[0].shape == (2, 7)
+
+
+def test_the_generic_form_is_the_same():
+    text = tosa_cases.CASES["rescale_i8_i32"]
+    head, _, tail = text.partition("tosa.rescale %a, %m, %s, %zi, %zo {")
+    attributes, _, rest = tail.partition("}")
+    attributes = attributes.replace("SINGLE_ROUND", "#tosa.rounding_mode<SINGLE_ROUND>")
+    generic = f'{head}"tosa.rescale"(%a, %m, %s, %zi, %zo) <{{{attributes}}}>{rest}'
+    assert str(tosa.load(generic)) == str(tosa.load(text))
+
+
+def test_hexadecimal_floats_are_bits_as_in_mlir():
+    text = (
+        "func.func @main() -> tensor<3xf32> {\n"
+        '  %r = "tosa.const"() <{values = dense<[0x7F800000, 1.5, 0x80000000]> : tensor<3xf32>}> '
+        ": () -> tensor<3xf32>\n  return %r : tensor<3xf32>\n}\n"
+    )
+    (found,) = npu.execute(tosa.load(text), []).values()
+    assert found.view(np.uint32).tolist() == [0x7F800000, 0x3FC00000, 0x80000000]
+
+
+def test_numbers_of_48_bits_in_bytes_have_six():
+    from npu_dialect.tosa.text import array_of, parse
+
+    text = '"tosa.const"() <{values = dense<"0xFFFFFFFFFFFF010000000080"> : tensor<2xi48>}> '
+    (op,) = parse(f"%0 = {text}: () -> tensor<2xi48>").body.ops
+    assert array_of(op.properties["values"]).tolist() == [-1, 1 - 2**47]
+
+
+def test_variables_are_states():
+    text = (
+        "tosa.variable @s = dense<7> : tensor<1x4xi8>\n"
+        "func.func @main(%x: tensor<1x4xi8>) -> tensor<1x4xi8> {\n"
+        "  %0 = tosa.variable_read @s : tensor<1x4xi8>\n"
+        "  tosa.variable_write @s, %x : tensor<1x4xi8>\n"
+        "  return %0 : tensor<1x4xi8>\n}\n"
+    )
+    module, state = tosa.load(text), {}
+    x = np.arange(4, dtype=np.int8)[None]
+    first = next(iter(npu.execute(module, [x], state=state).values()))
+    second = next(iter(npu.execute(module, [x], state=state).values()))
+    assert first.tolist() == [[7] * 4] and second.tolist() == x.tolist()
+
+
+def test_our_own_text_is_not_taken_for_tosa():
+    assert not tosa.holds('func.func @main() attributes {npu.input_names = ["tosa.add (x)"]} {\n}')
+    assert not tosa.holds("%0 = graph.add %1, %2 : ... // tosa.add %a")
+    assert tosa.holds(ADD)
+    assert tosa.holds('%0 = "tosa.const"() <{values = dense<1> : tensor<1xi8>}>')

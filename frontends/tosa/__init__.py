@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
-_OPERATION = re.compile(r'^[^"/]*?"?tosa\.[a-z_0-9]+"?\s*(\(|%|\{|@|:|<)', re.MULTILINE)
+_OPERATION = re.compile(r'(?:^|[{}])\s*(?:%[\w$.#:, %-]+=\s*)?"?tosa\.[a-z_0-9]+', re.MULTILINE)
+"""An operation at the start of a line or of a block, with or without results."""
 
 
 def holds(text: str) -> bool:

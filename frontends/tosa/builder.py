@@ -25,7 +25,7 @@ class Builder(GraphBuilder):
         self.element: Any = None
         """The element type of the result, as graph has it."""
         self.shape: tuple[int, ...] = ()
-        """The stated shape of the result; -1 for a dimension that is left open."""
+        """The stated shape of the result; below 0 where a dimension is left open."""
 
     @property
     def dtype(self) -> DType:

@@ -80,6 +80,8 @@ class Importer:
         self.builder = Builder(self.block)
         self.scope: dict[SSAValue, Any] = {}
         self.variables = Variables(declared)
+        for op in function.walk():
+            _check_parts(op)
         try:
             self.storage = Storage(function, self.signature.quants)
         except Misfit as why:
@@ -142,7 +144,10 @@ class Importer:
         element, shape = type.element_type, type.get_shape()
         width = width_of(element)
         if width in (4, 8, 16):
-            return shape, self.storage.element(value, max(width, 8))
+            try:
+                return shape, self.storage.element(value, max(width, 8))
+            except ValueError as why:
+                raise malformed(source, str(why)) from None
         if width in WIDE:
             return shape, dtypes.element_type(WIDE[width])
         try:
@@ -230,7 +235,7 @@ class Importer:
         """The result must be what the text states."""
         found, stated = shape_of(value), self.builder.shape
         fits = len(found) == len(stated) and all(
-            b in (-1, a) for a, b in zip(found, stated, strict=True)
+            b < 0 or a == b for a, b in zip(found, stated, strict=True)
         )
         if not fits or element_of(value) != self.builder.element:
             wanted = f"{self.builder.dtype} {['?' if n < 0 else n for n in stated]}"
@@ -242,6 +247,20 @@ def _drop_casts(function: FuncOp) -> None:
     for op in list(function.walk()):
         if isinstance(op, UnrealizedConversionCastOp) and op.operand_types == op.result_types:
             Rewriter.replace_op(op, [], list(op.operands))
+
+
+def _check_parts(op: Operation) -> None:
+    """Refuse an operation without the operands, attributes and the result that it must have."""
+    if not isinstance(op, TosaOp):
+        return
+    count, has_any = len(op.OPERANDS), any(n.startswith("*") for n in op.OPERANDS)
+    absent = [n for n in op.REQUIRED if n not in op.properties]
+    if absent:
+        raise malformed(_name(op), f"{op.name} without {', '.join(absent)}")
+    if (len(op.operands) != count and not has_any) or (has_any and not op.operands):
+        raise malformed(_name(op), f"{op.name} of {len(op.operands)} operands")
+    if op.attributes:
+        raise malformed(_name(op), f"{op.name} with the attribute {next(iter(op.attributes))}")
 
 
 def _foreign(op: Operation, source: str) -> CompileError:

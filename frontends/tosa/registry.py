@@ -40,6 +40,9 @@ class Row:
 
 TABLE: dict[str, Row] = {}
 
+SHAPES = {"shape", "start", "size", "multiples", "padding", "scale", "offset", "border"}
+"""Operands that are lists of sizes."""
+
 
 def op(*operations: str) -> Callable[[Handler], Handler]:
     """Enter a function as the importer of `operations`."""
@@ -66,6 +69,12 @@ def call(b: Any, node: TosaOp, operands: Sequence[Any]) -> SSAValue:
     given = len(operands)
     if given < row.least or (row.most is not None and given > row.most):
         raise Misfit(f"{given} operands")
+    names = (*node.OPERANDS, *node.OPERANDS[-1:] * given)
+    for operand, operand_name in zip(operands, names, strict=False):
+        if isinstance(operand, tuple) != (operand_name in SHAPES):
+            raise Misfit(
+                f"a {'shape' if isinstance(operand, tuple) else 'tensor'} as {operand_name}"
+            )
     return row.function(b, *operands, **{n: _attribute(node, n) for n in row.attributes})
 
 

@@ -32,6 +32,7 @@ from xdsl.dialects.func import Func
 from xdsl.ir import Attribute
 from xdsl.printer import Printer
 
+from npu_dialect.diagnostics import Code, error
 from npu_dialect.dtypes import bf16
 from npu_dialect.parser import PlacingParser
 from npu_dialect.tosa import Tosa
@@ -40,6 +41,9 @@ Array = NDArray[Any]
 
 LISTED = 32
 """Constants of up to so many elements are written as numbers, others as bytes in hexadecimal."""
+
+MOST_ELEMENTS = 1 << 29
+"""Of a constant, so that a text of few bytes does not stand for all of a memory."""
 
 FLOATS: dict[type[Attribute], np.dtype[Any]] = {
     Float32Type: np.dtype(np.float32),
@@ -58,7 +62,11 @@ def parse(text: str, name: str = "<text>", line: int = 0) -> ModuleOp:
     context = Context(allow_unregistered=True)
     for dialect in (Builtin, Func, Tosa):
         context.load_dialect(dialect)
-    return _Parser(context, text, name, line).module()
+    try:
+        return _Parser(context, text, name, line).module()
+    except (ValueError, OverflowError, NotImplementedError, AssertionError) as problem:
+        found = str(problem) or type(problem).__name__
+        raise error(Code.IR_SYNTAX, "must be valid IR", found=found, source=name) from problem
 
 
 class _Parser(PlacingParser):
@@ -80,7 +88,10 @@ class _Parser(PlacingParser):
 
     def _type(self) -> Any:
         self.parse_punctuation(":")
-        return self._parse_dense_literal_type()  # pyright: ignore[reportUnknownVariableType]
+        found: Any = self._parse_dense_literal_type()  # pyright: ignore[reportUnknownVariableType]
+        if math.prod(found.get_shape()) > MOST_ELEMENTS:
+            self.raise_error(f"a constant of at most {MOST_ELEMENTS:,} elements, not {found}")
+        return found
 
     def _from_literal(self, start: int) -> Any:
         """Floats: an integer among the elements is the bits of one."""
