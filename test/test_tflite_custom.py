@@ -23,7 +23,7 @@ from tflite_graphs import Models, options
 from tflite_models import Array, reference
 
 from npu_dialect.frontends import tflite
-from npu_dialect.frontends.tflite import custom as lowerings
+from npu_dialect.frontends.tflite import user_lowerings
 from npu_dialect.passes.placement.remedies import remedy
 from npu_dialect.tools import npu_compile, npu_run
 
@@ -33,9 +33,9 @@ F32, SHAPE = "float32", (2, 3)
 @pytest.fixture(autouse=True)
 def functions() -> Iterator[None]:
     """What a test registers is forgotten after it."""
-    before = dict(custom.TABLE), dict(lowerings.TABLE)
+    before = dict(custom.TABLE), dict(user_lowerings.TABLE)
     yield
-    for table, found in zip((custom.TABLE, lowerings.TABLE), before, strict=True):
+    for table, found in zip((custom.TABLE, user_lowerings.TABLE), before, strict=True):
         table.clear()
         table.update(found)
 
@@ -128,7 +128,7 @@ def test_a_result_of_another_shape_is_an_error() -> None:
 def test_a_lowering_of_the_user_comes_first() -> None:
     npu.custom_op("Clipped")(clipped)
 
-    @lowerings.lowering("Clipped")
+    @tflite.lowering("Clipped")
     def _(b: Any, call: custom.Call, x: Any) -> Any:
         return b.emit(graph.MinOp(x, b.scalar(call.options["limit"], x)))
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npu_dialect.frontends.tflite.user_lowerings import lowering
+
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
+
+__all__ = ["load", "lowering"]
 
 
 def load(source: str | Path | bytes, shapes: Mapping[str, Sequence[int]] | None = None) -> ModuleOp:

@@ -1,13 +1,5 @@
-"""Custom operators: a user's lowering to `graph`, or a user's numpy function, which the host runs.
-
-    @npu_dialect.frontends.tflite.lowering("Doubled")
-    def _(b, call, x):
-        return b.emit(graph.AddOp(x, x))
-
-The function takes the builder, what the file says of the operator (`graph.custom.Call`), and its
-inputs as SSA values of `graph`, None for one that is left out. It gives a value for each result.
-Raise `NotExpressible("why")` for calls that it cannot say. A lowering comes before a function of
-`npu.custom_op`. What has neither is refused.
+"""Custom operators: a user's lowering to `graph` (`user_lowerings.py`), or else a numpy function
+of the user's (`graph/custom.py`), which the host runs. What has neither is refused.
 """
 
 from __future__ import annotations
@@ -22,39 +14,21 @@ from xdsl.ir import SSAValue
 from npu_dialect import graph
 from npu_dialect.diagnostics import Code
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
-from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
+from npu_dialect.frontends.onnx.errors import Misfit, refuse
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Operator, Tensor
+from npu_dialect.frontends.tflite.user_lowerings import TABLE
 from npu_dialect.functional import detection
 from npu_dialect.graph import custom
 from npu_dialect.graph.quant import QuantType
 
-__all__ = ["TABLE", "NotExpressible", "call", "lowering"]
-
-Handler = Callable[..., Any]
 Shapes = Callable[[Mapping[str, Any]], Sequence[tuple[int, ...]]]
-
-TABLE: dict[str, Handler] = {}
-"""The user's lowerings by the name of the operator."""
 
 SHAPES: dict[str, Shapes] = {"TFLite_Detection_PostProcess": detection.shapes}
 """Operators whose results have the shapes that options say, whatever the file states."""
 
 FLEX = "Flex"
 """What the names of TensorFlow's operators begin with, which a converter took over as they are."""
-
-
-def lowering(name: str) -> Callable[[Handler], Handler]:
-    """Enter a function as the lowering of the custom operator `name`; a decorator.
-
-    A second one for the same operator replaces the first.
-    """
-
-    def enter(function: Handler) -> Handler:
-        TABLE[name] = function
-        return function
-
-    return enter
 
 
 def call(b: Builder, node: Operator, values: Sequence[SSAValue | None]) -> list[SSAValue]:
