@@ -375,6 +375,23 @@ def test_extremes_are_of_stored_values(seed: int, scale: float, other: float, co
     compare(model(code, [x, z], [y]), [draw(rng, x), draw(rng, z)])
 
 
+COMPARISONS = ["EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"]
+
+
+@pytest.mark.parametrize("code", COMPARISONS)
+def test_comparisons_are_of_stored_values(code: str) -> None:
+    rng = np.random.default_rng(0)
+    x, z = wide((3, 500), 0.001), wide((3, 500), 0.002)
+    values = [draw(rng, x) >> 8, draw(rng, z) >> 8]
+    compare(model(code, [x, z], [Tensor((3, 500), "bool")]), values)
+
+
+def test_a_slope_of_16_bits_is_refused() -> None:
+    x = wide((3, 5), 0.001)
+    with pytest.raises(npu.CompileError, match="slope of 16 bits"):
+        tflite.load(model("PRELU", [x, x], [x]))
+
+
 MOVES = {
     "CONCATENATION": ([wide((2, 4), 0.02)], (2, 8), "ConcatenationOptions", {"axis": 1}),
     "PAD": ([constant([[1, 0], [0, 2]])], (3, 6), "", {}),

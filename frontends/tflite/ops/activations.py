@@ -133,6 +133,8 @@ def prelu(b: Builder, x: SSAValue, alpha: SSAValue) -> SSAValue:
         zero = b.scalar(0.0, x)
         negative = b.emit(graph.LtOp(x, zero))
         return where(b, negative, b.emit(graph.MulOp(x, alpha)), x)
+    if dtype_of(x) is dtypes.i16:
+        raise NotExpressible("a slope of 16 bits, whose factors the reference kernel leaves unset")
     if dtype_of(alpha) is not dtype_of(x):
         raise NotExpressible(f"a slope of {dtype_of(alpha)} for {dtype_of(x)}")
     scale, slope = quant_of(x).scales[0], quant_of(alpha).scales[0]

@@ -12,7 +12,7 @@ from typing import Any
 from xdsl.ir import SSAValue
 
 from npu_dialect import graph
-from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
+from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.onnx.ops.common import reshape, where
 from npu_dialect.frontends.tflite.builder import Builder
@@ -24,6 +24,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     quant_of,
     retyped,
     scale_of,
+    stored_numbers,
 )
 from npu_dialect.frontends.tflite.registry import op
 
@@ -32,14 +33,12 @@ LEFT = 8
 
 
 def compared(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
-    """A comparison; of 16 bits, if both have the same quantization."""
+    """A comparison; of 16 bits, that of stored values, whatever their scales."""
     check(x, y)
     if not is_quantized(x):
         return binary(b, kind, x, y)
     if dtype_of(x).itemsize > 1:
-        if element_of(x) != element_of(y):
-            raise NotExpressible("a comparison of tensors of different scales")
-        return binary(b, kind, plain(b, x), plain(b, y))
+        return binary(b, kind, stored_numbers(b, x), stored_numbers(b, y))
     greatest = max(scale_of(quant_of(v)) for v in (x, y))
     if greatest >= 1:
         raise NotExpressible(f"a scale of {greatest}, where TFLite compares with less than 1 only")
