@@ -94,3 +94,9 @@ def test_the_nearest(size: tuple[int, int], corners: bool, centers: bool, dtype:
         alignCorners=corners, halfPixelCenters=centers,
     )  # fmt: skip
     check(source, [x])
+
+
+def test_a_size_of_a_broken_file_is_refused() -> None:
+    x = Tensor((1, 1, 3, 1), "int8", 0.1, 3)
+    with pytest.raises(CompileError, match=r"2147483647|elements"):
+        tflite.load(resize(x, (2**31 - 1, 3), False, False))

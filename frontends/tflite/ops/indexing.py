@@ -127,6 +127,7 @@ def gather(b: Builder, x: SSAValue, indices: SSAValue, *, axis: int, batch_dims:
         raise Misfit(f"batches of {list(shape)} and {list(many)}")
     outer, middle, size = prod(shape[:batch]), prod(shape[batch:axis]), shape[axis]
     inner, count = prod(shape[axis + 1 :]), prod(many[batch:])
+    b.reserve(outer, middle)
     rows = reshape(b, x, (outer * middle * size, inner))
     first = np.arange(outer * middle, dtype=np.int32).reshape(outer, middle, 1) * size
     index = reshape(b, cast(b, indices, dtypes.i32), (outer, 1, count))
@@ -205,6 +206,7 @@ def _rows_replaced(
     outer, size, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
     start = cast(b, reshape(b, along(b, starts, 0, axis, 1), (1, 1)), dtypes.i32)
     start = b.emit(graph.ClampOp(start, 0, size - count))
+    b.reserve(outer, count)
     first = np.arange(outer).reshape(-1, 1) * size + np.arange(count)
     index = reshape(b, add(b, start, b.constant(first.astype(np.int32))), (outer * count,))
     rows = reshape(b, x, (outer * size, inner))
@@ -218,6 +220,7 @@ def one_hot(
 ) -> SSAValue:
     """`on` where the index is the place along a new dimension, else `off`."""
     (size,) = b.ints(depth, "the depth")
+    b.reserve(size)
     rank = len(shape_of(indices)) + 1
     place = normalize_axis(axis, rank)
     shape = [*shape_of(indices)[:place], 1, *shape_of(indices)[place:]]

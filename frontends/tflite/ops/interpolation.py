@@ -219,6 +219,7 @@ def taken(b: Builder, x: SSAValue, axis: int, places: Array) -> SSAValue:
     shape = shape_of(x)
     outer, size, inner = (int(np.prod(s)) for s in (shape[:axis], shape[axis], shape[axis + 1 :]))
     rows = reshape(b, x, (outer * size, inner))
+    b.reserve(outer, len(places))
     index = (np.arange(outer).reshape(-1, 1) * size + places).reshape(-1).astype(np.int32)
     found = b.emit(graph.GatherOp(rows, b.constant(index)))
     return reshape(b, found, (*shape[:axis], len(places), *shape[axis + 1 :]))

@@ -24,9 +24,11 @@ from npu_dialect.frontends.tflite.ops.rescaling import as_result, is_quantized
 from npu_dialect.frontends.tflite.registry import op
 
 
-def _checked(x: SSAValue, shape: Sequence[int]) -> None:
+def _checked(b: Builder, x: SSAValue, shape: Sequence[int]) -> None:
     if len(shape_of(x)) != 4 or len(shape) != 4 or 0 in (*shape_of(x), *shape):
         raise Misfit(f"a resize of {list(shape_of(x))} to {list(shape)}")
+    b.reserve(max(shape_of(x)[1:3]))
+    b.reserve(max(shape[1:3]))
 
 
 @op("RESIZE_BILINEAR", options="ResizeBilinearOptions")
@@ -35,7 +37,7 @@ def resize_bilinear(
 ) -> SSAValue:
     """Between the four pixels of x around each of the result."""
     del size
-    _checked(x, b.shape)
+    _checked(b, x, b.shape)
     if align_corners and half_pixel_centers:
         raise NotExpressible("aligned corners and half pixel centers at once")
     pairs = [(shape_of(x)[k], b.shape[k]) for k in (1, 2)]
@@ -68,6 +70,7 @@ def _product(b: Builder, x: SSAValue, at: Array) -> SSAValue:
     """A matrix of weights times [.., elements, rest]."""
     size, count = shape_of(x)[1], len(at)
     low, high = (np.clip(f(at).astype(np.int64), 0, size - 1) for f in (np.floor, np.ceil))
+    b.reserve(count, size)
     weights = np.zeros((count, size), np.float32)
     part = (at - low.astype(np.float32)).astype(np.float32)
     np.add.at(weights, (np.arange(count), low), np.float32(1) - part)
@@ -86,7 +89,7 @@ def resize_nearest_neighbor(
 ) -> SSAValue:
     """The nearest pixel of x for each of the result."""
     del size
-    _checked(x, b.shape)
+    _checked(b, x, b.shape)
     for axis in (1, 2):
         old, new = shape_of(x)[axis], b.shape[axis]
         x = _chosen(b, x, axis, _nearest(old, new, align_corners, half_pixel_centers))

@@ -26,6 +26,9 @@ from npu_dialect.frontends.tflite.ops.windows import interleaved, pads_of
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import QuantType
 
+MOST_PHASES = 256
+"""Places of a result within the strides, each of which is a convolution."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -74,6 +77,8 @@ def transpose_conv(
     if is_hybrid(x, w):
         raise NotExpressible("floats and quantized weights, which TFLite does not have here")
     narrow = check(x, w, bias, quantized_bias_type)
+    if stride_h * stride_w > MOST_PHASES:
+        raise NotExpressible(f"strides of {stride_h} and {stride_w}")
     kernel = shape_of(w)[1:3]
     pads = pads_of(b.shape[1:3], kernel, (stride_h, stride_w), (1, 1), padding)
     sizes = zip(shape_of(x)[1:3], b.shape[1:3], kernel, (stride_h, stride_w), pads[:2], strict=True)
