@@ -379,7 +379,8 @@ COMPARISONS = ["EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_E
 
 
 @pytest.mark.parametrize("code", COMPARISONS)
-def test_comparisons_are_of_stored_values(code: str) -> None:
+def test_comparisons(code: str) -> None:
+    """Those of order are of stored values, others as with 8 bits."""
     rng = np.random.default_rng(0)
     x, z = wide((3, 500), 0.001), wide((3, 500), 0.002)
     values = [draw(rng, x) >> 8, draw(rng, z) >> 8]

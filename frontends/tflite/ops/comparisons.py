@@ -33,11 +33,11 @@ LEFT = 8
 
 
 def compared(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
-    """A comparison; of 16 bits, that of stored values, whatever their scales."""
+    """A comparison; one of order of 16 bits is that of stored values, whatever their scales."""
     check(x, y)
     if not is_quantized(x):
         return binary(b, kind, x, y)
-    if dtype_of(x).itemsize > 1:
+    if dtype_of(x).itemsize > 1 and kind not in (graph.EqOp, graph.NeOp):
         return binary(b, kind, stored_numbers(b, x), stored_numbers(b, y))
     greatest = max(scale_of(quant_of(v)) for v in (x, y))
     if greatest >= 1:
