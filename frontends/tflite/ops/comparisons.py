@@ -42,7 +42,7 @@ def compared(b: Builder, kind: type[Any], x: SSAValue, y: SSAValue) -> SSAValue:
     greatest = max(scale_of(quant_of(v)) for v in (x, y))
     if greatest >= 1:
         raise NotExpressible(f"a scale of {greatest}, where TFLite compares with less than 1 only")
-    return b.emit(kind(*(term(b, v, 1.0, LEFT) for v in (x, y))))
+    return b.emit(kind(term(b, x, 1.0, LEFT), term(b, y, 1.0, LEFT)))
 
 
 @op("EQUAL")
