@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npu_dialect as npu
-from npu_dialect.diagnostics import CompileError
+from npu_dialect.diagnostics import CompileError, collect
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
@@ -212,6 +212,18 @@ def test_a_loop_without_a_bound_is_one_of_the_host(limit: float, first: float) -
     source = loop(None, limit)
     assert ops(source).count("graph.opaque") == 1
     compare(source, [floats(first, 0.5, -1)])
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [(choice(), "both branches of an IF run"), (loop(3, 9.0), "all steps of")]
+)
+def test_a_remark_says_what_is_computed_for_nothing(source: bytes, words: str) -> None:
+    with collect() as records:
+        tflite.load(source)
+    (record,) = records
+    assert str(record).startswith("remark[NPU1004]: t")
+    assert words in str(record)
+    assert "since its condition is of run time" in str(record)
 
 
 def test_the_placement_says_why_a_loop_is_one_of_the_host() -> None:

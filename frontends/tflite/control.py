@@ -28,7 +28,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import dtypes, graph
-from npu_dialect.diagnostics import Code, CompileError
+from npu_dialect.diagnostics import Code, CompileError, remark
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.onnx.ops.common import reshape, where
@@ -97,6 +97,7 @@ def if_(run: Run) -> list[Given]:
     known = run.b.array(flag)
     if known is not None:
         return run.subgraph(branches[not known.item()], given)
+    _remark(run.b, "both branches of an IF run", "a condition that is known when compiling")
     before = run.importer.variables.contents()
     then = run.subgraph(branches[0], given, flag)
     after = run.importer.variables.contents()
@@ -213,6 +214,9 @@ class Loop:
             run.importer.count()
             conditions = [step.condition for step in steps]
             values = run.subgraph(self.body, values, *conditions)
+        if steps:
+            remedy = "a number of steps that is known when compiling"
+            _remark(run.b, "all steps of a WHILE that there can be run", remedy)
         for step in reversed(steps):
             values = _chosen(run.b, step.condition, values, step.values)
             run.importer.variables.choose(run.b, step.condition, step.variables)
@@ -263,6 +267,15 @@ class Loop:
         if inner.variables.by_name or len(values) != len(results):
             raise self._variables(reason)
         return inner.function(self.run.body(index).name or f"subgraph{index}", values)
+
+
+def _remark(b: Builder, what: str, remedy: str) -> None:
+    remark(
+        Code.APPROXIMATION,
+        f"{what}, and a selection follows, since its condition is of run time",
+        remedy=f"{remedy}, where that is too much",
+        source=b.source,
+    )
 
 
 def _flag(b: Builder, condition: SSAValue) -> SSAValue:
