@@ -34,7 +34,7 @@ from npu_dialect.parser import Utf8Parser
 DOMAIN = LOOP
 CONDITION, BODY = "condition", "body"
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 100_000
 """A loop that does more steps is taken for one without end."""
 
 
