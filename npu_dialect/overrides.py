@@ -16,7 +16,7 @@ model.
     input_held = 6                # rows of its input from dram that are kept
 
     ["head.conv"]
-    precision = "int16x8"         # the scheme it is quantized to; "float": it is not
+    precision = "int16x8"         # the scheme it is quantized to; "float32": it is not
 
 The module carries them as `npu.overrides`, so that a pipeline that is replayed decides alike. They
 are found by provenance, and so hold for whatever an operation has become when a decision is due.

@@ -39,13 +39,13 @@ from npu_dialect.passes.graph_calibrate import functions
 from npu_dialect.passes.quantizing.channels import (
     Family,
     Linear,
-    constants_of,
     families,
     input_axis,
     scale,
     times_inputs,
+    weights_of,
 )
-from npu_dialect.passes.rewriting import Array, constant, erase_dead
+from npu_dialect.passes.rewriting import Array, erase_dead
 
 CLAMPS = ("keep", "minimum", "relu")
 ROUNDS = 40
@@ -114,12 +114,10 @@ class Equalization:
 
     def __init__(self, found: list[Family]) -> None:
         self.families = found
-        self.weights: dict[Operation, Array] = {}
-        for family in found:
-            for op in (*family.makers, *family.readers):
-                array = constant(op.operands[constants_of(op)[0]])
-                if isinstance(op, Linear) and array is not None:
-                    self.weights[op] = array.astype(np.float64)
+        members = [op for family in found for op in (*family.makers, *family.readers)]
+        self.weights: dict[Operation, Array] = {
+            op: weights_of(op) for op in members if isinstance(op, Linear)
+        }
 
     def run(self) -> list[Array]:
         """The scales [channels] of each family."""

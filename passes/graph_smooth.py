@@ -24,7 +24,7 @@ import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from npu_dialect.diagnostics import Code, error
@@ -33,12 +33,12 @@ from npu_dialect.passes.quantizing import replay
 from npu_dialect.passes.quantizing.channels import (
     Family,
     Linear,
-    constants_of,
     families,
     input_axis,
     scale,
+    weights_of,
 )
-from npu_dialect.passes.rewriting import Array, constant, erase_dead
+from npu_dialect.passes.rewriting import Array, erase_dead
 
 LEAST = 1e-5
 """Of the greatest value of a channel, as a part of the greatest of all: dead channels are no
@@ -99,7 +99,7 @@ def scales(family: Family, seen: dict[SSAValue, Array], alpha: float) -> Array:
     """The scales of a family, [channels]."""
     values = np.max([seen[op.operands[0]] for op in family.readers], axis=0).astype(np.float64)
     weights = np.max(
-        [np.abs(input_axis(op, _weights(op))).max(axis=1, initial=0) for op in family.readers],
+        [np.abs(input_axis(op, weights_of(op))).max(axis=1, initial=0) for op in family.readers],
         axis=0,
     )
     values = np.maximum(values, LEAST * values.max(initial=0))
@@ -107,9 +107,3 @@ def scales(family: Family, seen: dict[SSAValue, Array], alpha: float) -> Array:
     if not values.all() or not weights.all():
         return np.ones(family.channels)
     return values**alpha / weights ** (1 - alpha)
-
-
-def _weights(op: Operation) -> Array:
-    array = constant(op.operands[constants_of(op)[0]])
-    assert array is not None
-    return array.astype(np.float64)

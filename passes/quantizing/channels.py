@@ -276,6 +276,13 @@ def scale(scales: Iterable[tuple[Family, Array]]) -> None:
         _split_clamp(op, s)
 
 
+def weights_of(op: Operation) -> Array:
+    """The constant of a maker or reader that is scaled, in double precision."""
+    array = constant(op.operands[constants_of(op)[0]])
+    assert array is not None, "members of families have constants"
+    return array.astype(np.float64)
+
+
 def constants_of(op: Operation) -> list[int]:
     """The operands of a maker that its result's channels are scaled by; weights come first."""
     if isinstance(op, FACTORS):
