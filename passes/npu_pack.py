@@ -86,14 +86,17 @@ def _move_all(
     An engine may overwrite what its instruction before read while the results of that one are still
     being stored; another engine waits for them. So values first live until their readers' engines
     are free, and where that delays something, until the readers' results are there, those of copies
-    first. What takes
-    bytes of a value of which others are still read gets bytes of its own, or else moves with it.
+    first. What takes bytes of a value of which others are still read gets bytes of its own, or else
+    moves with it; what was joined takes at each time only what lives of it then
+    (`allocation_parts`).
     """
     given = _Given(instructions, kernels, target)
     for hidden in HIDDEN:
         ways = (_packed(given, _Manner(hidden, joins_all)) for joins_all in (False, True))
         found = next((way for way in ways if way is not None), None)
-        if found is not None and found.makespan <= given.schedule.makespan:
+        if found is None:
+            return  # values that live longer take no less
+        if found.makespan <= given.schedule.makespan:
             found.move()
             return
 
@@ -270,9 +273,10 @@ class _Packing:
     def offsets(self) -> list[int]:
         """By web."""
         given = {k: web.start for k, web in enumerate(self.webs)}
-        found = pack_parts(self.buffers, self.parts, given, AROUND)
+        some = min(1.0, (FEW / len(self.buffers)) ** 2)
+        found = pack_parts(self.buffers, self.parts, given, AROUND * some)
         if found == given and live_bound(self.buffers)[0] < _top(self.webs):
-            found = pack(self.buffers, EFFORT * min(1.0, (FEW / len(self.buffers)) ** 2))
+            found = pack(self.buffers, EFFORT * some)
         return [found[k] for k in range(len(self.buffers))]
 
     @property
