@@ -135,6 +135,44 @@ def test_ties_of_both_signs_are_rounded_as_graph_says():
         _requantized(array, graph.uniform(dtypes.i16, 1.0), each, graph.uniform(dtypes.i8, 1.0))
 
 
+# Integers that wrap and saturate
+
+EDGES = np.array([[-(2**31), -(2**31) + 1, -1, 0, 1, 2**30, 2**31 - 2, 2**31 - 1]], np.int32)
+WRAPS = {
+    "a sum": "graph.add %x, %y : (tensor<8x8xi32>, tensor<8x8xi32>) -> tensor<8x8xi32>",
+    "a difference": "graph.sub %x, %y : (tensor<8x8xi32>, tensor<8x8xi32>) -> tensor<8x8xi32>",
+    "the high half of a product": 'graph.rescale %x, %y {shift = 31, rounding = "half_up"} : '
+    "(tensor<8x8xi32>, tensor<8x8xi32>) -> tensor<8x8xi32>",
+    "a saturated shift": "graph.requantize %x {recipe = #graph.requant<fixed, [4], [0], half_up>} :"
+    " (tensor<8x8xi32>) -> tensor<8x8xi32>",
+}
+
+
+@pytest.mark.parametrize("name", WRAPS)
+def test_overflow_is_that_of_graph(name):
+    module = text.parse(
+        "func.func @main(%x: tensor<8x8xi32>, %y: tensor<8x8xi32>) -> tensor<8x8xi32> {\n"
+        f'  %0 = {WRAPS[name]} loc("op")\n  func.return %0 : tensor<8x8xi32>\n}}'
+    )
+    x, y = (np.ascontiguousarray(a) for a in np.broadcast_arrays(EDGES, EDGES.T))
+    (op,) = (op for op in module.walk() if isinstance(op, GraphOp))
+    (expected,) = op.evaluate(*(x, y)[: len(op.operands)])
+    (found,) = tosa_reference.run(exported(module), [x, y])
+    assert agree(found, expected)
+
+
+def test_a_product_with_a_power_of_two_wraps():
+    module = text.parse(
+        "func.func @main(%x: tensor<1x8xi32>) -> tensor<1x8xi32> {\n"
+        "  %c = graph.constant {value = #graph.blob<i32, [], [4096]>} : () -> tensor<i32> "
+        'loc("c")\n'
+        "  %0 = graph.mul %x, %c : (tensor<1x8xi32>, tensor<i32>) -> tensor<1x8xi32> "
+        'loc("op")\n  func.return %0 : tensor<1x8xi32>\n}'
+    )
+    (found,) = tosa_reference.run(exported(module), [EDGES])
+    assert agree(found, (EDGES.astype(np.int64) << 12).astype(np.int32))
+
+
 # What is refused
 
 REFUSED = {
@@ -143,12 +181,12 @@ REFUSED = {
         "  func.return %x : tensor<4xi64>\n}",
         "whole numbers of 64 bits",
     ),
-    "a sum that may leave 32 bits": (
+    "a product that may leave 32 bits": (
         "func.func @main(%x: tensor<4xi32>) -> tensor<4xi32> {\n"
-        "  %0 = graph.add %x, %x : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi32> loc(\"sum\")\n"
+        "  %0 = graph.mul %x, %x : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi32> loc(\"product\")\n"
         "  func.return %0 : tensor<4xi32>\n}",
-        "sum: graph.add must be expressible in TOSA, bit for bit where it is of integers; found "
-        "results from -4294967296 to 4294967294, which 32 bits cannot hold",
+        "product: graph.mul must be expressible in TOSA, bit for bit where it is of integers; "
+        "found results from -4611686016279904256 to 4611686018427387904, which 32 bits cannot hold",
     ),
     "integers of an exponential": (
         "func.func @main(%x: tensor<4xf32>) -> tensor<4xi32> {\n"

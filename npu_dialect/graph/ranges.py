@@ -245,6 +245,17 @@ def _requantized(ranges: Ranges, op: Any) -> Interval:
     return min(max(low + zero, least), most), min(max(high + zero, least), most)
 
 
+def _rescaled(ranges: Ranges, op: Any) -> Interval:
+    """Products of run time, rounded."""
+    target, shift = quant_of(op.result), int(op.shift.value.data)
+    (a, b), (c, d) = ranges.steps(op.x), ranges.of(op.multiplier)
+    products = (a * c, a * d, b * c, b * d)
+    zero = target.zero_point if target is not None else 0
+    low, high = (min(products) >> shift) - 1 + zero, (max(products) >> shift) + 2 + zero
+    least, most = whole(op.result)
+    return min(max(low, least), most), min(max(high, least), most)
+
+
 def _looked_up(ranges: Ranges, op: Any) -> Interval:
     return ranges.of(op.operands[1])
 
@@ -257,6 +268,7 @@ RULES: dict[type[Operation], Rule] = {
     graph.AbsOp: _abs, graph.ClampOp: _clamp, graph.ReluOp: _relu, graph.PadOp: _pad,
     graph.CastOp: _cast, graph.ReduceSumOp: _sums, graph.SumPool2DOp: _pooled,
     graph.Conv2DOp: _contraction, graph.MatmulOp: _contraction,
-    graph.RequantizeOp: _requantized, graph.LookupOp: _looked_up, graph.InterpolateOp: _looked_up,
+    graph.RequantizeOp: _requantized, graph.RescaleOp: _rescaled,
+    graph.LookupOp: _looked_up, graph.InterpolateOp: _looked_up,
 }  # fmt: skip
 """How an operation's interval follows from those of its operands."""

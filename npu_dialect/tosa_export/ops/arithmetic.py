@@ -13,6 +13,7 @@ from npu_dialect.tosa_export.emitter import Emitter, Refused, element_of
 from npu_dialect.tosa_export.ops.exactness import exact_quotient, exact_reciprocal, is_power_of_two
 from npu_dialect.tosa_export.ops.movement import broadcast
 from npu_dialect.tosa_export.ops.rescaling import multiplied, whole
+from npu_dialect.tosa_export.ops.wrapping import power_of_two, shifted_left, wrapped_sum
 from npu_dialect.tosa_export.registry import rule
 
 Binary = graph.AddOp | graph.SubOp | graph.MulOp
@@ -34,21 +35,35 @@ def fits(e: Emitter, op: graph.GraphOp) -> None:
     """Refuse what may leave 32 bits, where TOSA says nothing of the result."""
     if dtype_of(op.results[0]).is_float:
         return
-    low, high = RULES[type(op)](e.ranges, op)
-    if low < I32.low or high > I32.high:
+    if not is_within(e, op):
+        low, high = RULES[type(op)](e.ranges, op)
         raise Refused(f"results from {low} to {high}, which 32 bits cannot hold")
+
+
+def is_within(e: Emitter, op: graph.GraphOp) -> bool:
+    """Whether a result of integers is proved to fit 32 bits."""
+    low, high = RULES[type(op)](e.ranges, op)
+    return I32.low <= low and high <= I32.high
 
 
 @rule(graph.AddOp, graph.SubOp)
 def add(e: Emitter, op: graph.AddOp | graph.SubOp) -> SSAValue:
-    """The same, of i32 or floats."""
+    """The same, of floats and of i32 that cannot overflow; else of halves, which wraps."""
+    if dtype_of(op.result) is dtypes.i32 and not is_within(e, op):
+        return wrapped_sum(e, *both(e, op), negates=isinstance(op, graph.SubOp))
     fits(e, op)
     return e.spread(op.name.removeprefix("graph."), *both(e, op))
 
 
 @rule(graph.MulOp)
 def mul(e: Emitter, op: graph.MulOp) -> SSAValue:
-    """The same, without a shift."""
+    """The same, without a shift; a power of two is one to the left, which wraps."""
+    if dtype_of(op.result) is dtypes.i32 and not is_within(e, op):
+        for value, factor in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
+            owner = factor.owner
+            found = power_of_two(owner.array) if isinstance(owner, graph.ConstantOp) else None
+            if found is not None:
+                return broadcast(e, shifted_left(e, e.value(value), found), shape_of(op.result))
     fits(e, op)
     return multiplied(e, *both(e, op))
 

@@ -35,12 +35,16 @@ from npu_dialect.tosa_export.emitter import (
     stored_as,
     word,
 )
+from npu_dialect.tosa_export.ops.wrapping import apart, power_of_two, saturated_shift
 from npu_dialect.tosa_export.registry import rule
 
 Array = NDArray[Any]
 Up = Callable[[SSAValue], SSAValue]
 
 LEAST_SHIFT, GREATEST_SHIFT = 2, 62
+FULL_SHIFT = 31
+"""With it, only the square of -2**31 leaves 32 bits."""
+
 SATURATED = 1 << 17
 """No type of 16 bits, with any zero point, holds a result of so many steps."""
 
@@ -165,6 +169,9 @@ def requantize(e: Emitter, op: graph.RequantizeOp) -> SSAValue:
     if recipe.rounding == "double":
         _require_no_wrap(recipe, e.ranges.channels(op.x))
     multiplier, shift = normalized(recipe)
+    left = _left_shift(recipe)
+    if left and quant_of(op.result) is None and not _is_proved(shift, e.ranges.channels(op.x)):
+        return saturated_shift(e, steps(e, op.x), left)
     if recipe.rounding in MODES:
         return _direct(e, op, multiplier, shift, MODES[recipe.rounding])
     if dtype_of(op.x) is dtypes.i64:
@@ -203,6 +210,14 @@ def is_kept(recipe: Requant) -> bool:
     if recipe.kind != "fixed" or recipe.channels != 1:
         return False
     return int(recipe.multiplier[0]) == 1 << int(recipe.shift[0])
+
+
+def _left_shift(recipe: Requant) -> int:
+    """k of a recipe that multiplies by 2**k, and rounds nothing; else 0."""
+    found = power_of_two(recipe.multiplier)
+    if found is None or recipe.channels != 1 or recipe.rounding == "double":
+        return 0
+    return max(found - int(recipe.shift[0]), 0)
 
 
 def _direct(
@@ -337,16 +352,18 @@ def rescale_at_run_time(e: Emitter, op: graph.RescaleOp) -> SSAValue:
     a, b = e.ranges.steps(op.x)
     c, d = e.ranges.of(op.multiplier)
     most = max(abs(a), abs(b)) * max(abs(c), abs(d))
-    if (most + (1 << shift >> 1)) >> shift > I32[1]:
+    multiplier, x = e.value(op.multiplier), None
+    if shift == FULL_SHIFT and most == 1 << 62 and rounding == "half_up":
+        x = apart(e, steps(e, op.x), multiplier)
+    elif (most + (1 << shift >> 1)) >> shift > I32[1]:
         raise Refused(f"a product of up to {most} / 2**{shift}, which 32 bits cannot hold")
     if rounding == "double":
         raise Refused("a factor of run time that is rounded twice")
-    multiplier = e.value(op.multiplier)
 
     def up(x: SSAValue) -> SSAValue:
         return _mul(e, x, multiplier, shift)
 
-    x = steps(e, op.x)
+    x = x or steps(e, op.x)
     if rounding == "half_up" or shift == 0:
         return narrowed(e, up(x), op.result)
     if c < 0:
