@@ -139,6 +139,8 @@ def _place_boundary(ops: list[Operation], states: Sequence[State]) -> None:
             views = _from_argument(op.x, arguments)
             if views is not None:
                 _set([op, *views], QUANTIZE)
+        elif isinstance(op, graph.CastOp) and engine_of(op) == "host":
+            _set(_steps_from_argument(op, arguments) or (), QUANTIZE)
     for op in reversed(ops):
         if _makes_real(op) and (chain := _to_output(op, results)) is not None:
             _set([op, *chain], DEQUANTIZE)
@@ -163,6 +165,41 @@ def _from_argument(value: SSAValue, states: Container[int | None]) -> list[Opera
     if isinstance(value, BlockArgument) and value.index in states:
         return None
     return views
+
+
+STEPS = (
+    graph.AddOp, graph.SubOp, graph.MulOp, graph.DivOp, graph.RoundOp, graph.SignOp, graph.EqOp,
+    graph.WhereOp, graph.ClampOp, *VIEWS,
+)  # fmt: skip
+"""What a quantization with roundings of its own is made of."""
+
+
+def _steps_from_argument(
+    cast: graph.CastOp, states: Container[int | None]
+) -> list[Operation] | None:
+    """The steps of a quantization that ends with a cast to integers: all of them are on the host,
+    read one argument that is no state, and nothing else reads their results. None for others.
+    """
+    if not (dtype_of(cast.x).is_float and dtype_of(cast.result).is_int):
+        return None
+    found: dict[Operation, None] = {cast: None}
+    arguments: set[SSAValue] = set()
+    todo = [cast.x]
+    while todo:
+        value = todo.pop()
+        owner = value.owner
+        if not isinstance(owner, Operation):
+            arguments.add(value)
+        elif owner not in found and not isinstance(owner, graph.ConstantOp):
+            if not isinstance(owner, STEPS) or engine_of(owner) not in ("host", None):
+                return None
+            found[owner] = None
+            todo += owner.operands
+    inner = [op for op in found if op is not cast]
+    if any(use.operation not in found for op in inner for use in op.results[0].uses):
+        return None
+    outside = [v for v in arguments if isinstance(v, BlockArgument) and v.index not in states]
+    return list(found) if len(arguments) == len(outside) == 1 else None
 
 
 def _makes_real(op: Operation) -> bool:

@@ -46,6 +46,8 @@ def assert_below(profile: Profile) -> None:
     assert least is not None
     assert least.cycles <= profile.cycles
     busy = {e.name: e.busy for e in profile.engines}
+    if profile.program.machine.vector.is_output_stage:  # they take turns
+        busy |= dict.fromkeys(("mxu", "vpu"), busy.get("mxu", 0) + busy.get("vpu", 0))
     for resource, engines in ENGINES.items():
         assert least.resources[resource] <= max(busy.get(e, 0) for e in engines) + 1e-6, resource
     assert least.in_layers <= profile.cycles

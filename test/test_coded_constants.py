@@ -91,13 +91,14 @@ def test_the_bound_counts_coded_bytes() -> None:
 
 
 def test_a_layer_bound_by_its_weights_takes_as_much_less_time() -> None:
+    """Its weights take 0.69 of their bytes."""
     cycles = [
         npu.simulate(
             npu.compile(coded_product(512, s)[1], "ethos_u55_256"), np.zeros((1, 512), np.int8)
         ).cycles
-        for s in (5, 80)
+        for s in (10, 80)
     ]
-    assert 0.5 < cycles[0] / cycles[1] < 0.65
+    assert 0.68 < cycles[0] / cycles[1] < 0.72
 
 
 def test_weights_without_order_stay_as_they_are() -> None:

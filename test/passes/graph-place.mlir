@@ -16,6 +16,21 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
     %8 = graph.softmax %7 {axis = 2} : (tensor<1x16x2xf32>) -> tensor<1x16x2xf32>
     func.return %5, %8 : tensor<1x2x2x2xf32>, tensor<1x16x2xf32>
   }
+
+  // A quantization with a rounding of its own is one too, if nothing else reads its steps.
+  func.func @steps(%x : tensor<8xf32>) -> tensor<8xi32> {
+    %s = graph.constant {value = #graph.blob<f32, [], [0.5]>} : () -> tensor<f32>
+    %0 = graph.div %x, %s : (tensor<8xf32>, tensor<f32>) -> tensor<8xf32>
+    %1 = graph.round %0 : (tensor<8xf32>) -> tensor<8xf32>
+    %2 = graph.cast %1 : (tensor<8xf32>) -> tensor<8xi32>
+    func.return %2 : tensor<8xi32>
+  }
+
+  func.func @read(%x : tensor<8xf32>) -> (tensor<8xi32>, tensor<8xf32>) {
+    %0 = graph.round %x : (tensor<8xf32>) -> tensor<8xf32>
+    %1 = graph.cast %0 : (tensor<8xf32>) -> tensor<8xi32>
+    func.return %1, %0 : tensor<8xi32>, tensor<8xf32>
+  }
 }
 
 // CHECK: graph.quantize {{.*}}#graph.placement<io, "quantize-input",
@@ -27,3 +42,10 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
 // CHECK-NEXT: graph.dequantize {{.*}}#graph.placement<host, "vector-types", "The vector unit must load and store the types of the operands and of the result; found f32, and edge256 has
 // CHECK-NEXT: graph.reshape {{.*}}#graph.placement<host, "moves-among-host",
 // CHECK-NEXT: graph.softmax {{.*}}#graph.placement<host, "several-steps",
+// CHECK: func.func @steps
+// CHECK: graph.div {{.*}}#graph.placement<io, "quantize-input",
+// CHECK-NEXT: graph.round {{.*}}#graph.placement<io, "quantize-input",
+// CHECK-NEXT: graph.cast {{.*}}#graph.placement<io, "quantize-input",
+// CHECK: func.func @read
+// CHECK-NEXT: graph.round {{.*}}#graph.placement<host,
+// CHECK-NEXT: graph.cast {{.*}}#graph.placement<host,
