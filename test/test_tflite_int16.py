@@ -17,7 +17,7 @@ from npu_dialect.graph.quant import uniform
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from tflite_models import Array, Tensor, constant, draw, model, reference
+from tflite_models import Array, Tensor, constant, draw, interpreter_of, model, reference
 
 from npu_dialect.frontends import tflite
 from npu_dialect.frontends.tflite.ops import single_rounding
@@ -438,3 +438,59 @@ def test_quantize(seed: int, scale: float, other: float, dtype: str) -> None:
 @settings(max_examples=10)
 def test_dequantize(seed: int, scale: float) -> None:
     compare(model("DEQUANTIZE", [wide(ALL.shape, scale)], [Tensor(ALL.shape, "float32")]), [ALL])
+
+
+# At all levels
+
+
+def one(code: str, shape: tuple[int, ...] = (2, 40), options: str = "", **fields: Any) -> bytes:
+    """An operator of one tensor."""
+    scale = 2.0**-15 if code in ("LOGISTIC", "TANH") else 0.0013
+    return model(code, [wide(shape, 0.001)], [wide(shape, scale)], options, **fields)
+
+
+def two(code: str, options: str, scales: tuple[float, float, float]) -> bytes:
+    x, z, y = (wide((3, 40), scale) for scale in scales)
+    return model(code, [x, z], [y], options)
+
+
+def pooled() -> bytes:
+    x, y = wide((1, 6, 6, 8), 0.001), wide((1, 5, 5, 8), 0.001)
+    return model(
+        "AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=1, strideH=1, strideW=1,
+        filterHeight=2, filterWidth=2,
+    )  # fmt: skip
+
+
+def rows(dtype: str) -> bytes:
+    rng = np.random.default_rng(0)
+    x, y, w = wide((6, 32), 0.001), wide((6, 24), 0.004), weights((24, 32), 0, rng)
+    code = 2 if dtype == "int32" else 4
+    inputs = [x, w, bias(24, dtype, x, w, rng)]
+    return model("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions", quantizedBiasType=code)
+
+
+PROGRAMS = {
+    "exp": one("EXP", options="ExpOptions"), "gelu": one("GELU", options="GeluOptions"),
+    "abs": one("ABS"), "neg": one("NEG"), "relu": one("RELU"), "relu6": one("RELU6"),
+    "leaky_relu": one("LEAKY_RELU", options="LeakyReluOptions", alpha=0.3),
+    "add": two("ADD", "AddOptions", (0.001, 0.002, 0.003)),
+    "sub of powers": two("SUB", "SubOptions", (2.0**-12, 2.0**-10, 2.0**-10)),
+    "mul": two("MUL", "MulOptions", (0.001, 0.002, 0.01)),
+    "average pool": pooled(), "rows, bias i32": rows("int32"), "rows, bias i64": rows("int64"),
+    "to i8": model("QUANTIZE", [wide((50,), 0.001)], [Tensor((50,), "int8", 0.2, 3)]),
+    "from i8": model("QUANTIZE", [Tensor((50,), "int8", 0.2, 3)], [wide((50,), 0.001)]),
+    "softmax": model(
+        "SOFTMAX", [wide((5, 30), 0.001)], [wide((5, 30), 2.0**-15)], "SoftmaxOptions", beta=1.0
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_nothing_is_on_the_host(name: str) -> None:
+    source, rng = PROGRAMS[name], np.random.default_rng(1)
+    inputs = [
+        draw(rng, Tensor(d["shape"].tolist(), d["dtype"].__name__))
+        for d in interpreter_of(source).get_input_details()
+    ]
+    compare_program(source, inputs, "edge256")
