@@ -183,7 +183,8 @@ REFUSED = {
     ),
     "a product that may leave 32 bits": (
         "func.func @main(%x: tensor<4xi32>) -> tensor<4xi32> {\n"
-        "  %0 = graph.mul %x, %x : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi32> loc(\"product\")\n"
+        "  %0 = graph.mul %x, %x : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi32> "
+        'loc("product")\n'
         "  func.return %0 : tensor<4xi32>\n}",
         "product: graph.mul must be expressible in TOSA, bit for bit where it is of integers; "
         "found results from -4611686016279904256 to 4611686018427387904, which 32 bits cannot hold",

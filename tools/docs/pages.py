@@ -388,6 +388,47 @@ def tflite_operators_page() -> str:
     return TFLITE_OPERATORS.format(generated=GENERATED) + table(head, rows)
 
 
+TOSA_OPERATORS = """\
+# TOSA operators
+
+{generated}
+What `npu-compile --emit tosa` writes for the operations of `graph`, and which operations of TOSA
+are read in. The texts are those of the functions in `npu_dialect/tosa_export/ops/` and
+`frontends/tosa/ops/`. [TOSA](tosa.md) says what is exact, and what is refused.
+
+## graph as TOSA
+
+{exported}
+Operations of several steps (softmax, log_softmax, reduce_mean, layer_norm, batch_norm) are written
+as their steps. What has no row is refused.
+
+## TOSA as graph
+
+{imported}"""
+
+
+def tosa_operators_page() -> str:
+    """docs/tosa-operators.md."""
+    from npu_dialect import tosa_export
+    from npu_dialect.frontends.tosa import ops, registry
+
+    assert len(ops.TOPICS), "importing the topics fills the table"
+    rules = tosa_export.rules()
+    exported = ((f"`{name}`", _sentence(rules[name])) for name in sorted(rules))
+    functions = {name: row.function.__doc__ or "" for name, row in registry.TABLE.items()}
+    imported = ((f"`tosa.{name}`", _sentence(functions[name])) for name in sorted(functions))
+    return TOSA_OPERATORS.format(
+        generated=GENERATED,
+        exported=table(("operation", "in TOSA"), exported),
+        imported=table(("operation", "in graph"), imported),
+    )
+
+
+def _sentence(text: str) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
 # --- supported operators --------------------------------------------------------------------------
 
 SUPPORTED = """\
@@ -453,5 +494,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "targets.md": targets_page,
     "tflite-operators.md": tflite_operators_page,
     "torch-operators.md": torch_operators_page,
+    "tosa-operators.md": tosa_operators_page,
 }
 """The generated pages by file name."""

@@ -25,7 +25,7 @@ def _binary(name: str, kind: type[Any]) -> None:
     def emit(b: Builder, input1: SSAValue, input2: SSAValue) -> SSAValue:
         return b.emit(kind(plain(b, input1), plain(b, input2)))
 
-    del emit
+    emit.__doc__ = f"`{kind.name}`."
 
 
 for _name, _kind in {
@@ -43,7 +43,7 @@ def _extreme(name: str, kind: type[Any]) -> None:
         propagates(input1, nan_mode)
         return b.emit(kind(plain(b, input1), plain(b, input2)))
 
-    del emit
+    emit.__doc__ = f"`{kind.name}`; of floats where NaN propagates."
 
 
 _extreme("maximum", graph.MaxOp)

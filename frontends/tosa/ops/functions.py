@@ -24,7 +24,7 @@ def _unary(name: str, kind: type[Any]) -> None:
             raise NotExpressible(f"tosa.{name} of {dtype_of(input1)}")
         return b.emit(kind(input1))
 
-    del emit
+    emit.__doc__ = f"`{kind.name}`."
 
 
 for _name, _kind in {

@@ -23,7 +23,7 @@ def _extreme(name: str, kind: type[Any]) -> None:
         propagates(input, nan_mode)
         return b.emit(kind(input, (axis,)))
 
-    del reduce
+    reduce.__doc__ = f"`{kind.name}`; of floats where NaN propagates."
 
 
 _extreme("reduce_max", graph.ReduceMaxOp)
