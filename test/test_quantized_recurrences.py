@@ -76,7 +76,7 @@ def test_no_step_is_left_to_the_host_though_states_begin_with_zeros():
     assert not [row for row in npu.assemble(module).placement if row.engine == "host"]
 
 
-@pytest.mark.parametrize("target", ["edge256", "headset2k"])
+@pytest.mark.parametrize("target", ["edge256", "headset2k", "mobile4k", "ethos_u55_256"])
 def test_levels_agree_about_layers_of_two_precisions(target: str):
     module = quantized(target)
     found = []
