@@ -23,6 +23,9 @@ from npu_dialect.graph.quant import QuantType
 GREATEST = dtypes.i32.high - 3
 """Boundaries beyond it are not those of sums of 32 bits."""
 
+BLOCK = 1024
+"""Channels that are looked at together."""
+
 
 def recipe(factors: Sequence[float], element: QuantType) -> RequantAttr:
     """The recipe of sums that become `element`, by one factor or by one for each channel."""
@@ -37,33 +40,35 @@ def recipe(factors: Sequence[float], element: QuantType) -> RequantAttr:
 
 def exact(factors: Array, multipliers: Array, shifts: Array, most: int) -> Array:
     """Multipliers that round to each of 1..`most` from the same sum on as the factors do."""
-    found = multipliers.copy()
-    steps = np.arange(1, most + 1)
-    for k, (factor, m, shift) in enumerate(zip(factors, multipliers, shifts, strict=True)):
-        first = boundaries(factor, steps)
-        odd = (2 * steps[: first.size] - 1) << shift
-        if (2 * first * m < odd).any() or (2 * (first - 1) * m >= odd).any():
-            found[k] = _between(first, odd, int(m))
+    found, steps = multipliers.copy(), np.arange(1, most + 1)
+    for start in range(0, len(factors), BLOCK):
+        part = slice(start, start + BLOCK)
+        first = boundaries(factors[part, None], steps)
+        odd = np.where(first > 0, (2 * steps - 1) << shifts[part, None], 0)
+        m = multipliers[part, None]
+        is_off = (first > 0) & ((2 * first * m < odd) | (2 * (first - 1) * m >= odd))
+        for k in np.flatnonzero(is_off.any(1)):
+            there = first[k] > 0
+            found[start + k] = _between(first[k][there], odd[k][there], int(m[k, 0]))
     return found
 
 
-def boundaries(factor: float, steps: Array) -> Array:
-    """The least sums of 32 bits that round to each of some numbers, as far as there are any."""
-    if not factor:
-        return steps[:0]
-    half = steps - 0.5
-    guess = np.ceil(half / factor)
-    half, guess = half[guess <= GREATEST], guess[guess <= GREATEST]
+def boundaries(factor: Array | float, steps: Array) -> Array:
+    """The least sums of 32 bits that round to some numbers, 0 where none do; int64."""
+    half, real = steps - 0.5, np.asarray(factor, np.float64)
+    with np.errstate(divide="ignore"):
+        guess = np.ceil(half / real)
+    is_there = guess <= GREATEST
+    guess = np.where(is_there, guess, 1)
     for sums in (guess, guess - 1):
-        guess = np.where(sums * factor >= half, np.minimum(sums, guess), guess)
-    return np.where(guess * factor >= half, guess, guess + 1).astype(np.int64)
+        guess = np.where(sums * real >= half, np.minimum(sums, guess), guess)
+    found = np.where(guess * real >= half, guess, guess + 1)
+    return np.where(is_there, found, 0).astype(np.int64)
 
 
 def _between(first: Array, odd: Array, m: int) -> int:
     """A multiplier near `m` with boundaries `first`; `m` where there is none."""
-    low = max(-(-o // (2 * f)) for f, o in zip(first.tolist(), odd.tolist(), strict=True))
-    below = [
-        (o - 1) // (2 * f - 2) for f, o in zip(first.tolist(), odd.tolist(), strict=True) if f > 1
-    ]
-    high = min([*below, dtypes.i32.high])
+    pairs = list(zip(first.tolist(), odd.tolist(), strict=True))
+    low = max(-(-o // (2 * f)) for f, o in pairs)
+    high = min([*((o - 1) // (2 * f - 2) for f, o in pairs if f > 1), dtypes.i32.high])
     return min(max(m, low), high) if low <= high else m
