@@ -11,8 +11,9 @@ becomes
 Values have places that suit the schedule already (`prefetch`); here the highest address comes down.
 Each value lives from the latest start of its first instruction that delays nothing to the end of
 its last reader, and what shares no cycle may share bytes, so no instruction waits longer than
-before. A program stays as it is where its highest address would not come down; one of more than
-400 values, where it would by less than a 64th. Tensors that are
+before. What lives when the most is live is placed first (`allocation_parts`). A program stays as it
+is where its highest address would not come down; one of more than 1,500 values, where it would by
+less than a 64th. Tensors that are
 there as a whole, for those who look at them (`npu.tensors`), stay whole where that takes no more
 room; else they are no longer named.
 """
@@ -55,6 +56,7 @@ HIDDEN = (1 << 62, 64, -1)
 FEW = 400
 """Values beyond which the search gets less to do: it finds seldom what it looks for then."""
 MANY = 1500
+"""Values up to which any bytes are worth a search."""
 WORTH = 64
 """More values are only moved where they may take less by this part of what they take."""
 
@@ -275,9 +277,13 @@ class _Packing:
         given = {k: web.start for k, web in enumerate(self.webs)}
         some = min(1.0, (FEW / len(self.buffers)) ** 2)
         found = pack_parts(self.buffers, self.parts, given, AROUND * some)
-        if found == given and live_bound(self.buffers)[0] < _top(self.webs):
-            found = pack(self.buffers, EFFORT * some)
+        if self.bound < self._height(found) > live_bound(self.buffers)[0]:
+            other = pack(self.buffers, EFFORT * some)
+            found = min(found, other, key=self._height)
         return [found[k] for k in range(len(self.buffers))]
+
+    def _height(self, offsets: dict[int, int]) -> int:
+        return max(offsets[b.id] + b.size for b in self.buffers)
 
     @property
     def top(self) -> int:
