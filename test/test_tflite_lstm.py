@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.ir import Block
 
 import npu_dialect as npu
 
@@ -17,6 +18,8 @@ pytest.importorskip("ai_edge_litert")
 from tflite_models import Array, Tensor, constant, draw, model, packed, reference_runs, schema
 
 from npu_dialect.frontends import tflite
+from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.ops.lstm_norms import inverse_root
 
 seeds = st.integers(0, 2**32 - 1)
 flags = st.booleans()
@@ -181,6 +184,37 @@ def test_one_step_of_integers(seed: int, has: tuple[bool, bool, bool, bool]) -> 
     steps = [draw(rng, Tensor((BATCH, INPUTS), "int8")) for _ in range(RUNS)]
     for a, b in zip(runs(source, steps), reference_runs(source, steps), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def root_by_newton(v: int) -> tuple[int, int]:
+    """The multiplier and the right shift of 1 / sqrt(v), in Python's integers."""
+
+    def high(x: int, y: int) -> int:
+        return (x * y + (1 << 30)) >> 31
+
+    if v <= 1:
+        return (1 << 31) - 1, 0
+    shift = 11
+    while v >= 1 << 29:
+        v, shift = v // 4, shift + 1
+    pairs = (31 - v.bit_length()) // 2 - 1
+    v, shift = v << (2 * pairs), shift - pairs
+    half, x = ((v >> 1) + 1) >> 1, 1 << 28
+    for _ in range(5):
+        cube = min(high(high(x, x), x) << 6, (1 << 31) - 1)
+        x = min((high((1 << 28) + (1 << 27), x) - high(half, cube)) << 3, (1 << 31) - 1)
+    return high(x, 1518500250) << max(-shift, 0), max(shift, 0)
+
+
+def test_inverse_roots_of_all_magnitudes() -> None:
+    builder = Builder(Block())
+    values = np.unique((2.0 ** np.linspace(0, 30.99, 4000)).astype(np.int32))
+    values = np.union1d(values, np.arange(1, 300, dtype=np.int32))
+    found = inverse_root(builder, builder.constant(values))
+    multiplier, power = (builder.known(v, "a constant").tolist() for v in found)
+    expected = [root_by_newton(v) for v in values.tolist()]
+    assert multiplier == [m for m, _ in expected]
+    assert power == [1 << (12 - shift) for _, shift in expected]
 
 
 # RNN

@@ -64,7 +64,7 @@ def normalized(b: Builder, gates: SSAValue, norms: Sequence[Norm], element: Quan
     variance = _variance(b, x, mean, size)
     guards = b.constant(np.array([[n.guard] for n in norms], np.int32))
     is_zero = b.emit(graph.LtOp(variance, b.scalar(1, variance)))
-    multiplier, power = _inverse_root(b, where(b, is_zero, guards, variance))
+    multiplier, power = inverse_root(b, where(b, is_zero, guards, variance))
     fine = b.emit(graph.MulOp(x, b.scalar(1 << FINE, x)))
     off = b.emit(graph.SubOp(fine, mean))
     steps = b.emit(graph.RescaleOp(off, multiplier, 31, I32, "half_up"))
@@ -95,7 +95,7 @@ def _variance(b: Builder, x: SSAValue, mean: SSAValue, size: int) -> SSAValue:
     return cast(b, b.emit(graph.DivOp(found, b.scalar(1 << (2 * FINE), found))), dtypes.i32)
 
 
-def _inverse_root(b: Builder, x: SSAValue) -> tuple[SSAValue, SSAValue]:
+def inverse_root(b: Builder, x: SSAValue) -> tuple[SSAValue, SSAValue]:
     """A multiplier of 31 bits and a power of two, over 2**12, of positive numbers below 2**31."""
     one = b.scalar(1, x)
     is_large = b.emit(graph.GeOp(x, b.scalar(1 << 29, x)))
