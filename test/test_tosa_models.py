@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,33 @@ def test_the_reference_model_gives_the_stored_bits(models: Path, name, tmp_path)
     text = exported(models / name)
     given = [stored(a) for a in inputs]
     assert same(reference_model(tmp_path, text, given, len(expected)), expected)
+
+
+CONVERTED = [
+    "mlperf_ic_int8", "mlperf_kws_int8", "mlperf_ad_int8", "mlperf_vww_int8", "tflm_hello_int8",
+    "tflm_micro_speech_int8", "mcunet_vww", "coral_mobilenet_v1_025_128",
+]  # fmt: skip
+"""Models that Arm's converter makes TOSA of, in its own way: the bits are not TFLite's."""
+
+
+@pytest.mark.skipif(
+    tool("tosa_reference_model") is None or tool("tosa-converter-for-tflite") is None,
+    reason="tosa-tools or tosa-converter-for-tflite are not installed",
+)
+@pytest.mark.parametrize("name", CONVERTED)
+def test_what_another_tool_makes_of_a_model_has_the_bits_of_the_reference_model(
+    models: Path, name, tmp_path
+):
+    inputs, expected = case(models, f"{name}.tflite")
+    path = tmp_path / "converted.mlir"
+    command = [tool("tosa-converter-for-tflite"), "--text", str(models / f"{name}.tflite")]
+    subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)
+    text = re.sub(r"tensor<\?x", "tensor<1x", path.read_text())
+    text = re.sub(r"const_shape +\{values = dense<\[-1,", "const_shape {values = dense<[1,", text)
+    path.write_text(text)
+    found = npu.execute(npu.load(path), inputs).values()
+    given = [stored(a) for a in inputs]
+    assert same(found, reference_model(tmp_path, text, given, len(expected)))
 
 
 def test_the_program_of_what_is_read_back_gives_the_stored_bits(models: Path, tmp_path):
