@@ -74,6 +74,9 @@ def convolution(
     scales = scales_of(w)
     if by_channel and scales.size != shape_of(w)[-1]:
         raise NotExpressible("depthwise products of floats and weights of one scale for all")
+    quant = element_of(w)
+    if by_channel and isinstance(quant, QuantType) and quant.low > dtypes.i8.low:
+        raise NotExpressible("depthwise products of floats and 4 bits, which TFLite has not either")
     if not by_channel and (scales == scales[0]).all():
         q = dynamic_scales.quantized(b, x, (1, 2, 3), asymmetric=False)
         factor = b.emit(graph.MulOp(q.scale, _constant(b, scales[:1])))
