@@ -69,12 +69,26 @@ def test_floats(corners: bool, centers: bool, size: tuple[int, int]) -> None:
     check(resize(x, size, corners, centers), [x], rtol=2e-6, target="mobile4k")
 
 
-def test_u8_is_refused_where_float32_rounds() -> None:
-    x = Tensor((1, 5, 5, 3), "uint8", 0.1, 3)
-    with pytest.raises(
-        CompileError, match=r"an interpolation of u8 from 5 to 7, which is no power"
-    ):
-        tflite.load(resize(x, (7, 7), False, False))
+@pytest.mark.parametrize(("corners", "centers"), CENTERS)
+@given(st.data(), seeds, sizes, sizes)
+@settings(max_examples=5)
+def test_u8_where_float32_rounds(
+    corners: bool,
+    centers: bool,
+    data: st.DataObject,
+    seed: int,
+    old: tuple[int, int],
+    new: tuple[int, int],
+) -> None:
+    x = quantized((2, *old, 3), "uint8", data)
+    check(resize(x, new, corners, centers), [x], seed, target="mobile4k")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize(("corners", "centers"), CENTERS)
+def test_one_pixel_is_repeated(corners: bool, centers: bool, dtype: str) -> None:
+    x = Tensor((1, 1, 1, 30), dtype, 0.1, 3)
+    check(resize(x, (7, 33), corners, centers), [x])
 
 
 def test_a_rounded_scale_that_leads_outside_of_the_image_is_refused() -> None:

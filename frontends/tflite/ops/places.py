@@ -126,10 +126,10 @@ def real(old: int, new: int, corners: bool, centers: bool) -> Array:
     return (k + np.float32(0.5)) * scale - np.float32(0.5) if centers else k * scale
 
 
-def exact(old: int, new: int, corners: bool, centers: bool) -> Places:
+def exact(old: int, at: Array) -> Places | None:
     """Coordinates as places, if 8 bits are enough for them: float32 is exact then."""
-    at = real(old, new, corners, centers).astype(np.float64) * (1 << MOST_BITS)
-    whole = np.floor(at).astype(np.int64)
-    if (whole != at).any() and old > 1:
-        raise NotExpressible(f"an interpolation of u8 from {old} to {new}, which is no power of 2")
+    steps = at.astype(np.float64) * (1 << MOST_BITS)
+    whole = np.floor(steps).astype(np.int64)
+    if (whole != steps).any():
+        return None
     return Places(old, whole >> MOST_BITS, whole & ((1 << MOST_BITS) - 1), MOST_BITS)

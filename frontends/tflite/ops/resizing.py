@@ -14,13 +14,19 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
-from npu_dialect.frontends.onnx.ops.common import reshape
+from npu_dialect.frontends.onnx.ops.common import add, broadcast, cast, mul, reshape, sub
 from npu_dialect.frontends.onnx.ops.resize import repeat
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
-from npu_dialect.frontends.tflite.ops.interpolation import between, interpolated
+from npu_dialect.frontends.tflite.ops.interpolation import between, interpolated, taken
 from npu_dialect.frontends.tflite.ops.places import Places, exact, fixed, real
-from npu_dialect.frontends.tflite.ops.rescaling import as_result, is_quantized
+from npu_dialect.frontends.tflite.ops.quantization import away
+from npu_dialect.frontends.tflite.ops.rescaling import (
+    KEEP,
+    as_result,
+    is_quantized,
+    stored_numbers,
+)
 from npu_dialect.frontends.tflite.registry import op
 
 
@@ -41,15 +47,20 @@ def resize_bilinear(
     if align_corners and half_pixel_centers:
         raise NotExpressible("aligned corners and half pixel centers at once")
     pairs = [(shape_of(x)[k], b.shape[k]) for k in (1, 2)]
+    if is_quantized(x) and dtype_of(x) is dtypes.i8:
+        rows, columns = (fixed(*p, align_corners, half_pixel_centers) for p in pairs)
+        return interpolated(b, x, rows.reduced(), columns.reduced())
+    at = [real(*p, align_corners, half_pixel_centers) for p in pairs]
     if not is_quantized(x):
-        return _by_products(b, x, [real(*p, align_corners, half_pixel_centers) for p in pairs])
-    if dtype_of(x) is dtypes.i8:
-        places = [fixed(*p, align_corners, half_pixel_centers) for p in pairs]
-    elif dtype_of(x) is dtypes.u8:
-        places = [exact(*p, align_corners, half_pixel_centers) for p in pairs]
-    else:
+        return _by_products(b, x, at)
+    if dtype_of(x) is not dtypes.u8:
         raise NotExpressible(f"an interpolation of {dtype_of(x)}")
-    return interpolated(b, x, places[0].reduced(), places[1].reduced())
+    found = [exact(old, places) for (old, _), places in zip(pairs, at, strict=True)]
+    if shape_of(x)[1:3] == (1, 1):
+        return broadcast(b, as_result(b, x), b.shape)
+    if found[0] is None or found[1] is None:
+        return _by_corners(b, x, at)
+    return interpolated(b, x, found[0].reduced(), found[1].reduced())
 
 
 # Floats
@@ -64,6 +75,35 @@ def _by_products(b: Builder, x: SSAValue, places: Sequence[Array]) -> SSAValue:
     x = _product(b, x, places[1])
     x = _product(b, reshape(b, x, (n, height, len(places[1]) * channels)), places[0])
     return reshape(b, x, b.shape)
+
+
+def _by_corners(b: Builder, x: SSAValue, at: Sequence[Array]) -> SSAValue:
+    """Stored values of u8 in float32, in the order of the kernel, where weights are rounded."""
+    numbers = cast(b, stored_numbers(b, x), dtypes.f32)
+    total: SSAValue | None = None
+    for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        part = numbers
+        weights: list[SSAValue] = []
+        for axis, which in ((1, down), (2, right)):
+            places, weight = _side(shape_of(x)[axis], at[axis - 1], which)
+            part = taken(b, part, axis, places)
+            shape = [len(weight) if k == axis else 1 for k in range(4)]
+            weights.append(b.constant(weight.reshape(shape)))
+        part = mul(b, mul(b, part, weights[0]), weights[1])
+        total = part if total is None else add(b, total, part)
+    assert total is not None
+    whole = cast(b, away(b, total), dtypes.i32)
+    steps = sub(b, whole, b.scalar(b.quant.zero_point, whole))
+    return b.emit(graph.RequantizeOp(steps, KEEP, b.quant))
+
+
+def _side(size: int, at: Array, is_upper: int) -> tuple[Array, Array]:
+    """The elements below coordinates, or above them, and their weights, in float32."""
+    low = np.maximum(np.floor(at).astype(np.int64), 0)
+    part = at - low.astype(np.float32)
+    if is_upper:
+        return np.minimum(np.ceil(at).astype(np.int64), size - 1), part
+    return np.minimum(low, size - 1), np.float32(1) - part
 
 
 def _product(b: Builder, x: SSAValue, at: Array) -> SSAValue:
