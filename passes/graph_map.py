@@ -37,7 +37,7 @@ from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMa
 from npu_dialect.passes.mapping.explained import Explained, explained
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
 from npu_dialect.passes.mapping.hoist import hoist_views
-from npu_dialect.passes.mapping.least import least
+from npu_dialect.passes.mapping.least import SLOWER, least
 from npu_dialect.passes.mapping.plan import Planner
 from npu_dialect.passes.mapping.problems import AnyMapping
 from npu_dialect.passes.mapping.scatter import ScatterMapping
@@ -81,7 +81,7 @@ def stays(op: Operation) -> bool:
     return op.attributes.get("npu.memory") == StringAttr("spm")
 
 
-OBJECTIVES = ("latency", "energy", "memory")
+OBJECTIVES = ("latency", "energy", *SLOWER)
 """What a plan is chosen by."""
 OBJECTIVE = "npu.objective"
 """Where a module says by which, unless the pass is told."""
@@ -89,8 +89,8 @@ OBJECTIVE = "npu.objective"
 
 @dataclass(frozen=True)
 class GraphMapPass(ModulePass):
-    """Map groups for `objective`: latency; energy, as the target's tables estimate it; or memory
-    (the least, in at most twice the cycles).
+    """Map groups for `objective`: latency; energy, as the target's tables estimate it; memory (the
+    least, in at most twice the cycles); or balanced (the least in at most 15 % more).
     """
 
     name = "graph-map"
@@ -109,7 +109,7 @@ class GraphMapPass(ModulePass):
                 hoist_views(function.body.block)
                 planner, plan = _plan(target, function, objective)
                 _annotate(plan)
-                taken = max(taken, planner.height(plan)) if objective == "memory" else 0
+                taken = max(taken, planner.height(plan)) if objective in SLOWER else 0
                 found[function.sym_name.data] = round(planner.estimate(plan))
         estimates.record(op, found)
         if taken:
@@ -149,7 +149,8 @@ def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple
         try:
             with settled():
                 planner = Planner(target, function.body.block, _pins(function), None, objective)
-                return planner, least(planner) if objective == "memory" else planner.run()
+                slower = SLOWER.get(objective)
+                return planner, planner.run() if slower is None else least(planner, slower)
         except TooLargeError as problem:
             _to_host(problem.group, target)
 

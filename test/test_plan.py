@@ -157,7 +157,7 @@ def test_the_plan_of_least_memory_takes_no_more_than_the_fastest():
     fastest = planner(module, "edge256")
     most = fastest.height(fastest.run())
     made = planner(module, "edge256")
-    plan = least(made)
+    plan = least(made, 2.0)
     assert made.height(plan) < most
     assert greatest_sum(plan) <= made.capacity
 
@@ -173,7 +173,7 @@ def test_the_plan_of_least_memory_takes_at_most_so_many_times_the_cycles():
 
 def test_a_plan_of_least_memory_spills_nothing_into_dram_that_is_sram():
     made = planner(layers("ethos_u55_256", 4), "ethos_u55_256")
-    plan = least(made)
+    plan = least(made, 2.0)
     held = {g.result for s in plan.steps if s.member and s.member.held for g in [s.group]}
     inner = [t for t in made.lives.tensors.values() if t.may_stay]
     assert inner and all(t.value in plan.resident | held for t in inner)

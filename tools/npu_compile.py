@@ -61,11 +61,11 @@ def _parser() -> common.Parser:
     common.add_model_options(parser)
     add(
         "--objective",
-        choices=("latency", "energy", "memory"),
+        choices=("latency", "energy", "memory", "balanced"),
         default="latency",
         help="what tiles and cascades are chosen for: the fewest cycles (default), the least "
         "energy by the target's tables, or the least scratchpad with which the program takes no "
-        "more than twice the cycles",
+        "more than twice the cycles (memory) or 15 %% more (balanced), as estimated",
     )
     add(
         "--emit",
