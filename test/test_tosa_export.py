@@ -128,6 +128,15 @@ def _requantized(array, source, recipe, target):
     check(ModuleOp([FuncOp("main", kind, Region(block))]), [array], op.evaluate(array)[0])
 
 
+@pytest.mark.parametrize("rounding", ["half_up", "half_even", "half_away", "double"])
+def test_the_least_number_of_32_bits_is_rescaled(rounding):
+    array = np.array([[-(2**31), -(2**31) + 1, 2**31 - 1]], np.int32)
+    recipe = graph.requant_fixed([2**30, 2**30 + 1, 2**31 - 1], [54, 55, 33], rounding)
+    element = dtypes.element_type(dtypes.i32)
+    _requantized(array, element, recipe, graph.uniform(dtypes.i8, 0.1, -7))
+    _requantized(array[:, ::-1].copy(), element, recipe, graph.uniform(dtypes.i8, 0.1, -7))
+
+
 def test_ties_of_both_signs_are_rounded_as_graph_says():
     recipe = {r: graph.requant_fixed(1 << 30, 31, r) for r in graph.attributes.ROUNDINGS}
     array = np.array([[-5, -3, -1, 1, 3, 5]], np.int16)

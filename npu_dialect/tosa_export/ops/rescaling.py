@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import IntegerType, TensorType, f32, i8, i16, i32
+from xdsl.dialects.builtin import IntegerType, TensorType, f32, i1, i8, i16, i32
 from xdsl.ir import SSAValue
 
-from npu_dialect import dtypes, graph
+from npu_dialect import dtypes, graph, numerics
 from npu_dialect.graph.attributes import Requant
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
 from npu_dialect.graph.ranges import Bounds
@@ -183,7 +183,21 @@ def requantize(e: Emitter, op: graph.RequantizeOp) -> SSAValue:
     def up(x: SSAValue) -> SSAValue:
         return rescale(e, x, multiplier, shift, i32)
 
-    return narrowed(e, rounded(e, up, steps(e, op.x), recipe.rounding), op.result)
+    x = steps(e, op.x)
+    if int(low.min()) > I32[0]:
+        return narrowed(e, rounded(e, up, x, recipe.rounding), op.result)
+    return narrowed(e, _without_least(e, up, x, recipe), op.result)
+
+
+def _without_least(e: Emitter, up: Up, x: SSAValue, recipe: Requant) -> SSAValue:
+    """x rescaled, where -2**31, which has no opposite in i32, becomes a constant."""
+    held = e.spread("maximum", x, e.like(I32[0] + 1, x))
+    found = rounded(e, up, held, recipe.rounding)
+    least = np.full(recipe.channels, I32[0], np.int32)
+    factor = recipe.multiplier, recipe.shift
+    constant = numerics.requantize_fixed(least, *factor, recipe.rounding)
+    is_least = e.spread("equal", x, e.like(I32[0], x), element=i1)
+    return e.spread("select", is_least, e.const(_along(constant, x), i32), found)
 
 
 def normalized(recipe: Requant) -> tuple[Array, Array]:
@@ -366,6 +380,8 @@ def rescale_at_run_time(e: Emitter, op: graph.RescaleOp) -> SSAValue:
     x = x or steps(e, op.x)
     if rounding == "half_up" or shift == 0:
         return narrowed(e, up(x), op.result)
+    if a <= I32[0]:
+        raise Refused(f"what may be -2**31 times a factor of run time, rounded {rounding}")
     if c < 0:
         raise Refused(f"a factor of run time below 0 that is rounded {rounding}")
     shape = np.broadcast_shapes(shape_of(x), shape_of(multiplier))
