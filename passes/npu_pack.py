@@ -274,9 +274,11 @@ class _Packing:
     @cached_property
     def offsets(self) -> list[int]:
         """By web."""
-        given = {k: web.start for k, web in enumerate(self.webs)}
+        found = {k: web.start for k, web in enumerate(self.webs)}
         some = min(1.0, (FEW / len(self.buffers)) ** 2)
-        found = pack_parts(self.buffers, self.parts, given, AROUND * some)
+        if live_bound(self.buffers)[0] == self.bound < self._height(found):
+            found = min(found, pack(self.buffers, 0), key=self._height)
+        found = pack_parts(self.buffers, self.parts, found, AROUND * some)
         if self.bound < self._height(found) > live_bound(self.buffers)[0]:
             other = pack(self.buffers, EFFORT * some)
             found = min(found, other, key=self._height)
