@@ -239,7 +239,7 @@ def _requantized(ranges: Ranges, op: Any) -> Interval:
     else:
         pairs = zip(recipe.multiplier.tolist(), recipe.shift.tolist(), strict=True)
         quotients = [(x * m) >> s for m, s in pairs for x in (a, b)]
-        low, high = min(quotients) - 1, max(quotients) + 2
+        low, high = min(quotients), max(quotients) + 1
     zero = target.zero_point if target is not None else 0
     least, most = whole(op.result)
     return min(max(low + zero, least), most), min(max(high + zero, least), most)
@@ -251,7 +251,7 @@ def _rescaled(ranges: Ranges, op: Any) -> Interval:
     (a, b), (c, d) = ranges.steps(op.x), ranges.of(op.multiplier)
     products = (a * c, a * d, b * c, b * d)
     zero = target.zero_point if target is not None else 0
-    low, high = (min(products) >> shift) - 1 + zero, (max(products) >> shift) + 2 + zero
+    low, high = (min(products) >> shift) + zero, (max(products) >> shift) + 1 + zero
     least, most = whole(op.result)
     return min(max(low, least), most), min(max(high, least), most)
 
