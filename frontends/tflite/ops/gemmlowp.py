@@ -22,7 +22,8 @@ ONE_2 = 1 << 13
 """1, of two integer bits."""
 
 
-def _constant(x: float, bits: int = 0) -> int:
+def constant(x: float, bits: int = 0) -> int:
+    """A number of `bits` integer bits."""
     return min(math.floor(x * (1 << (15 - bits)) + 0.5), HIGH)
 
 
@@ -49,11 +50,11 @@ def halved(x: Array, times: int) -> Array:
 
 def _exp_near_zero(a: Array) -> Array:
     """exp(a) for -1/4 <= a < 0, of no integer bits."""
-    term = _constant(math.exp(-1 / 8))
+    term = constant(math.exp(-1 / 8))
     x = a + (1 << 12)
     x2 = times(x, x)
     x3, x4 = times(x2, x), times(x2, x2)
-    rest = halved(times(_wrap(halved(x4, 2) + x3), _constant(1 / 3)) + x2, 1)
+    rest = halved(times(_wrap(halved(x4, 2) + x3), constant(1 / 3)) + x2, 1)
     return _saturate(term + times(_wrap(x + rest), term))
 
 
@@ -66,7 +67,7 @@ def _exp(a: Array, bits: int) -> Array:
     rest = part - a
     for exponent in range(-2, bits):
         bit = (rest >> (fraction + exponent)) & 1
-        result = np.where(bit, times(result, _constant(math.exp(-(2.0**exponent)))), result)
+        result = np.where(bit, times(result, constant(math.exp(-(2.0**exponent)))), result)
     return np.where(a == 0, ONE, result)
 
 
@@ -74,7 +75,7 @@ def _newton(a: Array) -> Array:
     """2 / (1 + a) for 0 <= a <= 1, of two integer bits."""
     total = a + ONE
     denominator = (total + np.where(total >= 0, 1, -1)) // 2
-    x = _constant(48 / 17, 2) + times(denominator, _constant(-32 / 17, 2))
+    x = constant(48 / 17, 2) + times(denominator, constant(-32 / 17, 2))
     for _ in range(3):
         off = _wrap(ONE_2 - times(denominator, x))
         x = _wrap(x + _saturate(times(x, off) << 2))

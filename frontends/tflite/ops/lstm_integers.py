@@ -1,7 +1,7 @@
 """A step of a LSTM of 8-bit integers with gates of 16 bits (`LstmStepInteger8x8_16`).
 
 Gates are i16 with 12 fractional bits, and the state of the cell is i16 with a power of two for a
-scale; sigmoid and tanh are gemmlowp's. What is added to a gate is rescaled with two roundings, and
+scale; sigmoid and tanh are gemmlowp's (gemmlowp_steps.py). What is added to a gate is rescaled with two roundings, and
 the sum saturated, one after the other.
 """
 
@@ -19,7 +19,7 @@ from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import along, concat
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
-from npu_dialect.frontends.tflite.ops import gemmlowp
+from npu_dialect.frontends.tflite.ops import gemmlowp_steps
 from npu_dialect.frontends.tflite.ops.lstm_cell import Cell
 from npu_dialect.frontends.tflite.ops.lstm_norms import Norm, normalized
 from npu_dialect.frontends.tflite.ops.rescaling import (
@@ -30,7 +30,6 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     recipe,
     rescaled,
 )
-from npu_dialect.frontends.tflite.ops.wide_functions import gathered
 from npu_dialect.frontends.tflite.ops.wide_sums import exponent_of
 from npu_dialect.graph.quant import QuantType, uniform
 
@@ -118,7 +117,7 @@ class IntegerStep:
         sums = self._accumulated(outer, again, self._factors(h, cell.r))
         gates = self._gates(sums, c, cell.names[: -2 if cell.peepholes else -1])
         before = self._normalized(plain(b, cell.gate(b, sums, "cell")), ("cell",))
-        new = gathered(b, before, gemmlowp.tanh(3))
+        new = gemmlowp_steps.tanh(b, before, 3)
         kept = self._shifted(b.emit(graph.MulOp(gates["forget"], plain(b, c))), 15)
         opened = gates["input"] if not cell.is_coupled else self._rest(gates["forget"])
         added = self._shifted(b.emit(graph.MulOp(opened, new)), 30 + self.exponent)
@@ -148,7 +147,7 @@ class IntegerStep:
             joined = concat(b, peeped, 1)
         else:
             joined = along(b, sums, 1, 0, len(names) * cell.size)
-        opened = gathered(b, self._normalized(plain(b, joined), names), gemmlowp.sigmoid())
+        opened = gemmlowp_steps.sigmoid(b, self._normalized(plain(b, joined), names))
         return {n: along(b, opened, 1, k * cell.size, cell.size) for k, n in enumerate(names)}
 
     def _normalized(self, gates: SSAValue, names: tuple[str, ...]) -> SSAValue:
@@ -200,7 +199,7 @@ class IntegerStep:
 
     def _output(self, gate: SSAValue, c: SSAValue) -> SSAValue:
         b, cell, hidden = self.b, self.cell, self.hidden
-        bounded = gathered(b, plain(b, c), gemmlowp.tanh(15 + self.exponent))
+        bounded = gemmlowp_steps.tanh(b, plain(b, c), 15 + self.exponent)
         product = b.emit(graph.MulOp(gate, bounded))
         factor = [float(np.float32(2.0**-15 / float(hidden.scales[0]) * 2.0**-15))]
         if cell.projection is None:
