@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import tosa_cases
 import tosa_reference
+from tosa_mutations import mutated
 from tosa_support import agree, mlir_opt, reference_model, stored, tool
 
 import npu_dialect as npu
@@ -160,6 +163,17 @@ def test_what_cannot_be_read_is_refused_with_the_reason(name):
     with pytest.raises(npu.CompileError) as found:
         tosa.load(text)
     assert expected in str(found.value)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_text_with_random_defects_is_read_or_refused(seed):
+    rng = random.Random(seed)
+    for _ in range(60):
+        text = mutated(ALL[rng.choice(list(ALL))], rng)
+        try:
+            tosa.load(text).verify()
+        except npu.CompileError as problem:
+            assert len(str(problem).splitlines()) == 1
 
 
 def test_an_open_dimension_is_bound_by_name():
