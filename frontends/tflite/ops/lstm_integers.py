@@ -1,8 +1,8 @@
 """A step of a LSTM of 8-bit integers with gates of 16 bits (`LstmStepInteger8x8_16`).
 
 Gates are i16 with 12 fractional bits, and the state of the cell is i16 with a power of two for a
-scale; sigmoid and tanh are gemmlowp's (gemmlowp_steps.py). What is added to a gate is rescaled with two roundings, and
-the sum saturated, one after the other.
+scale; sigmoid and tanh are gemmlowp's (gemmlowp_steps.py). What is added to a gate is rescaled with
+two roundings, and the sum saturated, one after the other.
 """
 
 from __future__ import annotations
