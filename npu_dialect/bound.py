@@ -75,7 +75,9 @@ class _ByResource:
 
 @dataclass(frozen=True)
 class LayerBound(_ByResource):
-    """Cycles of one layer by resource; none takes less time, alone on the machine."""
+    """Cycles of one layer by resource; none takes less time, alone on the machine. (Among others, a
+    layer that only moves data may leave that to the copies of its neighbours.)
+    """
 
     name: str
     """As the layer is called in reports."""

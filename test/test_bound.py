@@ -55,7 +55,9 @@ def assert_below(profile: Profile) -> None:
         assert least.engines[engine] <= busy.get(engine, 0) + 1e-6, engine
     assert least.dram_bytes <= profile.dram_read + profile.dram_written
     for layer in profile.layers:
-        assert layer.lower_bound is None or layer.lower_bound.cycles <= sum(layer.busy.values())
+        alone = layer.lower_bound
+        if alone is not None and (alone.resources["array"] or alone.resources["vector"]):
+            assert alone.cycles <= sum(layer.busy.values())  # moves may be done by their neighbours
 
 
 @settings(deadline=None, max_examples=60)
