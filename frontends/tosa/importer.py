@@ -84,7 +84,7 @@ class Importer:
             _check_parts(op)
         try:
             self.storage = Storage(function, self.signature.quants)
-        except Misfit as why:
+        except (Misfit, ValueError) as why:
             raise malformed(name, str(why)) from None
 
     def run(self) -> FuncOp:

@@ -64,7 +64,7 @@ def parse(text: str, name: str = "<text>", line: int = 0) -> ModuleOp:
         context.load_dialect(dialect)
     try:
         return _Parser(context, text, name, line).module()
-    except (ValueError, OverflowError, NotImplementedError, AssertionError) as problem:
+    except (ArithmeticError, AssertionError, NotImplementedError, ValueError) as problem:
         found = str(problem) or type(problem).__name__
         raise error(Code.IR_SYNTAX, "must be valid IR", found=found, source=name) from problem
 
