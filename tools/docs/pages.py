@@ -199,8 +199,9 @@ ratios between runs on one target.
   that nothing is written before. What a program needs on the chip is its scratchpad and what of
   dram lies behind the flash. As both are the same SRAM, a tensor behind the flash may lie over
   bytes of the scratchpad that hold nothing as long as it is needed; `benchmarks/vela_sram.py`
-  places them so, and counts what is taken in all, as Vela's arena does. Vela's weights may pass by its SRAM;
-  ours do not, so that networks of little else (mlperf_ad, tflm_hello, tflm_micro_speech) need more.
+  places them so, and counts what is taken in all, as Vela's arena does. Vela's weights may
+  pass by its SRAM; ours do not, so that networks of little else (mlperf_ad, tflm_hello,
+  tflm_micro_speech) need more.
 - `systolic32_ws` and `systolic32_os` take SCALE-Sim 3.0.0's cycles for an instruction that covers
   a whole product or convolution: `test/test_targets_systolic.py` compares 84 layers of four
   networks on each. SCALE-Sim's stalls under a stated bandwidth are not modelled; our copies
