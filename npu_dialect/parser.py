@@ -24,9 +24,7 @@ from npu_dialect.diagnostics import Code, CompileError, error
 class LinearLexer(MLIRLexer):
     """The lexer, which sees in linear time that a string has no end."""
 
-    _unescaped_characters_regex = re.compile(
-        r'"(?:[^"\\\n\v\f]++|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*+"'
-    )
+    _unescaped_characters_regex = re.compile(r'"(?:[^"\\\n\v\f]++|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*+"')
 
 
 class Utf8Parser(Parser):

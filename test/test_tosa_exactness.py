@@ -19,6 +19,7 @@ F = np.float32
 def evaluate(block, inputs, off):
     """The last value of a block of floats in numpy float32; reciprocals are `off` units off."""
     values = dict(zip(block.args, inputs, strict=True))
+    found = None
     for op in block.ops:
         args = [values[v] for v in op.operands]
         values[op.results[0]] = found = OPS[op.name](op, off, *args)

@@ -14,6 +14,7 @@ import npu_dialect as npu
 from npu_dialect import dtypes, exchange, graph, text, tosa_export
 from npu_dialect.diagnostics import Code, CompileError, collect
 from npu_dialect.frontends import tosa
+from npu_dialect.graph.attributes import ROUNDINGS
 from npu_dialect.graph.base import GraphOp
 from npu_dialect.tosa.text import to_text
 from npu_dialect.tosa_export.ops import TOPICS
@@ -138,7 +139,7 @@ def test_the_least_number_of_32_bits_is_rescaled(rounding):
 
 
 def test_ties_of_both_signs_are_rounded_as_graph_says():
-    recipe = {r: graph.requant_fixed(1 << 30, 31, r) for r in graph.attributes.ROUNDINGS}
+    recipe = {r: graph.requant_fixed(1 << 30, 31, r) for r in ROUNDINGS}
     array = np.array([[-5, -3, -1, 1, 3, 5]], np.int16)
     for each in recipe.values():
         _requantized(array, graph.uniform(dtypes.i16, 1.0), each, graph.uniform(dtypes.i8, 1.0))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def inputs_of(text, rng, small=False):
     (function,) = (op for op in parse(text).body.ops if isinstance(op, FuncOp))
     found = []
     for argument in function.args:
-        dtype, shape = numpy_type(argument.type.element_type), argument.type.get_shape()
+        type: Any = argument.type
+        dtype, shape = numpy_type(type.element_type), type.get_shape()
         if dtype == np.bool_:
             found.append(rng.random(shape) < 0.5)
         elif dtype.kind == "f":

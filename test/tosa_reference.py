@@ -7,6 +7,8 @@ operations in the order that is stated here; sums go from first to last.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from xdsl.dialects.builtin import DenseArrayBase, IntegerType
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -25,7 +27,7 @@ def require(condition):
 def run(text, inputs):
     """The outputs of the only function of `text` for some inputs, as stored."""
     (function,) = (op for op in parse(text).body.ops if isinstance(op, FuncOp))
-    values = dict(zip(function.args, inputs, strict=True))
+    values: dict[Any, Any] = dict(zip(function.args, inputs, strict=True))
     for argument, array in values.items():
         assert argument.type.get_shape() == array.shape, (argument.type, array.shape)
     for op in function.body.block.ops:
@@ -116,7 +118,7 @@ def single(x):
 def conv2d(c, x, w, bias, x_zp, w_zp):
     x, w = wide(x) - single(x_zp), wide(w) - single(w_zp)
     assert c.is_float or c.types[0].width.data == 8 or not (single(x_zp) or single(w_zp))
-    total = 0
+    total: Any = 0
     for ky, kx, view in windows(x, w.shape[1:3], c.stride, c.dilation, c.pad, 0):
         if c.is_float:
             for k in range(w.shape[3]):
@@ -128,7 +130,7 @@ def conv2d(c, x, w, bias, x_zp, w_zp):
 
 def depthwise_conv2d(c, x, w, bias, x_zp, w_zp):
     x, w = wide(x) - single(x_zp), wide(w) - single(w_zp)
-    total = 0
+    total: Any = 0
     for ky, kx, view in windows(x, w.shape[:2], c.stride, c.dilation, c.pad, 0):
         total = total + view[..., None] * w[ky, kx]
     return total.reshape(*total.shape[:3], -1) + wide(bias)
@@ -170,8 +172,8 @@ def leading_zeros(value):
 
 def avg_pool2d(c, x, x_zp, y_zp):
     ones = np.ones((1, *x.shape[1:3], 1), np.int64)
-    count = sum(v for _, _, v in windows(ones, c.kernel, c.stride, (1, 1), c.pad, 0))
-    total = 0
+    count: Any = sum(v for _, _, v in windows(ones, c.kernel, c.stride, (1, 1), c.pad, 0))
+    total: Any = 0
     for _, _, view in windows(wide(x) - single(x_zp), c.kernel, c.stride, (1, 1), c.pad, 0):
         total = total + view
     if c.is_float:

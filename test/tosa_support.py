@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from random_graphs import Graph
@@ -66,7 +67,7 @@ def parts(seed, kinds, size=8, depth=2) -> Iterator[tuple[ModuleOp, list, list]]
     maker = Graph(seed, "mobile4k", kinds)
     for _ in range(size):
         maker.grow()
-    values = dict(zip(maker.block.args, maker.inputs, strict=True))
+    values: dict[Any, Any] = dict(zip(maker.block.args, maker.inputs, strict=True))
     ops = [op for op in maker.block.ops if isinstance(op, graph.GraphOp)]
     for op in ops:
         if len(op.results) == 1:
