@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from xdsl.dialects.builtin import f32
@@ -18,8 +20,8 @@ F = np.float32
 
 def evaluate(block, inputs, off):
     """The last value of a block of floats in numpy float32; reciprocals are `off` units off."""
-    values = dict(zip(block.args, inputs, strict=True))
-    found = None
+    values: dict[Any, Any] = dict(zip(block.args, inputs, strict=True))
+    found: Any = None
     for op in block.ops:
         args = [values[v] for v in op.operands]
         values[op.results[0]] = found = OPS[op.name](op, off, *args)
