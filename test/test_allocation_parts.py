@@ -53,12 +53,13 @@ def problems(draw: st.DrawFn) -> tuple[list[Buffer], list[Part]]:
     buffers: list[Buffer] = []
     parts: list[Part] = []
     numbers = st.integers(0, 11)
+    times = st.tuples(numbers, numbers).filter(lambda pair: pair[0] != pair[1])
+    bytes_of_a_part = st.sampled_from([(0, 8), (0, 4), (4, 8), (2, 6)])
     for id in range(draw(st.integers(1, 9))):
-        own = [
-            Part(id, *sorted(draw(st.tuples(numbers, numbers).filter(lambda t: t[0] != t[1]))), *b)
-            for b in draw(st.lists(st.sampled_from([(0, 8), (0, 4), (4, 8), (2, 6)]), min_size=1,
-                                   max_size=4))
-        ]  # fmt: skip
+        own: list[Part] = []
+        for low, high in draw(st.lists(bytes_of_a_part, min_size=1, max_size=4)):
+            lower, upper = sorted(draw(times))
+            own.append(Part(id, lower, upper, low, high))
         lower, upper = min(p.lower for p in own), max(p.upper for p in own)
         alignment = draw(st.sampled_from([1, 2, 4]))
         buffers.append(Buffer(id, lower, upper, max(p.high for p in own), alignment))

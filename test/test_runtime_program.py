@@ -155,7 +155,7 @@ DATA = sample().to_bytes()
         (DATA[:-1], "NPU0401.*whole and unchanged; found"),
         (DATA + b"\0", "NPU0401.*whole and unchanged; found"),
         (DATA[:-1] + b"\xff", "NPU0401.*content that does not match its checksum"),
-        (DATA[:8] + b"\x63" + DATA[9:], "NPU0402.*must have version 3; found version 99"),
+        (DATA[:8] + b"\x63" + DATA[9:], "NPU0402.*must have version 4; found version 99"),
     ],
 )
 def test_a_damaged_file_is_one_clear_line(tmp_path: Path, data: bytes, message: str):
