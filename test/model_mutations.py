@@ -7,6 +7,7 @@ from functools import cache
 from random import Random
 from typing import Any, cast
 
+from byte_mutations import cut, flip, splice
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from onnx import ModelProto
@@ -50,28 +51,8 @@ def mutant(number: int) -> bytes:
     known = files() if random.random() < FILE_SHARE else ()
     data = random.choice(known or seeds())
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        data = random.choice((_flip, _cut, _splice, _field, _field, _field, _field))(random, data)
+        data = random.choice((flip, cut, splice, _field, _field, _field, _field))(random, data)
     return data
-
-
-# Bytes
-
-
-def _flip(random: Random, data: bytes) -> bytes:
-    content = bytearray(data)
-    for _ in range(random.randint(1, 8) if content else 0):
-        content[random.randrange(len(content))] = random.randrange(256)
-    return bytes(content)
-
-
-def _cut(random: Random, data: bytes) -> bytes:
-    return data[: random.randint(0, len(data))]
-
-
-def _splice(random: Random, data: bytes) -> bytes:
-    """Some bytes left out, or given twice."""
-    first, last = sorted(random.randint(0, len(data)) for _ in range(2))
-    return data[:last] + data[first:] if random.random() < 0.5 else data[:first] + data[last:]
 
 
 # Fields

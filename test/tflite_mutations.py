@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, cast
 
 import numpy as np
+from byte_mutations import cut, flip, splice
 from onnx_support import SHARED
 from tflite_graphs import Models
 from tflite_models import Tensor, constant, model, schema
@@ -225,7 +226,7 @@ def mutant(number: int) -> bytes:
     known = files() if random.random() < FILE_SHARE else ()
     data = random.choice(known or seeds())
     kinds: Sequence[Callable[[Random, bytes], bytes]] = (
-        _flip, _cut, _splice, _word, _word, _word, _field, _field, _field, _field,
+        flip, cut, splice, _word, _word, _word, _field, _field, _field, _field,
     )  # fmt: skip
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         data = random.choice(kinds)(random, data)
@@ -233,23 +234,6 @@ def mutant(number: int) -> bytes:
 
 
 # Bytes
-
-
-def _flip(random: Random, data: bytes) -> bytes:
-    content = bytearray(data)
-    for _ in range(random.randint(1, 8) if content else 0):
-        content[random.randrange(len(content))] = random.randrange(256)
-    return bytes(content)
-
-
-def _cut(random: Random, data: bytes) -> bytes:
-    return data[: random.randint(0, len(data))]
-
-
-def _splice(random: Random, data: bytes) -> bytes:
-    """Some bytes left out, or given twice."""
-    first, last = sorted(random.randint(0, len(data)) for _ in range(2))
-    return data[:last] + data[first:] if random.random() < 0.5 else data[:first] + data[last:]
 
 
 def _word(random: Random, data: bytes) -> bytes:

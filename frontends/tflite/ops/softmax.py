@@ -19,7 +19,6 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
-from npu_dialect.frontends.onnx.ops.common import where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops import gemmlowp32
@@ -32,7 +31,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     quantized_multiplier,
     scale_of,
 )
-from npu_dialect.frontends.tflite.ops.wide_softmax import wide_softmax
+from npu_dialect.frontends.tflite.ops.wide_softmax import normalized, wide_softmax
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import uniform
 
@@ -82,7 +81,7 @@ def _in_fixed_point(b: Builder, x: SSAValue, beta: float, axis: int) -> SSAValue
     parts = np.array([gemmlowp32.halved(int(e), SUM_BITS) for e in table], np.int32)
     e = b.emit(graph.LookupOp(index, b.constant(table), I32))
     part = b.emit(graph.LookupOp(index, b.constant(parts), I32))
-    shifted, power = _normalized(b, b.emit(graph.ReduceSumOp(part, (axis,))))
+    shifted, power = normalized(b, b.emit(graph.ReduceSumOp(part, (axis,))), SHIFTS)
     found = _high(b, e, _reciprocal(b, shifted))
     return b.emit(graph.RescaleOp(found, power, SUM_BITS + 22, quant, "half_away"))
 
@@ -99,17 +98,6 @@ def exponentials(beta: float, scale: float) -> Array:
     steps = [gemmlowp32.times(d << left, m) if d >= least else None for d in range(-255, 1)]
     found = [0 if s is None else gemmlowp32.exp(s, DISTANCE_BITS) for s in steps]
     return np.array(found, np.int32)
-
-
-def _normalized(b: Builder, total: SSAValue) -> tuple[SSAValue, SSAValue]:
-    """A positive i32 shifted left until bit 30 is set, and the power of two that it took."""
-    factor: SSAValue = b.scalar(1, total)
-    for shift in SHIFTS:
-        is_small = b.emit(graph.LtOp(total, b.scalar(1 << (31 - shift), total)))
-        power = b.scalar(1 << shift, total)
-        total = where(b, is_small, b.emit(graph.MulOp(total, power)), total)
-        factor = where(b, is_small, b.emit(graph.MulOp(factor, power)), factor)
-    return total, factor
 
 
 def _reciprocal(b: Builder, half: SSAValue) -> SSAValue:

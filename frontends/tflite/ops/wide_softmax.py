@@ -9,6 +9,7 @@ y = e * r / 2**k   of 15 fractional bits, ties up
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -68,16 +69,18 @@ def wide_softmax(b: Builder, x: SSAValue, beta: float) -> SSAValue:
     scale = float(quant.scales[0] * np.float32(beta)) / (REACH / RANGE)
     distance = b.emit(graph.RequantizeOp(below, recipe([scale]), DISTANCE))
     e = drawn(b, distance, exponentials(), PART)
-    shifted, factor = _normalized(b, b.emit(graph.ReduceSumOp(e, (axis,))))
+    shifted, factor = normalized(b, b.emit(graph.ReduceSumOp(e, (axis,))))
     r = plain(b, drawn(b, _fraction(b, shifted), reciprocals(), PART))
     multiplier = b.emit(graph.MulOp(r, factor))
     return b.emit(graph.RescaleOp(e, multiplier, 30, b.quant, "half_up"))
 
 
-def _normalized(b: Builder, total: SSAValue) -> tuple[SSAValue, SSAValue]:
+def normalized(
+    b: Builder, total: SSAValue, shifts: Sequence[int] = SHIFTS
+) -> tuple[SSAValue, SSAValue]:
     """A positive i32 shifted left until bit 30 is set, and the power of two that it took."""
     factor: SSAValue = b.scalar(1, total)
-    for shift in SHIFTS:
+    for shift in shifts:
         is_small = b.emit(graph.LtOp(total, b.scalar(1 << (31 - shift), total)))
         power = b.scalar(1 << shift, total)
         total = where(b, is_small, b.emit(graph.MulOp(total, power)), total)
