@@ -65,13 +65,14 @@ def search(
     target: Target, p: Contraction, capacity: int, objective: str = "latency"
 ) -> tuple[ContractionMapping, Estimate] | None:
     """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does. Of
-    cycles it may take a little more than the least where that saves much scratchpad (`fronts`).
+    cycles it may take a little more than the least where that saves much scratchpad (`fronts`) and
+    the array waits for weights anyway.
     """
     kept = fronts(target, p, objective)
     fitting = [(f, last) for f in kept if (last := f.within(capacity)) >= 0]
     if not fitting:
         return None
-    share = 0.0 if objective == "energy" else FRUGAL
+    share = FRUGAL if objective != "energy" and waits_for_weights(target, p) else 0.0
     found = sorted(((*f.frugal(last, share), f) for f, last in fitting), key=lambda item: item[0])
     score, number, front = found[0]
     best, cost = front.mapping(number), float(front.costs[number])
@@ -349,6 +350,13 @@ def least_energy(target: Target, p: Contraction) -> float:
     moved = energy.loaded(target, read)
     moved += 0 if p.out_resident else energy.stored(target, outputs)
     return float(macs * target.array.mac_pj[p.x_type] + moved)
+
+
+def waits_for_weights(target: Target, p: Contraction) -> bool:
+    """Whether its weights take longer to come from dram than the array takes to use them."""
+    weights = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
+    arrive = weights / dram_width(target, constants=p.constant_weights)
+    return bool(arrive > least_compute(target, p))
 
 
 def _least_input(p: Contraction) -> int:
