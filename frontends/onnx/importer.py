@@ -25,11 +25,11 @@ from xdsl.dialects.builtin import (
     TensorType,
 )
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region, SSAValue
-from xdsl.traits import is_side_effect_free
+from xdsl.ir import Block, Region, SSAValue
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code
+from npu_dialect.frontends.dead import erase_dead
 from npu_dialect.frontends.onnx import (
     control,
     functions,
@@ -101,7 +101,7 @@ class Importer:
         outputs = [self._output(value.name, value.type) for value in self.model.graph.output]
         self.builder.attach(outputs)
         self.block.add_op(ReturnOp(*outputs))
-        _erase_dead(self.block)
+        erase_dead(self.block)
         return self._module(names, outputs)
 
     def _module(self, names: list[str], outputs: list[SSAValue]) -> ModuleOp:
@@ -264,17 +264,3 @@ def _nodes(graph: GraphProto) -> ArrayAttr[DictionaryAttr]:
         DictionaryAttr({"source": StringAttr(node_source(n)), "op": StringAttr(n.op_type)})
         for n in graph.node
     )
-
-
-def _erase_dead(block: Block) -> None:
-    """Erase what nothing uses, such as the start of an import that was given up."""
-    for op in reversed(list(block.ops)):
-        if _is_dead(op):
-            op.detach()
-            op.erase()
-
-
-def _is_dead(op: Operation) -> bool:
-    if isinstance(op, ReturnOp) or not is_side_effect_free(op):
-        return False
-    return not any(result.uses.get_length() for result in op.results)

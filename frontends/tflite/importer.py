@@ -17,10 +17,10 @@ import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Region, SSAValue
-from xdsl.traits import is_side_effect_free
 
 from npu_dialect import provenance
 from npu_dialect.diagnostics import Code, CompileError
+from npu_dialect.frontends.dead import erase_dead
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.tflite import control, custom, registry
@@ -94,7 +94,7 @@ class Importer:
         """The function that was imported."""
         self.builder.attach(results)
         self.block.add_op(ReturnOp(*results))
-        _erase_dead(self.block)
+        erase_dead(self.block)
         types = [argument.type for argument in self.block.args], [v.type for v in results]
         return FuncOp(name, types, Region(self.block))
 
@@ -327,12 +327,3 @@ def _strings(names: Sequence[str]) -> ArrayAttr[StringAttr]:
 
 def _empty(tensor: Tensor) -> Array:
     return np.zeros(tensor.shape, tensor.dtype.numpy)
-
-
-def _erase_dead(block: Block) -> None:
-    """Erase what nothing uses."""
-    for op in reversed(list(block.ops)):
-        unused = not any(result.uses.get_length() for result in op.results)
-        if not isinstance(op, ReturnOp) and is_side_effect_free(op) and unused:
-            op.detach()
-            op.erase()

@@ -6,17 +6,17 @@ have a decomposition. All that is left is one error, with every problem.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from typing import Any, cast
 
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region
+from xdsl.ir import Block, Region
 from xdsl.ir import SSAValue as Value
-from xdsl.traits import is_side_effect_free
 
 from npu_dialect import dtypes
 from npu_dialect.blob import BlobAttr
+from npu_dialect.frontends.dead import erase_dead
 from npu_dialect.frontends.onnx.errors import Misfit
 from npu_dialect.frontends.torch import (
     higher_order,
@@ -128,7 +128,7 @@ class Importer:
         outputs = [self._output(node) for node in nodes]
         self.walk.builder.attach(outputs)
         self.block.add_op(ReturnOp(*outputs))
-        _erase_dead(self.block)
+        erase_dead(self.block)
         types = [argument.type for argument in self.block.args], [v.type for v in outputs]
         function = FuncOp("main", types, Region(self.block))
         new = [f"{state.name}'" for state in self.ports.states]
@@ -174,14 +174,3 @@ class Importer:
 
 def _strings(names: Any) -> ArrayAttr[StringAttr]:
     return ArrayAttr([StringAttr(name) for name in names])
-
-
-def _erase_dead(block: Block) -> None:
-    for op in _backwards(block):
-        if is_side_effect_free(op) and not any(r.uses.get_length() for r in op.results):
-            op.detach()
-            op.erase()
-
-
-def _backwards(block: Block) -> Iterator[Operation]:
-    return (op for op in reversed(list(block.ops)) if not isinstance(op, ReturnOp))

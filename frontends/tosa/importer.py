@@ -21,12 +21,12 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.rewriter import Rewriter
-from xdsl.traits import is_side_effect_free
 
 from npu_dialect import dtypes, provenance
 from npu_dialect.blob import BlobAttr
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.dtypes import DType
+from npu_dialect.frontends.dead import erase_dead
 from npu_dialect.frontends.onnx.builder import Array, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.tosa import registry
@@ -103,7 +103,7 @@ class Importer:
         results += [self.variables.now[name] for name in self.variables.written]
         self.builder.attach(results)
         self.block.add_op(ReturnOp(*results))
-        _erase_dead(self.block)
+        erase_dead(self.block)
         return self._function(results, states)
 
     def _function(self, results: list[SSAValue], states: list[State]) -> FuncOp:
@@ -293,12 +293,3 @@ def _with_blobs(attribute: Any) -> Attribute:
     if isinstance(attribute, DictionaryAttr):
         return DictionaryAttr({k: _with_blobs(v) for k, v in attribute.data.items()})
     return attribute
-
-
-def _erase_dead(block: Block) -> None:
-    """Erase what nothing uses."""
-    for op in reversed(list(block.ops)):
-        unused = not any(result.uses.get_length() for result in op.results)
-        if not isinstance(op, ReturnOp) and is_side_effect_free(op) and unused:
-            op.detach()
-            op.erase()
