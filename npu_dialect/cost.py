@@ -69,11 +69,16 @@ def port_cycles(
     """Cycles that `runs` stretches of consecutive bytes occupy a port: each pays for whole beats,
     and in dram for whole accesses. The address says which part of dram it is.
     """
-    memory = target.memories[space]
-    width = memory.width(engine, address)
+    width = target.memories[space].width(engine, address)
     if space == "dram":
-        return runs * ceil(run_bytes / memory.burst) * memory.burst / width
+        return accessed(target, runs, run_bytes) / width
     return runs * ceil(run_bytes / width)
+
+
+def accessed(target: Target, runs: float, run_bytes: int) -> float:
+    """Bytes of dram that stretches of consecutive bytes occupy it for: whole accesses of each."""
+    burst = target.memories["dram"].burst
+    return runs * ceil(run_bytes / burst) * burst
 
 
 def dma(target: Target, source: Operand, destination: Operand) -> Cost:
@@ -193,7 +198,8 @@ class ArrayWork:
 
     `taps` = kernel rows x columns; a matrix product has one tap, rows as positions. For depthwise
     work in_channels is 1. Byte counts are of the whole tile; `partial_reads`/`partial_writes` are
-    accumulator bytes of sums that enter or leave an instruction.
+    accumulator bytes of sums that enter or leave an instruction. `weight_bytes` and `side_bytes`
+    are of the scratchpad: constants that the array reads from dram are none of them.
     """
 
     dtype: str
@@ -225,6 +231,10 @@ class ArrayWork:
     """The same of the result."""
     made: int = ALL_MADE
     """Of so many products (`ALL_MADE`) those that an array makes that leaves out zeros."""
+    dram_bytes: int = 0
+    """Bytes of weights and parameters that come from dram, as stored, in whole accesses."""
+    decoded_bytes: int = 0
+    """Bytes of the weights that are decoded as they come from there; 0 where they are not coded."""
     walks: dict[str, Walk] = field(
         default_factory=dict[str, Walk], init=False, repr=False, compare=False
     )
@@ -318,12 +328,16 @@ def operand_traffic(target: Target, work: ArrayWork) -> int:
 
     The array keeps a block of one operand in its buffer and streams the other past it, once per
     block; the cheaper of the two orders is taken. An operand that fits its buffer is read once.
-    (One that goes over results in blocks fetches what each block needs.)
+    Weights that come from dram go past once. (One that goes over results in blocks fetches what
+    each block needs.)
     """
     array = target.array
     in_blocks = ARRAY_KINDS[array.kind].walk
     if in_blocks is not None:
         return in_blocks(target, work).fetched - work.side_bytes
+    if _is_any(work.dram_bytes) and not _is_any(work.weight_bytes):
+        streamed: Any = work.decoded_bytes if _is_any(work.decoded_bytes) else work.dram_bytes
+        return work.input_bytes * (1 if work.depthwise else parts(streamed, array.weight_buffer))
     weight_blocks = parts(work.weight_bytes, array.weight_buffer)
     input_blocks = parts(work.input_bytes, array.input_buffer)
     if work.depthwise:
@@ -346,6 +360,7 @@ def array_stages(target: Target, work: ArrayWork) -> dict[str, int]:
             "array": found.array + found.fill,
             "spm": found.port,
             "output": found.output + found.fill,
+            **_stream_stages(target, work),
         }
     read = operand_traffic(target, work) + work.side_bytes
     port = target.memories["spm"].ports["mxu"]
@@ -359,23 +374,50 @@ def array_stages(target: Target, work: ArrayWork) -> dict[str, int]:
     if _is_any(work.partial_reads) or _is_any(work.partial_writes):
         port = target.memories["acc"].ports["mxu"]
         stages["acc"] = parts(work.partial_reads + work.partial_writes, port)
+    return stages | _stream_stages(target, work)
+
+
+def streamed_bytes(target: Target, work: ArrayWork) -> Any:
+    """Bytes of constants that an instruction reads from dram: an array that goes over its result in
+    blocks reads them for every block of positions, as it does those of the scratchpad.
+    """
+    return work.dram_bytes * _stream_reads(target, work)
+
+
+def _stream_reads(target: Target, work: ArrayWork) -> Any:
+    in_blocks = ARRAY_KINDS[target.array.kind].walk
+    return 1 if in_blocks is None else in_blocks(target, work).again
+
+
+def _stream_stages(target: Target, work: ArrayWork) -> dict[str, Any]:
+    """Cycles of reading constants from dram, and of decoding them."""
+    if not _is_any(work.dram_bytes):
+        return {}
+    port = target.memories["dram"].ports["mxu"]
+    stages = {"dram": parts(streamed_bytes(target, work), port)}
+    if _is_any(work.decoded_bytes):
+        decoded = work.decoded_bytes * _stream_reads(target, work)
+        stages["decoder"] = parts(decoded, target.dma.decoded_bytes)
     return stages
 
 
 def array(target: Target, work: ArrayWork) -> Cost:
-    """One array instruction: multiply-accumulates, scratchpad port and output stage overlap; the
-    slowest decides.
+    """One array instruction: multiply-accumulates, ports, decoder and output stage overlap; the
+    slowest decides. One that reads constants from dram starts as a copy does: its results are there
+    later by the time until the first of them come.
     """
     stages = array_stages(target, work)
     fill, _, drain = mac_cycles(target, work)
+    streamed = streamed_bytes(target, work) if work.dram_bytes else 0
+    first = target.memories["dram"].latency + target.dma.startup if streamed else 0
     read = operand_traffic(target, work) + work.side_bytes
     outputs = work.positions * work.out_channels
     bound, busy = max(stages.items(), key=lambda item: item[1])
     return Cost(
         cycles=busy + fill,
-        latency=drain,
+        latency=drain + first,
         bound=bound,
-        reads={"spm": read, "acc": work.partial_reads},
+        reads={"spm": read, "acc": work.partial_reads} | ({"dram": streamed} if streamed else {}),
         writes={"spm": work.output_bytes, "acc": work.partial_writes},
         macs=made_of(work.made, work.macs * work.passes),
         mac_type=work.dtype,

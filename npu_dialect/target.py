@@ -55,6 +55,9 @@ VALUE_TYPES = ("i32", "i64", "f32")
 PORTS = {"dram": ("dma", "host"), "spm": ("dma", "mxu", "vpu"), "acc": ("mxu",)}
 """The engines that reach each memory."""
 
+MORE_PORTS = {"dram": ("mxu",)}
+"""Those that may: an array that reads constants where they lie."""
+
 MAY_BE_ZERO = (
     *("latency", "fill", "drain", "startup", "call"),
     *("read_pj", "write_pj", "mac_pj", "pj", "leakage", "clock", "power", "read_only"),
@@ -88,7 +91,7 @@ class Memory:
     write_pj: float
     """pJ per byte written."""
     ports: Mapping[str, float]
-    """Bytes per cycle, by engine."""
+    """Bytes per cycle, by engine. With a port of dram, the array (mxu) can read constants there."""
     leakage: float = 0.0
     """Watts while powered."""
     read_only: int = 0
@@ -347,6 +350,11 @@ class Target:
         """Whether the array multiplies activations of `dtype` by weights of `weight_dtype`."""
         return dtype in self.array.macs and weight_dtype in self.array.weight_types
 
+    @property
+    def array_reads_dram(self) -> bool:
+        """Whether the array can read weights and parameters where they lie in dram."""
+        return "mxu" in self.memories["dram"].ports
+
     def sums_in(self, dtype: str) -> bool:
         """Whether the array's accumulators hold sums of `dtype`: i32, f32, or i64, for which 40
         bits are enough where a sum was proved to fit them.
@@ -414,7 +422,7 @@ def _mistakes(target: Target) -> Iterator[str]:
     array, vector = target.array, target.vector
     yield from _names("memories", target.memories, SPACES, optional=False)
     for space, memory in target.memories.items():
-        yield from _names(f"memories.{space}.ports", memory.ports, PORTS[space], optional=False)
+        yield from _ports(f"memories.{space}.ports", space, memory.ports)
         yield from _read_only(space, memory)
     yield from _names("vector.lanes", vector.lanes, VALUE_TYPES)
     yield from _names("vector.cycles", vector.cycles, COST_CLASSES, optional=False)
@@ -439,6 +447,12 @@ def _mistakes(target: Target) -> Iterator[str]:
     yield from _blocks(array)
     if target.dma.channels != 1:
         yield f"dma.channels must be 1 in this version, found {target.dma.channels}"
+
+
+def _ports(where: str, space: str, ports: Iterable[str]) -> Iterator[str]:
+    """What is wrong with the ports of a memory."""
+    more = MORE_PORTS.get(space, ())
+    yield from _names(where, [p for p in ports if p not in more], PORTS[space], optional=False)
 
 
 def _read_only(space: str, memory: Memory) -> Iterator[str]:

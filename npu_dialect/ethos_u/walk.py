@@ -6,8 +6,9 @@ every number of rows and of channels, and of every way to share the banks out be
 sums, the widest block that the banks hold is tried.
 
 The input of a block is fetched for every block, that of a whole depth of channels for every group
-of output channels; weights and scales are fetched for every block of positions. Runs shorter than
-the memory's burst pay for a whole one, as `cycles.in_bursts` counts.
+of output channels; weights and scales are fetched for every block of positions, from the scratchpad
+or from dram (as Vela's `weightsRefetch` counts). Runs shorter than the memory's burst pay for a
+whole one, as `cycles.in_bursts` counts.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Walk:
     """Cycles of the scratchpad's port, with the first load and the last store."""
     fetched: Any
     """Bytes of activations, weights and scales that are read from the scratchpad."""
+    again: Any
+    """How often weights and scales are read: blocks of positions."""
     block: tuple[int, ...] = ()
     """Rows, columns and channels of the block; of many instructions none."""
 
@@ -79,7 +82,7 @@ def walk(target: Target, work: ArrayWork) -> Walk:
 
 NUMBERS = (
     "rows", "out_channels", "positions", "in_channels", "input_pixel", "output_pixel",
-    "weight_bytes", "output_bytes", "side_bytes",
+    "weight_bytes", "output_bytes", "side_bytes", "dram_bytes", "decoded_bytes",
 )  # fmt: skip
 """The fields of an instruction that may be arrays, and that its walk depends on."""
 AT_ONCE = 1024
@@ -97,8 +100,8 @@ def _walk(target: Target, work: ArrayWork) -> Walk:
         *numbers, rows, cols, channels = (int(n[0]) for n in parts[0])
         return Walk(*numbers, block=(rows, cols, channels))
     every = [np.concatenate(n)[places].reshape(shape) for n in list(zip(*parts, strict=True))[:-3]]
-    array, output, fill, port, fetched = every
-    return Walk(array, output, fill, port, fetched)
+    array, output, fill, port, fetched, again = every
+    return Walk(array, output, fill, port, fetched, again)
 
 
 def _distinct(table: Numbers) -> tuple[Numbers, Numbers]:
@@ -143,7 +146,7 @@ def _best(target: Target, work: ArrayWork, table: Numbers) -> list[Numbers]:
     op = operation(work)
     runs = _runs(unit, op, block, work)
     each = output_cycles(unit, work)
-    latency = memory.latency
+    latency = where(work.dram_bytes > 0, target.memories["dram"].latency, memory.latency)
     one = block_cycles(unit, op, block, memory, each, scale_latency=latency, runs=runs)
     multiplied, written = np.maximum(one.array, one.commands), np.maximum(one.output, one.commands)
     array, output = np.ceil(multiplied * one.count), np.ceil(written * one.count)
@@ -151,11 +154,14 @@ def _best(target: Target, work: ArrayWork, table: Numbers) -> list[Numbers]:
     fetched, occupied = _fetched(memory, op, block, work, runs[0])
     stored = in_bursts(memory, work.output_bytes, runs[1])
     port = np.ceil((occupied + stored) / memory.ports["mxu"])
+    again = op.output.parts(block.output.within(op.output)).positions
     total = np.maximum(np.maximum(array, output) + fill, port)
+    total = np.maximum(total, _streamed(target, work) * again)
     best = _least(total + fetched * 1e-9, which)
     inside = block.output.within(op.output)
     extents = inside.rows, inside.cols, inside.channels
-    return [n[best].astype(np.int64) for n in (array, output, fill, port, fetched, *extents)]
+    found = (array, output, fill, port, fetched, again, *extents)
+    return [n[best].astype(np.int64) for n in found]
 
 
 def _least(cost: Numbers, which: Numbers) -> Numbers:
@@ -354,6 +360,15 @@ def _fetched(
     count = sum(1 for _ in sub_kernels(op.kernel))
     pixels = block.input.within(op.input).positions * blocks.positions * again * count
     inputs = pixels * op.input.channels * (op.bits // 8)
-    scales = SCALE_BYTES * op.output.channels * (blocks.positions - 1)
+    scales = SCALE_BYTES * op.output.channels * (blocks.positions - 1) * (work.dram_bytes == 0)
     fixed = work.weight_bytes * blocks.positions + scales + work.side_bytes
     return inputs + fixed, in_bursts(memory, inputs, run) + fixed
+
+
+def _streamed(target: Target, work: ArrayWork) -> Any:
+    """Cycles in which constants come from dram once."""
+    port = target.memories["dram"].ports.get("mxu")
+    if port is None:
+        return 0
+    decoder = target.dma.decoded_bytes or 1.0
+    return np.maximum(work.dram_bytes / port, work.decoded_bytes / decoder)
