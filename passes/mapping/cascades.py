@@ -232,7 +232,7 @@ class Run:
     def total(self, members: Sequence[Member], geometry: Geometry) -> Work:
         """The work of all stripes."""
         busy = {"mxu": 0.0, "vpu": 0.0}
-        transfer = taken = 0.0
+        transfer = taken = streamed = 0.0
         drain = self.works.target.array.drain
         width = self.works.width
         for k, m in enumerate(members):
@@ -240,6 +240,7 @@ class Run:
             pieces = max(geometry.stripes, whole)
             busy[m.work.engine] += whole * m.work.compute + pieces * drain
             transfer += whole * m.work.transfer + m.weights / width
+            streamed += whole * m.work.streamed
             brought = self._brought(k, m)
             transfer += brought / width
             taken += whole * (m.work.energy or 0.0)
@@ -262,6 +263,8 @@ class Run:
             ahead=weights / width + head.work.ahead + 2 * data,
             ahead_data=head.work.ahead_data + 2 * data,
             last=last,
+            streamed=streamed,
+            latency=max(m.work.latency for m in members),
             used=sum(m.holds for m in members) + tiles,
             tiles=geometry.stripes,
             busy=tuple((e, cycles) for e, cycles in busy.items() if cycles),
@@ -311,7 +314,7 @@ def _front(options: Sequence[Option]) -> list[Option]:
 def _cost(work: Work) -> float:
     if work.energy is not None:
         return work.energy
-    return max(work.compute, work.transfer) + SHARED_DMA * work.transfer
+    return max(work.compute, work.dma) + SHARED_DMA * work.dma
 
 
 # --- where cascades may be ------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from npu_dialect.cost import ArrayWork, weight_passes
 from npu_dialect.passes.mapping import energy
 from npu_dialect.passes.mapping.contraction_cost import Numbers, array_cycles, estimates
 from npu_dialect.passes.mapping.contraction_cost import estimate as estimate
+from npu_dialect.passes.mapping.contraction_cost import stream_latency as stream_latency
 from npu_dialect.passes.mapping.contraction_energy import array_pj, energies
 from npu_dialect.passes.mapping.contraction_energy import energy_of as energy_of
 from npu_dialect.passes.mapping.contraction_problem import Contraction as Contraction
@@ -36,6 +37,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     input_bytes,
     itemsize,
     loop_trips,
+    may_stream,
     stored_part,
     tile_bytes,
     weight_bytes,
@@ -62,13 +64,20 @@ EXHAUSTIVE = 20_000
 
 @lru_cache(4096)
 def search(
-    target: Target, p: Contraction, capacity: int, objective: str = "latency"
+    target: Target,
+    p: Contraction,
+    capacity: int,
+    objective: str = "latency",
+    streams: bool | None = None,
 ) -> tuple[ContractionMapping, Estimate] | None:
     """The mapping of least estimated cycles (or energy) whose buffers fit; None when none does. Of
     cycles it may take a little more than the least where that saves much scratchpad (`fronts`) and
-    the array waits for weights anyway.
+    the array waits for weights anyway. `streams` asks for one that reads its constants from dram,
+    or for one that does not.
     """
     kept = fronts(target, p, objective)
+    if streams is not None:
+        kept = tuple(f for f in kept if (f.kind.weights == "stream") == streams)
     fitting = [(f, last) for f in kept if (last := f.within(capacity)) >= 0]
     if not fitting:
         return None
@@ -148,6 +157,20 @@ def choices(target: Target, p: Contraction, objective: str = "latency") -> Choic
     return Choices(*extents, joined, compute, tile_bytes(p, m), loop_trips(p, m), taken)
 
 
+@lru_cache(512)
+def streamed_choices(target: Target, p: Contraction, objective: str = "latency") -> Choices:
+    """The choices for a layer whose instructions read weights and parameters from dram: all input
+    channels at once; and the taps of kernel rows as one sum only where that takes them whole.
+    """
+    found = choices(target, replace(p, w_part=1.0), objective)
+    found = found.only(np.flatnonzero(found.reduction == p.ic))
+    extents = found.rows, found.cols, found.channels, found.reduction
+    joined = found.joined & (len(columns(p)) == 1)
+    taken = array_pj(target, p, extents, joined, streamed=True) if objective == "energy" else None
+    compute = array_cycles(target, p, *extents, joined=joined, streamed=True)
+    return replace(found, joined=joined, compute=compute, energy=taken)
+
+
 def _better_joined(
     target: Target, p: Contraction, extents: tuple[Numbers, ...], objective: str
 ) -> npt.NDArray[np.bool_]:
@@ -221,9 +244,13 @@ def fronts(target: Target, p: Contraction, objective: str = "latency") -> tuple[
 
 def compute_fronts(target: Target, p: Contraction, objective: str = "latency") -> tuple[Front, ...]:
     """As `fronts`, without what is kept on disk."""
-    found = choices(target, _shape(p), objective)
-    nests = kinds(p, objective)
-    return tuple(f for kind in nests if (f := _front(target, p, found, kind)) is not None)
+    shape = _shape(p)
+    found = choices(target, shape, objective)
+    every = [_front(target, p, found, kind) for kind in kinds(p, objective)]
+    if target.array_reads_dram and may_stream(p):
+        found = streamed_choices(target, replace(shape, w_part=p.w_part), objective)
+        every += [_front(target, p, found, kind) for kind in streaming_kinds(p, objective)]
+    return tuple(f for f in every if f is not None)
 
 
 def _shape(p: Contraction) -> Contraction:
@@ -262,6 +289,14 @@ def kinds(p: Contraction, objective: str = "latency") -> Iterator[Kind]:
             continue
         if "slice" not in levels or p.may_split_reduction:
             yield kind
+
+
+def streaming_kinds(p: Contraction, objective: str = "latency") -> Iterator[Kind]:
+    """The nests of instructions that read their constants from dram."""
+    nests = [Kind("weights_outer", 2, level, "stream") for level in ("tile", "held")]
+    nests.append(Kind("rows_outer", 2, "tile", "stream"))
+    nests += [replace(nest, slots=1) for nest in (nests if objective == "energy" else nests[:1])]
+    yield from (nest for nest in nests if nest.x == "tile" or not p.x_resident)
 
 
 def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front | None:
@@ -334,6 +369,8 @@ def lower_bound(target: Target, p: Contraction) -> float:
     compute = least_compute(target, p)
     weights = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
     constants = dram_width(target, constants=p.constant_weights)
+    if target.array_reads_dram and may_stream(p):
+        constants = max(constants, target.memories["dram"].ports["mxu"])
     moved = 0 if p.out_resident else p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
     moved += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
     transfer = weights / constants + moved / dram_width(target)
@@ -344,10 +381,14 @@ def lower_bound(target: Target, p: Contraction) -> float:
 def least_energy(target: Target, p: Contraction) -> float:
     """What no mapping takes less than, in pJ: the products, and every byte read once."""
     macs = p.batch * p.groups * p.oh * p.ow * p.oc * p.kh * p.kw * p.depth
-    read: float = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
-    read += 0 if p.x_resident else min(input_bytes(p), _least_input(p))
+    weights = 0 if p.w_resident else weight_bytes(p) * stored_part(p)
+    read = 0 if p.x_resident else min(input_bytes(p), _least_input(p))
     outputs = p.batch * p.groups * p.oh * p.ow * p.oc * itemsize(p.out_type)
     moved = energy.loaded(target, read)
+    if target.array_reads_dram and may_stream(p):
+        moved += weights * target.memories["dram"].read_pj
+    else:
+        moved += energy.loaded(target, weights)
     moved += 0 if p.out_resident else energy.stored(target, outputs)
     return float(macs * target.array.mac_pj[p.x_type] + moved)
 

@@ -58,14 +58,12 @@ its layer waits for it counts."""
 
 def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     """What a mapping costs, by the cost functions of single instructions."""
-    extents = extents_of(m)
-    joined = np.array([m.taps == "joined"])
-    found = estimates(target, p, m, array_cycles(target, p, *extents, joined=joined))
-    compute, transfer, exposed, waits = (
-        float(np.ravel(v)[0])
-        for v in (found.compute, found.transfer, found.exposed, found.handover)
-    )
-    return Estimate(compute, transfer, exposed, waits)
+    extents, joined = extents_of(m), np.array([m.taps == "joined"])
+    compute = array_cycles(target, p, *extents, joined=joined, streamed=m.weights == "stream")
+    found = estimates(target, p, m, compute)
+    numbers = (found.compute, found.transfer, found.exposed, found.handover)
+    compute, transfer, exposed, waits = (float(np.ravel(v)[0]) for v in numbers)
+    return Estimate(compute, transfer, exposed, waits, float(np.ravel(found.streamed)[0]))
 
 
 def extents_of(m: ContractionMapping) -> tuple[Numbers, ...]:
@@ -95,11 +93,14 @@ def estimates(
         occupied = _output_bytes(target, p, m, itemsize(p.residual_type))
         residual = copy_cycles(target, occupied, n.tiles)
     moved = x + w + out + residual
-    waits = _handover(p, m, n, np.maximum(compute, moved))
+    streamed = compute if m.weights == "stream" else 0.0
+    waits = _handover(p, m, n, np.maximum(compute, moved + streamed))
     is_large = size.w * (n.reduction if m.weights != "slice" else 1) * LARGE
     waits = waits + first_w * (is_large > target.memories["spm"].size)
     exposed = first + last if m.slots > 1 else moved
-    return Estimate(compute, moved, exposed, waits)
+    if m.weights == "stream":
+        exposed = exposed + stream_latency(target)
+    return Estimate(compute, moved, exposed, waits, streamed)
 
 
 def _output_bytes(target: Target, p: Contraction, m: ContractionMapping, each: int) -> Any:
@@ -187,14 +188,15 @@ def _weight_cycles(
 ) -> tuple[Any, Any]:
     """Cycles of all loads of weights, parameters and table, and of the first of weights."""
     total, first = 0.0, 0.0
-    if not p.w_resident:
+    is_streamed = m.weights == "stream"
+    if not p.w_resident and not is_streamed:
         loads = weight_loads(p, m, n)
         occupied = _weight_bytes(target, p, m) * weight_repeats(p, m, n)
         total = copy_cycles(target, occupied, loads, constants=p.constant_weights)
         first = total / loads
     if p.constants_resident:
         return total, first
-    if p.param_rows:
+    if p.param_rows and not is_streamed:
         loads = param_loads(p, m, n)
         every = p.param_rows * p.oc * p.groups * 4
         held = m.weights == "held"
@@ -328,16 +330,45 @@ def array_cycles(
     channels: Numbers,
     reduction: Numbers,
     joined: npt.NDArray[np.bool_] | None = None,
+    streamed: bool = False,
 ) -> Numbers:
     """Cycles that the array is busy with the layer cut into tiles of these extents; `joined` says
-    for which the taps of a kernel row are one sum.
+    for which the taps of a kernel row are one sum, `streamed` whether it reads weights and
+    parameters from dram.
     """
     extents = rows, cols, channels, reduction
-    return over_nests(target, p, extents, _cycles, joined).astype(np.int64)
+    measure = over_streams(p, _cycles) if streamed else _cycles
+    return over_nests(target, p, extents, measure, joined).astype(np.int64)
 
 
 Measure = Callable[[Target, ArrayWork], Any]
 """A number of an array instruction, as an array where the numbers of the instruction are ones."""
+
+
+def over_streams(p: Contraction, measure: Measure) -> Measure:
+    """A number of array instructions that read weights and parameters from dram."""
+
+    def measured(target: Target, work: ArrayWork) -> Any:
+        return measure(target, streaming(target, p, work))
+
+    return measured
+
+
+def streaming(target: Target, p: Contraction, work: ArrayWork) -> ArrayWork:
+    """An instruction of the layer that reads weights and parameters from dram."""
+    rows = p.param_rows * whole_accesses(target, work.out_channels * 4)
+    return replace(
+        work,
+        dram_bytes=whole_accesses(target, np.ceil(work.weight_bytes * stored_part(p))) + rows,
+        decoded_bytes=0 if p.w_codec is None else work.weight_bytes,
+        weight_bytes=0,
+        side_bytes=work.side_bytes - p.param_rows * work.out_channels * 4,
+    )
+
+
+def stream_latency(target: Target) -> int:
+    """Cycles before the constants that an instruction reads from dram arrive."""
+    return target.memories["dram"].latency + target.dma.startup
 
 
 def over_nests(

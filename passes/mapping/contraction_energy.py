@@ -20,6 +20,7 @@ from npu_dialect.passes.mapping.contraction_cost import (
     copied_input,
     extents_of,
     over_nests,
+    over_streams,
 )
 from npu_dialect.passes.mapping.contraction_problem import (
     Contraction,
@@ -36,8 +37,8 @@ from npu_dialect.target import Target
 
 def energy_of(target: Target, p: Contraction, m: ContractionMapping) -> float:
     """Dynamic energy of a mapping in pJ."""
-    joined = np.array([m.taps == "joined"])
-    found = energies(target, p, m, array_pj(target, p, extents_of(m), joined))
+    joined, streamed = np.array([m.taps == "joined"]), m.weights == "stream"
+    found = energies(target, p, m, array_pj(target, p, extents_of(m), joined, streamed))
     return float(np.ravel(found)[0])
 
 
@@ -56,6 +57,8 @@ def energies(target: Target, p: Contraction, m: ContractionMapping, array: Any) 
 
 def _constants(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     """Bytes of all copies of weights, parameters and table."""
+    if m.weights == "stream":
+        return p.table_bytes
     stored = weight_bytes(p) * stored_part(p)
     total: Any = 0 if p.w_resident else stored * weight_repeats(p, m, n)
     if p.constants_resident:
@@ -70,21 +73,24 @@ def array_pj(
     p: Contraction,
     extents: tuple[Numbers, ...],
     joined: npt.NDArray[np.bool_] | None = None,
+    streamed: bool = False,
 ) -> Any:
     """Dynamic energy in pJ of the array's instructions for the layer cut into tiles of these
     extents (rows, columns, channels, reduction); `joined` says for which the taps of a kernel row
-    are one sum.
+    are one sum, `streamed` whether weights and parameters are read from dram.
     """
-    return over_nests(target, p, extents, _instruction_pj, joined)
+    measure = over_streams(p, _instruction_pj) if streamed else _instruction_pj
+    return over_nests(target, p, extents, measure, joined)
 
 
 def _instruction_pj(target: Target, work: ArrayWork) -> Any:
     """Of array instructions, by the accesses that `cost.array` counts."""
-    spm, acc = target.memories["spm"], target.memories["acc"]
+    dram, spm, acc = (target.memories[name] for name in ("dram", "spm", "acc"))
     read = cost.operand_traffic(target, work) + work.side_bytes
     outputs = work.positions * work.out_channels
     return np.asarray(
         read * spm.read_pj
+        + cost.streamed_bytes(target, work) * dram.read_pj
         + work.output_bytes * spm.write_pj
         + work.partial_reads * acc.read_pj
         + work.partial_writes * acc.write_pj

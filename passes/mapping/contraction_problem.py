@@ -16,7 +16,7 @@ from npu_dialect.passes.mapping.tiles import Buffer, trips
 from npu_dialect.zeros import ALL_MADE
 
 Order = Literal["weights_outer", "rows_outer"]
-Level = Literal["held", "tile", "slice"]
+Level = Literal["held", "tile", "slice", "stream"]
 Taps = Literal["apart", "joined"]
 
 
@@ -113,8 +113,10 @@ class ContractionMapping:
 
     `x` and `weights` say at which level what lies in dram is loaded: "held" whole, before the nest;
     "tile" for every tile, with all input channels; "slice" in the loop over input channels, as many
-    as an instruction takes. `taps` says whether those of a kernel row are multiplied one by one or
-    as one sum ("joined", `contraction_taps.py`; then tiles have all columns and input channels).
+    as an instruction takes. Weights that are not loaded at all ("stream"), nor their parameters,
+    are read from dram by every instruction, with all input channels. `taps` says whether those of a
+    kernel row are multiplied one by one or as one sum ("joined", `contraction_taps.py`; then tiles
+    have all columns and input channels).
     """
 
     rows: int
@@ -195,6 +197,14 @@ def weight_bytes(p: Contraction) -> int:
     return sets * p.kh * p.kw * p.oc * p.depth * itemsize(p.w_type)
 
 
+def may_stream(p: Contraction) -> bool:
+    """Whether an array that reads constants from dram may read the weights there: they are
+    constants, and as they are or coded without loss.
+    """
+    is_loaded = p.constant_weights and not (p.w_resident or p.constants_resident)
+    return is_loaded and (p.w_codec is None or rice.unit(p.w_codec) is not None)
+
+
 @dataclass(frozen=True)
 class Trips:
     """How often each loop runs."""
@@ -233,6 +243,8 @@ def weight_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     """How often weights are loaded; as often as there are tiles of channels where they are held,
     since then they come piece by piece.
     """
+    if m.weights == "stream":
+        return 0
     if m.weights == "held":
         return pieces(p.oc * p.groups, n.channels)
     if m.weights == "slice":
@@ -243,16 +255,18 @@ def weight_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
 
 
 def weight_repeats(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
-    """How often every weight is loaded."""
+    """How often every weight is loaded, or read by an instruction as it lies in dram."""
     if m.weights == "held":
         return 1
-    if m.weights == "slice" or m.order == "rows_outer":
+    if m.weights in ("slice", "stream") or m.order == "rows_outer":
         return n.spatial * (1 if p.batched_weights else p.batch)
     return 1
 
 
 def param_loads(p: Contraction, m: ContractionMapping, n: Trips) -> Any:
     """How often parameters are loaded: with the channels."""
+    if m.weights == "stream":
+        return 0
     if m.weights == "held":
         return 1
     return n.tiles if m.order == "rows_outer" else p.groups * n.channels
@@ -299,9 +313,9 @@ def all_buffers(
     many = slots(m, n.tiles)
     if not p.x_resident:
         yield Buffer("x", *_x_buffer(p, m, n, size))
-    if not p.w_resident:
+    if not p.w_resident and m.weights != "stream":
         yield Buffer("weights", *_weights_buffer(p, m, n, size))
-    if p.param_rows and not p.constants_resident:
+    if p.param_rows and not p.constants_resident and m.weights != "stream":
         held = m.weights == "held"
         whole = p.param_rows * p.oc * p.groups * 4
         loads = param_loads(p, m, n)

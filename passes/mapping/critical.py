@@ -131,12 +131,16 @@ class Clock:
                 complete = max(complete, maker.end + cycles / max(1, work.tiles))
         if work.first > 0:
             start = max(start, first + self.latency)
+        if work.streamed:
+            start = max(start, self.copies) + work.latency
         taken = [e.take(start, c) for e, c in zip(engines, stage.busy.values(), strict=True)]
         start = max(start, *(begin for begin, _ in taken)) if taken else start
         end = max(start + cycles, loaded, complete, *(end for _, end in taken))
         for engine, own in zip(engines, stage.busy.values(), strict=True):
             engine.use(start, end, own)
         self.copies = max(self.copies, begin) + work.transfer
+        if work.streamed:  # nothing is copied while its engine reads dram
+            self.copies = max(self.copies, end)
         stored = max(end + work.last, self.copies)
         self.done.append(_Done(start, end, stored, (end - start) / max(1, work.tiles)))
         self.stages.append(stage)

@@ -30,6 +30,8 @@ class Estimate:
     exposed: Any
     handover: Any = 0.0
     """Cycles for which neighbours on other engines wait for single tiles."""
+    streamed: Any = 0.0
+    """Cycles for which the engine reads dram itself, so that nothing is copied."""
     gap: float = 0.0
     """How much less any mapping could cost, as a share of `in_place`: 0 where none does."""
     alternative: tuple[Any, float] | None = None
@@ -38,12 +40,12 @@ class Estimate:
     @property
     def cycles(self) -> Any:
         """Of the layer."""
-        return np.maximum(self.compute, self.transfer) + self.exposed
+        return np.maximum(self.compute, self.transfer + self.streamed) + self.exposed
 
     @property
     def in_place(self) -> Any:
         """Of the layer between its neighbours: what a mapping is chosen by."""
-        shared = SHARED_DMA * self.transfer + SHARED_ENGINE * self.compute
+        shared = SHARED_DMA * (self.transfer + self.streamed) + SHARED_ENGINE * self.compute
         return self.cycles + self.handover + shared
 
 

@@ -47,7 +47,7 @@ def problem(group: Group, resident: Resident, out_resident: bool) -> Problem | N
 class Mapper:
     """What is known of one kind of problem."""
 
-    search: Callable[[Target, Any, int, str], tuple[AnyMapping, Estimate] | None]
+    search: Callable[..., tuple[AnyMapping, Estimate] | None]
     buffers: Callable[[Any, Any], list[Buffer]]
     estimate: Callable[[Target, Any, Any], Estimate]
     energy: Callable[[Target, Any, Any], float]
@@ -71,11 +71,18 @@ MAPPERS: dict[type, Mapper] = {
 
 
 def search(
-    target: Target, p: Problem, capacity: int, objective: str = "latency"
+    target: Target,
+    p: Problem,
+    capacity: int,
+    objective: str = "latency",
+    streams: bool | None = None,
 ) -> tuple[AnyMapping, Estimate] | None:
     """The best mapping of any problem within `capacity` bytes of scratchpad. The tiles of a scatter
-    are chosen by latency always.
+    are chosen by latency always; `streams` says for a contraction whether its instructions read
+    constants from dram (None: what is better).
     """
+    if streams is not None and isinstance(p, conv.Contraction):
+        return conv.search(target, p, capacity, objective, streams)
     return MAPPERS[type(p)].search(target, p, capacity, objective)
 
 

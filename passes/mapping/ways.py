@@ -14,6 +14,7 @@ from xdsl.ir import SSAValue
 
 from npu_dialect import overrides
 from npu_dialect.passes.mapping.cascades import LONGEST, Option, Run, Runs
+from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.lives import Lives
 from npu_dialect.passes.mapping.paths import Move
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
@@ -147,6 +148,10 @@ class Ways:
         if work is None:
             return
         yield work
+        if self.works.target.array_reads_dram and isinstance(work.mapping, ContractionMapping):
+            other = self.works.of(number, resident, stays, room, not work.streamed)
+            if other is not None and bool(other.streamed) != bool(work.streamed):
+                yield other
         later = self._next_weights(number)
         for less in (later, later // 2):
             if work.used and room - less < work.used and room > less > 0:
@@ -263,9 +268,11 @@ class Ways:
         waited = max(0.0, work.first - work.first_data - ahead) + work.first_data
         first = waited if fresh else max(0.0, work.first - ahead)
         first += max(0.0, -carry)
-        if first > 0:
+        if work.streamed:
+            first += work.latency
+        elif first > 0:
             first += self.works.target.memories["dram"].latency
-        left = work.transfer - ahead - work.last
+        left = work.dma - ahead - work.last
         cycles = max(first + work.compute, left + max(0.0, -carry))
         idle = cycles - left - max(0.0, -carry)
         limit = min(free / self.works.width, self.later[stop])

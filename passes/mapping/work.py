@@ -70,6 +70,10 @@ class Work:
     """Of them, those of tensors."""
     last: float = 0.0
     """Of the copy that stores the last tile."""
+    streamed: float = 0.0
+    """For which its engine reads constants in dram, so that nothing is copied."""
+    latency: float = 0.0
+    """Until the first of them arrive."""
     used: int = 0
     """Bytes of scratchpad for its buffers."""
     tiles: int = 1
@@ -92,7 +96,12 @@ class Work:
         """
         if self.energy is not None:
             return self.energy
-        return max(self.first + self.compute, self.transfer) + SHARED_DMA * self.transfer
+        return max(self.first + self.latency + self.compute, self.dma) + SHARED_DMA * self.dma
+
+    @property
+    def dma(self) -> float:
+        """Cycles for which nothing else can be copied."""
+        return self.transfer + self.streamed
 
     @property
     def engines(self) -> Mapping[str, float]:
@@ -131,7 +140,7 @@ class Works:
         self.target, self.groups, self.pinned, self.capacity = target, groups, pinned, capacity
         self.neighbours = neighbours(target, groups)
         self.width = target.memories["dram"].ports["dma"]
-        self._by_problem: dict[Problem, _Found] = {}
+        self._by_problem: dict[tuple[Problem, bool | None], _Found] = {}
         self.reads = [frozenset(map(storage, g.inputs)) for g in groups]
         self.row_bytes = [_row_bytes(g) for g in groups]
         self._operands: dict[int, SSAValue] = {}
@@ -146,10 +155,16 @@ class Works:
         return self._operands[number]
 
     def of(
-        self, number: int, resident: frozenset[SSAValue], out_resident: bool, room: int
+        self,
+        number: int,
+        resident: frozenset[SSAValue],
+        out_resident: bool,
+        room: int,
+        streams: bool | None = None,
     ) -> Work | None:
         """The work of a group within `room` bytes, given which of its inputs are resident; None
-        where nothing fits.
+        where nothing fits. `streams` says whether its instructions read constants from dram (None:
+        what is better).
         """
         group = self.groups[number]
         if group.kind not in ("array", "vector"):
@@ -160,13 +175,13 @@ class Works:
         if pinned is not None:
             buffers = buffers_of(p, pinned)
             return self.with_mapping(group, p, pinned) if spm_bytes(buffers) <= room else None
-        return self.mapped(ENGINES[group.kind], p, room)
+        return self.mapped(ENGINES[group.kind], p, room, streams)
 
     def price(self, work: Work, cycles: float) -> float:
         """What a plan pays for work that adds so many cycles: cycles, or pJ."""
         if work.energy is not None:
             return work.energy + self.per_cycle * cycles
-        return cycles + SHARED_DMA * work.transfer
+        return cycles + SHARED_DMA * work.dma
 
     def problem(
         self, number: int, resident: frozenset[SSAValue], out_resident: bool
@@ -241,18 +256,20 @@ class Works:
         constants = self._constants[key]
         return constants if held or constants <= room // SMALL else 0
 
-    def mapped(self, engine: str, p: Problem, room: int) -> Work | None:
-        """The work of a problem within `room` bytes.
+    def mapped(
+        self, engine: str, p: Problem, room: int, streams: bool | None = None
+    ) -> Work | None:
+        """The work of a problem within `room` bytes; `streams` as in `of`.
 
         The best mapping for some room is that for every lesser room which it still fits.
         """
-        found = self._by_problem.setdefault(p, _Found())
+        found = self._by_problem.setdefault((p, streams), _Found())
         at = bisect_left(found.limits, room)
         if at < len(found.limits):
             work = found.works[at]
             if work is None or work.used <= room:
                 return work
-        best = search(self.target, p, room, self.objective)
+        best = search(self.target, p, room, self.objective, streams)
         work = None if best is None else self._work(engine, p, best[0], best[1])
         found.limits.insert(at, room)
         found.works.insert(at, work)
@@ -282,6 +299,8 @@ class Works:
             ahead=slots,
             ahead_data=min(slots, sum(b.size * b.depth for b in data) / self.width),
             last=min(transfer - first, sum(b.size for b in stored) / self.width),
+            streamed=float(estimate.streamed),
+            latency=contraction.stream_latency(self.target) if estimate.streamed else 0.0,
             used=spm_bytes(list(buffers)),
             tiles=_tiles(p, mapping),
             mapping=mapping,

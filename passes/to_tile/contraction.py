@@ -4,7 +4,8 @@ With the order `weights_outer` the loops are groups, output channels, batch, row
 `rows_outer` batch, groups, rows, columns, output channels. Loops of one trip are left out. The
 reduction is innermost. Activations and weights in dram are loaded at the level that the mapping
 says: whole before the nest ("held"), with all input channels where a tile begins ("tile"), or in
-the loop over input channels ("slice").
+the loop over input channels ("slice"). Weights that are not loaded ("stream"), nor their
+parameters, are read by every operation as they lie in dram.
 
 Weights lie in dram as [OC, KH, KW, IC], so that a tile of output channels is one contiguous piece.
 
@@ -33,6 +34,7 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping import contraction as mapper
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping, input_extent
+from npu_dialect.passes.mapping.contraction_problem import may_stream
 from npu_dialect.passes.mapping.contraction_taps import columns, may_join
 from npu_dialect.passes.mapping.groups import Group, contraction, is_constant, matrices, root
 from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
@@ -78,6 +80,7 @@ class ContractionLowering:
         self.m: ContractionMapping
         self.p, self.m = site.problem(whole, mapping)
         self._check_taps()
+        self._check_stream()
         self.n = mapper.loop_trips(self.p, self.m)
         self.depth = {b.label: b.depth for b in mapper.buffers(self.p, self.m)}
         self.location = group.location
@@ -101,6 +104,25 @@ class ContractionLowering:
             remedy='taps = "apart" in its mapping',
         )
 
+    def _check_stream(self) -> None:
+        """Raises CompileError (NPU0305) where weights shall be read from dram that cannot be."""
+        p, m, target = self.p, self.m, self.low.target
+        if m.weights != "stream" or p.w_resident:
+            return
+        whole_taps = m.taps == "apart" or len(columns(p)) == 1
+        if target.array_reads_dram and may_stream(p) and m.reduction == p.ic and whole_taps:
+            return
+        raise error(
+            Code.NOT_LOWERABLE,
+            "weights that are streamed need an array that reads dram (a port mxu in "
+            "[memories.dram]), must be constants as they are or coded without loss, and are read "
+            "with all input channels and, where taps are joined, all taps",
+            found=f"{target.name}, reduction = {m.reduction} of {p.ic}, taps = {m.taps}, weights "
+            f"{'constant' if p.constant_weights else 'computed'}, codec {p.w_codec}",
+            source=self.group.op,
+            remedy='weights = "tile" in its mapping',
+        )
+
     # --- operands
     # ---------------------------------------------------------------------------------------------
 
@@ -120,7 +142,8 @@ class ContractionLowering:
         self.out_buffer = site.result(out_shape)
         self.x_buffer = self._stepped(site.read(0, self.x, x_shape))
         self.residual = site.read(1, group.tensors[0], out_shape) if group.tensors else None
-        self.params, self.table = constants(site, group)
+        streamed = self.m.weights == "stream" and not self.p.constants_resident
+        self.params, self.table = constants(site, group, streamed)
         self.packed: SSAValue | None = None
         if is_constant(self.w):
             codec = cast(OpResult, root(self.w)).op.attributes.get(PACKED)
@@ -224,6 +247,8 @@ class ContractionLowering:
         if self.params is None:
             return None
         view = nest.view(self.params, [self.p.param_rows, self._channels(at)])
+        if self.m.weights == "stream":
+            return view
         return nest.load(view, self.depth.get("params", 1), "params")
 
     def _load_weights(self, nest: Nest, at: Loops) -> SSAValue | None:
@@ -240,15 +265,18 @@ class ContractionLowering:
             return self._dynamic_weights(nest, at, reduction, depth)
         if self.is_matmul:
             view = nest.view(self.weights, [*batch, channels, reduction])
-            matrix = self._matrix(
-                nest, nest.load(view, depth, "weights"), channels.size, reduction.size
-            )
+            loaded = self._near(nest, view, depth)
+            matrix = self._matrix(nest, loaded, channels.size, reduction.size)
             return nest.transpose(matrix, (1, 0))
         if self.p.depthwise:
             view = nest.view(self.weights, [channels, self.p.kh, self.p.kw])
-            return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 0))
+            return nest.transpose(self._near(nest, view, depth), (1, 2, 0))
         view = nest.view(self.weights, [channels, self.p.kh, self.p.kw, reduction])
-        return nest.transpose(nest.load(view, depth, "weights"), (1, 2, 3, 0))
+        return nest.transpose(self._near(nest, view, depth), (1, 2, 3, 0))
+
+    def _near(self, nest: Nest, view: SSAValue, depth: int) -> SSAValue:
+        """Constant weights where the array reads them: loaded, or as they lie in dram."""
+        return view if self.m.weights == "stream" else nest.load(view, depth, "weights")
 
     def _dynamic_weights(self, nest: Nest, at: Loops, reduction: Span, depth: int) -> SSAValue:
         """Weights that lie as the graph has them: [..., K, N], [KH, KW, IC, OC] or [KH, KW, C]."""

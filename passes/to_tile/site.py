@@ -80,16 +80,21 @@ class Site:
         return Nest(self.low.builder, self.location).loop(1, always=True)[0]
 
 
-def constants(site: Site, group: Group) -> tuple[SSAValue | None, SSAValue | None]:
-    """The kernel's parameters and its table."""
+def constants(
+    site: Site, group: Group, streamed: bool = False
+) -> tuple[SSAValue | None, SSAValue | None]:
+    """The kernel's parameters (as they are where the array reads them from dram) and its table."""
     plan = group.plan
     params, table = plan.params, plan.table
     codecs = site.low.target.dma.codecs
     codec = StringAttr(rice.name(0)) if rice.NAME in codecs else None
-    return (
-        None if params is None else site.constant("params", lambda: params.view(np.int32), codec),
-        None if table is None else site.constant("table", lambda: table, codec),
-    )
+    found: list[SSAValue | None] = [None, None]
+    if params is not None:
+        of_params = None if streamed else codec
+        found[0] = site.constant("params", lambda: params.view(np.int32), of_params)
+    if table is not None:
+        found[1] = site.constant("table", lambda: table, codec)
+    return found[0], found[1]
 
 
 @dataclass
