@@ -257,7 +257,7 @@ def _low_bits(z: Bytes, modes: Array, counts: Array, low: Array) -> Bytes:
     first: Array = np.cumsum(low) - low
     starts: Array = np.cumsum(counts) - counts
     for mode in (GROWING, *SHIFTS, WHOLE):
-        for count in np.unique(counts[modes == mode]):
+        for count in np.flatnonzero(np.bincount(counts[modes == mode])):
             which: Array = np.flatnonzero((modes == mode) & (counts == count))
             packed = _packed(z[starts[which][:, None] + np.arange(count)], mode)
             begins: Array = first[which]

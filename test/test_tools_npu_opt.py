@@ -184,6 +184,16 @@ def test_help_imports_nothing_heavy():
     assert run.stdout.strip() == "[]", run.stderr
 
 
+def test_other_frontends_import_no_onnx():
+    code = (
+        "import sys; from npu_dialect.frontends.tflite import importer\n"
+        "from npu_dialect.frontends.tosa import importer\n"
+        "print([m for m in ('onnx', 'google.protobuf', 'torch') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
 def test_help_lists_every_target_and_kind_of_model(run_tool: RunTool):
     text = run_tool("npu-compile", "--help").out
     words = set(re.findall(r"[\w.]+", text))

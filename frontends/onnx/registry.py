@@ -13,14 +13,14 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import onnx
-from onnx import AttributeProto, NodeProto
-from onnx.defs import OpSchema
+from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code
 from npu_dialect.frontends.onnx.errors import refuse
+
+if TYPE_CHECKING:  # the other frontends use importers too, without onnx
+    from onnx import AttributeProto, NodeProto
+    from onnx.defs import OpSchema
 
 Handler = Callable[..., Any]
 
@@ -101,9 +101,11 @@ def find(domain: str, op_type: str, version: int) -> Importer | None:
 @cache
 def schema(domain: str, op_type: str, version: int) -> OpSchema | None:
     """ONNX's own schema, None for an operator that it lacks."""
+    from onnx import defs
+
     try:
-        return onnx.defs.get_schema(op_type, version, domain)
-    except onnx.defs.SchemaError:
+        return defs.get_schema(op_type, version, domain)
+    except defs.SchemaError:
         return None
 
 
@@ -159,6 +161,8 @@ def _attributes(row: Importer, node: NodeProto, source: str, version: int) -> di
 
 @cache
 def _defaults(domain: str, op_type: str, version: int, names: tuple[str, ...]) -> dict[str, Any]:
+    from onnx import AttributeProto
+
     known = schema(domain, op_type, version)
     if known is None:
         return {}
@@ -171,7 +175,9 @@ def _defaults(domain: str, op_type: str, version: int, names: tuple[str, ...]) -
 
 def attribute_value(attribute: AttributeProto) -> Any:
     """The Python value of an attribute: str for bytes, tuples for lists, protos as they are."""
-    value: Any = onnx.helper.get_attribute_value(attribute)
+    from onnx import AttributeProto, helper
+
+    value: Any = helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS):

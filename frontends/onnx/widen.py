@@ -10,11 +10,9 @@ com.microsoft, give floats of one type.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import NodeProto
-from onnx.defs import OpSchema
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
@@ -24,6 +22,10 @@ from npu_dialect.frontends.onnx.builder import Builder, dtype_of, element_of, is
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.registry import Importer
 from npu_dialect.graph.quant import QuantType
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+    from onnx.defs import OpSchema
 
 WIDER: dict[DType, DType] = {
     dtypes.f16: dtypes.f32,

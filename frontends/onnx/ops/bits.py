@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
 
 from npu_dialect import dtypes, graph
-from npu_dialect.frontends.onnx import tensors
 from npu_dialect.frontends.onnx.ops import common
 from npu_dialect.frontends.onnx.ops.common import (
     Builder,
@@ -62,6 +60,10 @@ def bitwise_not(b: Builder, x: SSAValue) -> SSAValue:
 @op("BitCast", since=26)
 def bit_cast(b: Builder, x: SSAValue, *, to: int) -> SSAValue:
     """Between integers of one size a cast, which wraps; of a constant all."""
+    from onnx import TensorProto
+
+    from npu_dialect.frontends.onnx import tensors
+
     if to == TensorProto.UNDEFINED:
         raise Misfit("a cast to no type")
     before, after = dtype_of(x), tensors.dtype_of(to, b.source)
