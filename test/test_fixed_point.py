@@ -85,6 +85,20 @@ def test_softmax_is_off_by_no_more_than_its_bound(
     check_softmax(rows(rng, count, quant), quant, result)
 
 
+@pytest.mark.parametrize("scale", [0.004, 0.013, 0.04, 0.1])
+def test_softmax_of_rows_that_are_equal_but_for_one_element_is_within_its_bound(scale: float):
+    quant, result = uniform(dtypes.u8, scale, 128), uniform(dtypes.u8, 2.0**-8, 0)
+    one, others = (v.reshape(-1, 1) for v in np.mgrid[0:256:5, 0:256:5])
+    check_softmax(np.hstack([one, np.repeat(others, 196, axis=1)]).astype(np.uint8), quant, result)
+
+
+def test_softmax_of_197_scores_in_a_range_of_3_needs_a_table_of_16_bits_only():
+    plan = softmax.best_plan(197, uniform(dtypes.u8, 0.013, 128), uniform(dtypes.u8, 2.0**-8, 0))
+    assert plan is not None
+    assert plan.table.dtype == np.uint16
+    assert not plan.from_greatest
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 200),

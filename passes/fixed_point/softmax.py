@@ -64,13 +64,23 @@ class Plan:
 
     @property
     def error(self) -> float:
-        """The greatest error in steps of the result, before it is rounded."""
+        """The greatest error in steps of the result, before it is rounded.
+
+        A row in which one element is great has a great sum, so that roundings of the table change
+        it less than they change one of small elements, whose results are small.
+        """
         if self.least < 1:
             return np.inf
-        entry = 0.5 / (self.least * self.result.scale)
-        total = 0.5 * self.count / self.least
+        entries = self.table.astype(np.float64)
+        totals = np.maximum(self.least, entries + (self.count - 1) * entries.min())
+        rounding = 0.5 * self.count
+        if self.least <= rounding:
+            return np.inf
+        results = np.minimum(entries / (totals * self.result.scale), span(self.result) + 1)
+        total = float((results / (totals - rounding)).max()) * rounding
+        entry = 0.5 / ((self.least - rounding) * self.result.scale)
         division = reciprocal.error(self.least, self.greatest)
-        return entry + (total + division) * (span(self.result) + 1)
+        return entry + total + division * (span(self.result) + 1)
 
 
 def softmax(op: graph.QuantizeOp) -> Steps | None:
