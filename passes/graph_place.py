@@ -52,6 +52,11 @@ DEQUANTIZE = PlacementAttr.of(
     "dequantize-output",
     "an output becomes real numbers at the boundary: no float vector unit",
 )
+STORE_OUTPUT = PlacementAttr.of(
+    "io",
+    "output-type",
+    "an output gets a type at the boundary that the accelerator does not store",
+)
 PINNED = PlacementAttr.of("host", "override", "the overrides file places it on the host")
 AMONG_HOST = PlacementAttr.of(
     "host", "moves-among-host", "data that moves between operations of the host stays there"
@@ -140,10 +145,13 @@ def _place_boundary(ops: list[Operation], states: Sequence[State]) -> None:
             if views is not None:
                 _set([op, *views], QUANTIZE)
         elif isinstance(op, graph.CastOp) and engine_of(op) == "host":
-            _set(_steps_from_argument(op, arguments) or (), QUANTIZE)
+            steps = _steps_from_argument(op, arguments)
+            _set([*steps, *_narrowed(op)] if steps else (), QUANTIZE)
     for op in reversed(ops):
         if _makes_real(op) and (chain := _to_output(op, results)) is not None:
             _set([op, *chain], DEQUANTIZE)
+        elif _widens(op) and (chain := _to_output(op, results)) is not None:
+            _set([op, *chain], STORE_OUTPUT)
 
 
 def _set(ops: Iterable[Operation], placement: PlacementAttr) -> None:
@@ -202,11 +210,31 @@ def _steps_from_argument(
     return list(found) if len(arguments) == len(outside) == 1 else None
 
 
+def _narrowed(cast: graph.CastOp) -> list[Operation]:
+    """What makes integers of an input narrower that are cast: on the other side of the boundary
+    they would take more bytes.
+    """
+    uses = list(cast.result.uses)
+    op = uses[0].operation if len(uses) == 1 else None
+    is_narrower = isinstance(op, graph.RequantizeOp) and (
+        dtype_of(op.result).itemsize < dtype_of(cast.result).itemsize
+    )
+    return [op] if op is not None and is_narrower else []
+
+
 def _makes_real(op: Operation) -> bool:
     """Whether integers become real numbers: dequantize, or the cast of an accumulator."""
     if isinstance(op, graph.CastOp):
         return dtype_of(op.x).is_int and dtype_of(op.result).is_float
     return isinstance(op, graph.DequantizeOp)
+
+
+def _widens(op: Operation) -> bool:
+    """Whether the host makes wider integers of integers."""
+    if not isinstance(op, graph.CastOp) or engine_of(op) != "host":
+        return False
+    kinds = dtype_of(op.x), dtype_of(op.result)
+    return all(kind.is_int for kind in kinds) and kinds[1].itemsize > kinds[0].itemsize
 
 
 def _to_output(op: Operation, states: Container[int | None]) -> list[Operation] | None:
