@@ -4,7 +4,8 @@ A `tile.constant` with `npu.packed` is read element by element at level tile, an
 the bytes of its codec; a copy from it is an instruction that expands.
 
 What is coded (`rice`, see `npu_dialect/rice.py`) has a stream for each of the blocks that copies
-take, in the order in which they take them first: `npu.streams` of the constant. `rice72` means that
+take, or that the array reads as weights, in the order in which they take them first: `npu.streams`
+of the constant. Elements that the array reads come in the order in which they lie in the constant. `rice72` means that
 blocks begin and end with units of 72 elements (the weights of some output channels), so that the
 streams of all units together do not depend on how they are cut; `rice` any blocks.
 """
@@ -81,7 +82,7 @@ def expansion(event: CopyEvent, codec: Codec) -> Block | None:
 
 @dataclass(frozen=True)
 class Piece:
-    """A block of a constant that one copy takes, in elements. Runs of `dims[-1]` lie next to each
+    """A block of a constant that one copy or array instruction takes, in elements. Runs of `dims[-1]` lie next to each
     other; blocks of the code begin anew every `row`.
     """
 
@@ -131,10 +132,22 @@ class Coded:
         if strides[-1] != item or any(s % item for s in (source.byte_offset, *strides)):
             return None
         piece = Piece(source.byte_offset // item, block.dims[-1], block.dims, steps)
-        return piece if not self.unit else self._in_units(piece, event)
+        return piece if not self.unit else self._in_units(piece, source)
 
-    def _in_units(self, piece: Piece, event: CopyEvent) -> Piece | None:
-        owner = event.source.buffer.owner
+    def weights(self, value: Descriptor) -> Piece | None:
+        """The block of a constant that the array reads; None where it has no stream."""
+        item = value.dtype.itemsize
+        dims, strides = _in_memory(value)
+        if not 0 < value.elements < 1 << DIM_BITS or strides[-1] != item:
+            return None
+        if any(s % item for s in (value.byte_offset, *strides)):
+            return None
+        steps = tuple(s // item for s in strides)
+        piece = Piece(value.byte_offset // item, dims[-1], dims, steps)
+        return piece if not self.unit else self._in_units(piece, value)
+
+    def _in_units(self, piece: Piece, value: Descriptor) -> Piece | None:
+        owner = value.buffer.owner
         assert isinstance(owner, ConstantOp)
         unit, run, total = self.unit, piece.dims[-1], owner.value.data.array.size
         starts = np.array(list(piece.starts()))
@@ -149,6 +162,30 @@ class Coded:
 
 def _by(piece: Piece, row: int) -> Piece:
     return Piece(piece.offset, row, piece.dims, piece.strides)
+
+
+def _in_memory(value: Descriptor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Extents and strides of a block, the longest stride first; what lies dense is merged."""
+    pairs = zip(value.strides, value.dims, strict=True)
+    kept: list[tuple[int, int]] = []
+    for stride, extent in sorted((s, d) for s, d in pairs if d != 1):
+        if kept and stride == kept[-1][0] * kept[-1][1]:
+            kept[-1] = (kept[-1][0], extent * kept[-1][1])
+        else:
+            kept.append((stride, extent))
+    strides, dims = zip(*reversed(kept or [(value.dtype.itemsize, 1)]), strict=True)
+    return dims, strides
+
+
+def decoded_strides(value: Descriptor) -> tuple[int, ...]:
+    """Strides in bytes of a block's elements once they are decoded: dense, in the order in which
+    they lie in the constant.
+    """
+    step, found = value.dtype.itemsize, [0] * len(value.dims)
+    for k in sorted(range(len(value.dims)), key=lambda k: (value.strides[k], -k)):
+        found[k] = step
+        step *= value.dims[k]
+    return tuple(found)
 
 
 def _is_dense(block: Block, item: int) -> bool:

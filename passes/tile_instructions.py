@@ -31,7 +31,14 @@ from npu_dialect.npu.indexed import DmaGatherOp, DmaScatterOp, ScatterOp
 from npu_dialect.npu.vectors import Pool2DOp, ReduceOp, VectorOp
 from npu_dialect.passes.blocks import MAX_RANK, Block, joint
 from npu_dialect.passes.host_work import HostWork
-from npu_dialect.passes.packing import Coded, codec_of, coding_of, expansion, stored
+from npu_dialect.passes.packing import (
+    Coded,
+    codec_of,
+    coding_of,
+    decoded_strides,
+    expansion,
+    stored,
+)
 from npu_dialect.passes.tile_allocate import DramLayout, slot_stride
 from npu_dialect.tile import contraction, events
 from npu_dialect.tile.descriptor import BufferKey, Descriptor
@@ -152,7 +159,7 @@ class Selector:
         yield instruction(
             location=event.op.location,
             input=self.addresses.operand(event.x),
-            weights=self.addresses.operand(event.w),
+            **self.weights(event.w),
             partial=self.maybe(event.acc),
             residual=self.maybe(event.residual),
             output=self.maybe(event.out),
@@ -163,6 +170,19 @@ class Selector:
             **self.kernel_fields(event),
             **fields,
         )
+
+    def weights(self, value: Descriptor) -> dict[str, Any]:
+        """The weights of an array instruction, which decodes those that are coded."""
+        codec, owner = codec_of(value), value.buffer.owner
+        if codec is None:
+            return {"weights": self.addresses.operand(value)}
+        assert isinstance(codec, Coded) and isinstance(owner, ConstantOp), "tile-pack-constants"
+        piece = codec.weights(value)
+        assert piece is not None, "tile-pack-constants"
+        start, size = coding_of(owner).places[piece]
+        first = self.addresses.base(value.buffer) + start
+        decoded = Operand("dram", first, value.dtype, value.dims, decoded_strides(value))
+        return {"weights": decoded, "stream": size, "row": piece.row}
 
     # --- the vector unit
 

@@ -17,7 +17,8 @@ block that copies take:
 
 becomes a constant with `npu.streams = [array<i64: 0, 24, 3, 24, 48, 1>, ...]`: from element 0, in
 rows of 24 elements, 3 x 24 of them, 48 and 1 apart. Where the streams take no fewer bytes than the
-elements, the constant stays as it is.
+elements, the constant stays as it is. Weights that the array reads in dram have streams too;
+parameters that it reads there stay as they are.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from npu_dialect.passes.packing import stored as stored_of
 from npu_dialect.passes.tile_allocate import tile_functions
 from npu_dialect.tile import ConstantOp
 from npu_dialect.tile.descriptor import Descriptor
-from npu_dialect.tile.events import CopyEvent, Event
+from npu_dialect.tile.events import ArrayEvent, CopyEvent, Event
 from npu_dialect.tile.walk import walk
 
 
 @dataclass(frozen=True)
 class TilePackConstantsPass(ModulePass):
-    """Unpack the constants that copies do not take in whole blocks; say which streams others
+    """Unpack the constants that are not taken in whole blocks; say which streams others
     have.
     """
 
@@ -79,6 +80,8 @@ def _piece(event: Event, value: Descriptor) -> Piece | bool | None:
     """
     codec = codec_of(value)
     assert codec is not None, "it is packed"
+    if isinstance(event, ArrayEvent) and value is event.w and isinstance(codec, Coded):
+        return codec.weights(value)
     if not isinstance(event, CopyEvent) or event.destination.space != "spm":
         return None
     if isinstance(codec, Coded):

@@ -64,6 +64,7 @@ from npu_dialect.passes.tile_allocate import (
 from npu_dialect.passes.tile_instructions import Addresses, Selector, Tables, flattened
 from npu_dialect.target import Target
 from npu_dialect.tile import AllocOp, ConstantOp
+from npu_dialect.tile.contraction import STREAMED, ArrayOp
 from npu_dialect.tile.events import Event
 from npu_dialect.tile.syntax import dtype_of, memref_of, shape_of, space_of
 from npu_dialect.tile.walk import walk
@@ -104,6 +105,7 @@ def _lower(
 ) -> ProgramOp:
     layout = selector.addresses.layout
     _check_placed(function)
+    _check_streamed(function, target)
     check_length(function)
     instructions: list[Instruction] = []
 
@@ -140,6 +142,24 @@ def _check_placed(function: FuncOp) -> None:
                 remedy="-p tile-allocate,tile-to-npu",
                 source=op,
             )
+
+
+def _check_streamed(function: FuncOp, target: Target) -> None:
+    """Only an array with a port of dram reads constants there."""
+    if target.array_reads_dram:
+        return
+    for op in function.walk():
+        if isinstance(op, ArrayOp):
+            names = [n for n in STREAMED for v in op.operands_named(n) if space_of(v) == "dram"]
+            if names:
+                raise error(
+                    Code.IR_INVALID,
+                    "operands of the array must lie on the chip where it has no port of dram",
+                    found=f"{' and '.join(names)} in dram",
+                    remedy=f"a copy into spm, or a target with memories.dram.ports.mxu "
+                    f"({target.name} has none)",
+                    source=op,
+                )
 
 
 # --- the program around the instructions ----------------------------------------------------------

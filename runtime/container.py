@@ -22,7 +22,7 @@ from npu_dialect.diagnostics import Code, CompileError, error
 MAGIC = b"\x89NPU\r\n\x1a\n"
 """Like that of PNG: a transfer as text or with the eighth bit cut off damages it visibly."""
 
-ABI = 4
+ABI = 5
 """The version of the file's layout, the instruction encoding and the kernels' encoding together."""
 
 _HEADER = struct.Struct("<8sIIQ32s")

@@ -151,7 +151,7 @@ class Debugger:
         (`spm:0x40:i8:8x16`). Raises CompileError.
         """
         if self.step is not None:
-            for field, _, operand in self.step.instruction.operand_fields():
+            for field, _, operand in self.step.instruction.places():
                 if field == name:
                     return operand
         ports = {b.name: b for b in (*self.program.inputs, *self.program.outputs)} | self.tensors

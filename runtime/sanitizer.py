@@ -23,8 +23,9 @@ from npu_dialect import dtypes
 from npu_dialect.functional.windows import pad, sliding
 from npu_dialect.machine import Array, Machine, Operand
 from npu_dialect.npu.arrays import ArrayInstruction, sum_type
-from npu_dialect.npu.base import Instruction
+from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.ordering import byte_view
+from npu_dialect.npu.streams import weights_of
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.npu.verifier import verify_program
 from npu_dialect.runtime.executor import Step
@@ -195,6 +196,10 @@ def _centered(machine: Machine, operand: Operand, zero: int) -> NDArray[np.int64
     return machine.view(operand).astype(np.int64) - zero
 
 
+def _weights(machine: Machine, values: Values) -> NDArray[np.int64]:
+    return weights_of(machine, values).astype(np.int64) - values["w_zero"]
+
+
 def _start(machine: Machine, op: ArrayInstruction) -> NDArray[np.int64]:
     """What the sums of an executed instruction started from.
 
@@ -221,7 +226,7 @@ def _bound(machine: Machine, op: ArrayInstruction, start: Array) -> int:
     """What no sum exceeds: the greatest input times all weights of an output channel."""
     values = op.values()
     x = _centered(machine, values["input"], values["x_zero"])
-    w = np.abs(_centered(machine, values["weights"], values["w_zero"]))
+    w = np.abs(_weights(machine, values))
     per_channel = w.reshape(-1, w.shape[-1]).sum(0) if w.size else np.zeros(1, np.int64)
     greatest = int(np.abs(x).max(initial=0)) * int(per_channel.max(initial=0))
     return greatest + int(np.abs(start).max(initial=0))
@@ -232,7 +237,7 @@ def exact_sums(machine: Machine, op: ArrayInstruction) -> NDArray[np.int64]:
     values = op.values()
     window = op.window(values)
     x = _centered(machine, values["input"], values["x_zero"]).reshape(1, *window.image)
-    w = _centered(machine, values["weights"], values["w_zero"])
+    w = _weights(machine, values)
     w = w.reshape(*window.kernel, -1, w.shape[-1]) if not op.DEPTHWISE else w
     image = pad(x, np.int64, 0, window.corner, window.extent)
     views = sliding(image, window.kernel, window.strides, window.dilations, window.out_hw)[0]

@@ -295,7 +295,7 @@ def _mistakes(program: Program, decoded: Sequence[Row]) -> Iterator[str]:
             source, destination = values["source"], values["destination"]
             if source.dims != destination.dims or source.dtype != destination.dtype:
                 yield "must copy between blocks of the same type and extents"
-        for _, _, operand in instruction.operand_fields():
+        for _, _, operand in instruction.places():
             if found := out_of_bounds(operand, sizes):
                 yield found
 

@@ -20,6 +20,7 @@ import numpy as np
 from npu_dialect.dtypes import DType, i32
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Array, Operand, dense_strides
+from npu_dialect.npu.arrays import ArrayInstruction
 from npu_dialect.npu.base import Instruction, Values
 from npu_dialect.npu.consistency import overlaps_itself
 
@@ -145,11 +146,31 @@ class Case:
         address, written = IMAGES, self.instruction.writes()
         for operand, data in self.contents:
             constant = any(self.values.get(n) == operand for n in CONSTANTS)
-            if constant and not overlaps_itself(operand) and operand not in written:
+            if (
+                operand.space != "dram"
+                and constant
+                and not overlaps_itself(operand)
+                and operand not in written
+            ):
                 source = Operand.dense("dram", address, operand.dtype, operand.dims)
                 address = -(-source.interval[1] // 64) * 64
                 assert address <= SIZES["dram"], f"{self.label}: its constants must fit into dram"
                 found.append((source, operand, data))
+        return found
+
+    @cached_property
+    def held(self) -> list[tuple[int, bytes]]:
+        """(address, content) of what an array instruction reads in dram, where constants lie."""
+        found: list[tuple[int, bytes]] = []
+        for operand, data in self.contents:
+            if isinstance(self.instruction, ArrayInstruction) and operand.space == "dram":
+                low, high = operand.interval
+                content = np.zeros(high - low, np.uint8)
+                place = np.ndarray(
+                    operand.dims, data.dtype, content.data, operand.address - low, operand.strides
+                )
+                place[...] = data
+                found.append((low, content.tobytes()))
         return found
 
 

@@ -8,9 +8,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from instruction_matrix import Build, Rows, Sheet, generates
+from instruction_matrix import LAYOUTS, Build, Rows, Sheet, generates
 
-from npu_dialect import dtypes
+from npu_dialect import dtypes, rice
 from npu_dialect.dtypes import DType, bf16, f16, f32, f64, i8, i16, i32, i64, u8, u16
 from npu_dialect.machine import Array, Operand
 from npu_dialect.npu.arrays import Conv2DOp, DepthwiseConv2DOp, MatmulOp
@@ -194,6 +194,62 @@ def row(sheet: Sheet, kind: str, count: int) -> Array:
     }[kind]()
 
 
+# --- constants in dram
+
+
+def streamed(make: Build, coded: bool, layout: str) -> Build:
+    """An instruction that reads weights and parameters in dram."""
+
+    def build(sheet: Sheet) -> Instruction:
+        op = make(sheet)
+        values: dict[str, Any] = op.values()
+        for name in ("weights", "params"):
+            if name not in values:
+                continue
+            at = next(k for k, (o, _) in enumerate(sheet.contents) if o == values[name])
+            operand, data = sheet.contents.pop(at)
+            if name == "weights" and coded:
+                op = op.with_values(**_coded(sheet, operand, data, layout))
+            else:
+                place = sheet.given(operand.dtype, operand.dims, layout, "dram", data)
+                op = op.with_values(**{name: place})
+        return op
+
+    return build
+
+
+def _coded(sheet: Sheet, operand: Operand, data: Array, layout: str) -> dict[str, Any]:
+    """The fields of weights that are decoded from a stream."""
+    strides = LAYOUTS[layout](operand.dims, operand.dtype.itemsize)
+    elements = np.empty(operand.elements, operand.dtype.numpy)
+    np.ndarray(operand.dims, elements.dtype, elements.data, 0, strides)[...] = data
+    row = max(1, operand.elements // 3)
+    stream = rice.encode(elements, row, rice.centres(elements))
+    place = sheet.given(dtypes.u8, stream.shape, "dense", "dram", stream)
+    weights = Operand("dram", place.address, operand.dtype, operand.dims, strides)
+    return {"weights": weights, "stream": stream.size, "row": row}
+
+
+STREAMED = ((i8, i8), (u8, i8), (i16, i8), (f32, f32), (i16, i16))
+
+
+def streams(make: Any, shapes: dict[str, Any], names: Sequence[str]) -> Rows:
+    """Ways to read constants in dram; `make` gives an instruction of types, shape and finish."""
+    for x, w in STREAMED:
+        ways = [(c, f) for c in (False, True) for f in ("dense", "permuted")]
+        ways.append((False, "padded"))
+        some = [f for f in stages(x.is_float).values() if f.params or not f.kernel]
+        for number, (name, (coded, layout)) in enumerate(product(names, ways)):
+            finish = some[number % len(some)]
+            kind = f"{'coded' if coded else 'raw'}, {layout}"
+            build = streamed(make(x, w, shapes[name], finish), coded, layout)
+            yield f"{x} {w} in dram", f"{name}, {kind} {number}", build
+    for number, finish in enumerate(WIDE.values()):
+        for x, w in WIDE_PAIRS:
+            build = streamed(make(x, w, shapes[names[-1]], finish), True, "permuted")
+            yield f"{x} {w} in dram, wide", f"coded {number}", build
+
+
 # --- matmul
 
 
@@ -273,6 +329,7 @@ def products() -> Rows:
         for side in ("padded", "flipped"):
             form = replace(finish, side_layout=side, layout=side)
             yield f"{x} {w} wide", f"{side} {number}", product_of(x, w, Product(7, 20, 37), form)
+    yield from streams(product_of, PRODUCTS, ("one row", "primes", "zero points", "deep"))
     yield "zero points of floats", "both", _float_zeros(3, -2)
     yield "overlaps", "output on input", _overlapping("input", 0)
     yield "overlaps", "output behind the start of the input", _overlapping("input", 16)
@@ -460,6 +517,7 @@ def _windowed(make: Any) -> Rows:
 @generates(Conv2DOp)
 def convolutions() -> Rows:
     yield from _windowed(convolved)
+    yield from streams(convolved, WINDOWS, ("pointwise", "same", "channels", "zero points"))
     for x in (i8, f32):
         shape = Window((5, 6), pads=(1, 1, 0, 0), x_zero=3)
         yield "other extents of the output", f"{x}, less", convolved(x, x, shape, PARTIAL, (2, 3))
@@ -469,3 +527,4 @@ def convolutions() -> Rows:
 @generates(DepthwiseConv2DOp)
 def depthwise_convolutions() -> Rows:
     yield from _windowed(filtered)
+    yield from streams(filtered, WINDOWS, ("same", "stride 2", "large", "zero points"))

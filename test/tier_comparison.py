@@ -102,9 +102,11 @@ def translations(case: Case, host: Host) -> Iterator[Job]:
     """Without constants, and where there may be some, with them."""
     rows = [(case.instruction, case.values)]
     yield Job(case, rows, translate(rows, case.kernels, host, None), None)
-    if case.images:
+    if case.images or case.held:
         constants = Constants(TARGET, SIZES["dram"])
         copies: list[tuple[Instruction, Values]] = []
+        for address, content in case.held:
+            constants.hold(address, np.frombuffer(content, np.uint8))
         for source, operand, data in case.images:
             constants.hold(source.address, np.frombuffer(data.tobytes(), np.uint8))
             copy = DmaCopyOp(source=source, destination=operand)
@@ -127,7 +129,7 @@ def prepare(machine: Machine, case: Case) -> None:
 def check_legal(case: Case) -> None:
     """Raises AssertionError unless a program may hold the instruction."""
     instruction = case.instruction
-    wrong = [m for _, _, o in instruction.operand_fields() if (m := out_of_bounds(o, SIZES))]
+    wrong = [m for _, _, o in instruction.places() if (m := out_of_bounds(o, SIZES))]
     wrong += mistakes(instruction, case.values, case.kernels, 0)
     wrong += ["overlaps itself" for o in instruction.writes() if overlaps_itself(o)]
     assert not wrong, f"{case.label}: {wrong}"

@@ -137,7 +137,7 @@ class Shell(cmd.Cmd):
         self.say(described(step))
         for source, lines in zip(step.record.sources, step.record.lines, strict=False):
             self.say(f"  {source}{''.join(f' ({line})' for line in lines)}")
-        for name, role, operand in step.instruction.operand_fields():
+        for name, role, operand in step.instruction.places():
             dims = " x ".join(map(str, operand.dims))
             self.say(
                 f"  {role} {name}: {operand.space} {operand.address:#x} {operand.dtype} {dims}"

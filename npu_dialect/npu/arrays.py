@@ -20,6 +20,7 @@ from npu_dialect.machine import Array, Machine, Operand
 from npu_dialect.npu.base import Instruction, Values, kernel_of
 from npu_dialect.npu.fields import Int, Ints, OperandField
 from npu_dialect.npu.prepared import prepare, prepared
+from npu_dialect.npu.streams import check_stream, stored_weights
 from npu_dialect.target import Target
 from npu_dialect.zeros import ALL_MADE
 
@@ -31,14 +32,18 @@ class ArrayInstruction(Instruction):
     and the kernel takes. With `accumulate` they start from `partial`, else from zero. With `kernel`
     the output stage applies that kernel to them (first tensor: the sum; second: the residual, where
     there is one) and writes `output`; without it they are left in `partial`.
+
+    Weights and parameters in dram are parts of constants. With `stream` and `row`, the weights are
+    decoded as `npu.dma_decode` does, and lie densely then, in the order of their strides. An
+    instruction that reads dram takes the place of the dma engine as long as its own is busy.
     """
 
     ENGINE: ClassVar[str] = "mxu"
     DEPTHWISE: ClassVar[bool] = False
 
     input = prop_def(OperandField("read", ("spm",)))
-    weights = prop_def(OperandField("read", ("spm",)))
-    params = opt_prop_def(OperandField("read", ("spm",)))
+    weights = prop_def(OperandField("read", ("spm", "dram")))
+    params = opt_prop_def(OperandField("read", ("spm", "dram")))
     """[rows, channels] 4-byte words for the kernel."""
     residual = opt_prop_def(OperandField("read", ("spm",)))
     """Shaped like the output."""
@@ -59,9 +64,14 @@ class ArrayInstruction(Instruction):
     """Of 64 parts of the products, those that the array makes: the others have weights of zero and
     are left out. Without it the array makes all.
     """
+    stream = opt_prop_def(Int(32))
+    """Bytes at the address of the weights of which these are decoded; without it they lie there."""
+    row = opt_prop_def(Int(32))
+    """Elements after which blocks of the stream begin anew."""
 
     def verify_(self) -> None:
         values = self.values()
+        check_stream(values)
         if ("kernel" in values) != ("output" in values):
             raise VerifyException(
                 "an array instruction must have both a kernel and an output, or neither"
@@ -70,9 +80,19 @@ class ArrayInstruction(Instruction):
         if needs_partial and "partial" not in values:
             raise VerifyException("an array instruction that accumulates must have partial sums")
 
+    def places(self) -> Sequence[tuple[str, str, Operand]]:
+        if self.stream is None:
+            return self.operand_fields()
+        read = stored_weights(self.values())
+        return [(n, r, read if n == "weights" else o) for n, r, o in self.operand_fields()]
+
     def reads(self) -> list[Operand]:
         skip = () if cast(Any, self.accumulate).value.data else ("partial",)
-        return [o for n, r, o in self.operand_fields() if r != "write" and n not in skip]
+        return [o for n, r, o in self.places() if r != "write" and n not in skip]
+
+    @property
+    def takes_dma(self) -> bool:
+        return any(o.space == "dram" for _, _, o in self.operand_fields())
 
     def writes(self) -> list[Operand]:
         finished = self.kernel is not None
@@ -117,7 +137,7 @@ class ArrayInstruction(Instruction):
 
     def cost(self, target: Target, kernels: Sequence[Kernel]) -> cost.Cost:
         values = self.values()
-        work = array_work(values, self.work(values), self.window(values), kernels)
+        work = array_work(target, values, self.work(values), self.window(values), kernels)
         return cost.array(target, work)
 
 
@@ -129,19 +149,25 @@ def sum_type(values: Values, kernels: Sequence[Kernel]) -> DType:
 
 
 def array_work(
-    values: Values, work: dict[str, int | bool], window: Window, kernels: Sequence[Kernel]
+    target: Target,
+    values: Values,
+    work: dict[str, int | bool],
+    window: Window,
+    kernels: Sequence[Kernel],
 ) -> ArrayWork:
     """The numbers that an array instruction's cost depends on."""
-    side = sum(values[n].size for n in ("params", "residual", "table") if n in values)
+    weights: Operand = values["weights"]
+    sides: list[Operand] = [values[n] for n in ("params", "residual", "table") if n in values]
+    constants = [o for o in (stored_weights(values), *sides) if o.space == "dram"]
     partial = values["partial"].size if "partial" in values else 0
     finished = "kernel" in values
     return ArrayWork(
         dtype=values["input"].dtype.name,
-        passes=cost.weight_passes(values["weights"].dtype.name),
+        passes=cost.weight_passes(weights.dtype.name),
         input_bytes=values["input"].size,
-        weight_bytes=values["weights"].size,
+        weight_bytes=weights.size if weights.space == "spm" else 0,
         output_bytes=values["output"].size if finished else 0,
-        side_bytes=side,
+        side_bytes=sum(o.size for o in sides if o.space == "spm"),
         partial_reads=partial if values["accumulate"] else 0,
         partial_writes=0 if finished else partial,
         kernel_costs=kernel_of(kernels, values).costs() if finished else (),
@@ -153,6 +179,8 @@ def array_work(
         input_pixel=values["input"].strides[-2],
         output_pixel=values["output"].strides[-2] if finished else 0,
         made=values.get("made", ALL_MADE),
+        dram_bytes=sum(int(cost.accessed(target, *o.runs)) for o in constants if o.size),
+        decoded_bytes=weights.size if "stream" in values else 0,
         **work,  # type: ignore[arg-type]
     )
 

@@ -199,9 +199,18 @@ class Instruction(IRDLOperation):
             else:
                 yield name, role, cast(OperandAttr, attribute).data
 
+    def places(self) -> Sequence[tuple[str, str, Operand]]:
+        """(field, role, block of memory) of the operands: what lies there, be it coded."""
+        return self.operand_fields()
+
     def reads(self) -> list[Operand]:
         """The blocks of memory that the instruction reads."""
         return [o for _, role, o in self.operand_fields() if role in ("read", "update")]
+
+    @property
+    def takes_dma(self) -> bool:
+        """Whether it takes the place of the dma engine too, as long as its own is busy."""
+        return False
 
     def writes(self) -> list[Operand]:
         """The blocks of memory that the instruction writes."""

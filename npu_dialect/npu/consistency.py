@@ -61,13 +61,7 @@ def unsupported(
     if instruction.core_index >= target.cores:
         yield f"must run on one of the {target.cores} cores, found {instruction.core_index}"
     if isinstance(instruction, ArrayInstruction):
-        x, w = values["input"].dtype, values["weights"].dtype
-        if not target.array_can(x.name, w.name) or x.is_float != w.is_float:
-            yield f"must multiply types that the array has, found {x} by {w}"
-        if "partial" in values or values["kernel"] < len(kernels):
-            total = sum_type(values, kernels)
-            if not target.sums_in(total.name):
-                yield f"must have sums that the accumulators hold, found {total}"
+        yield from _unsupported_by_array(instruction, values, target, kernels)
     if isinstance(instruction, VectorInstruction):
         types = {o.dtype.name for name, _, o in instruction.operand_fields() if name != "params"}
         missing = sorted(types.difference(target.vector.storage))
@@ -81,6 +75,22 @@ def unsupported(
         yield f"must decode what the dma engine can, found {rice.NAME}"
     if isinstance(instruction, DmaGatherOp | DmaScatterOp | ScatterOp):
         yield from _unsupported_indices(instruction, values, target)
+
+
+def _unsupported_by_array(
+    instruction: ArrayInstruction, values: Values, target: Target, kernels: Sequence[Kernel]
+) -> Iterator[str]:
+    if instruction.takes_dma and not target.array_reads_dram:
+        yield "must find its operands where the array reads, found one in dram"
+    if "stream" in values and rice.NAME not in target.dma.codecs:
+        yield f"must decode what the machine can, found {rice.NAME}"
+    x, w = values["input"].dtype, values["weights"].dtype
+    if not target.array_can(x.name, w.name) or x.is_float != w.is_float:
+        yield f"must multiply types that the array has, found {x} by {w}"
+    if "partial" in values or values["kernel"] < len(kernels):
+        total = sum_type(values, kernels)
+        if not target.sums_in(total.name):
+            yield f"must have sums that the accumulators hold, found {total}"
 
 
 def _unsupported_indices(

@@ -38,7 +38,10 @@ instruction starts when its engine is free and, for each of its `waits`, that en
 the stated count. There is no other synchronization: two instructions that no chain of waits and
 engine order connects may run in any order, or at the same time. `dma` and `mxu` start an
 instruction before the results of the one before are stored, so that one which touches them waits
-for its own engine too; sums in `acc` pass from one instruction of the array to the next.
+for its own engine too; sums in `acc` pass from one instruction of the array to the next. An
+instruction of the array that reads constants in dram goes through the ports of `dma`: neither
+starts while the other engine is busy, in program order where both could. That costs time and keeps
+nothing apart: what one writes and the other reads has its waits.
 
 Integer arithmetic wraps unless an instruction says that it saturates. Float results are defined to
 the bit: sums run in the stated order, each product and each sum is rounded to f32.

@@ -17,6 +17,7 @@ from npu_dialect.functional.output_stage import requantization
 from npu_dialect.functional.products import Product, Window
 from npu_dialect.machine import Array, Machine, Operand
 from npu_dialect.npu.base import Values, kernel_of
+from npu_dialect.npu.streams import decoded_weights, stored_weights
 
 ENTRY_BYTES = 1 << 10
 """What is charged for an instruction itself."""
@@ -36,7 +37,7 @@ class Prepared:
         self._window = window
         self._depthwise = depthwise
         self._changes = 0
-        self._memory = [_bytes(machine, values[n]) for n in ("weights", "params") if n in values]
+        self._memory = [_bytes(machine, operand) for operand in _operands(values)]
         self._input = machine.view(values["input"]).reshape(window.image)
         residual = values.get("residual")
         self._residual = None if residual is None else machine.view(residual)
@@ -82,7 +83,7 @@ class Prepared:
         data = tuple(bytes(m) for m in self._memory)
         operands = tuple(values.get(n) for n in ("weights", "params"))
         forms = tuple(o and (o.dtype.code, o.dims, o.strides) for o in operands)
-        fields = tuple(values.get(n) for n in ("w_zero", "kernel", "accumulate"))
+        fields = tuple(values.get(n) for n in ("w_zero", "kernel", "accumulate", "row"))
         key = (data, forms, fields, self._window, self._depthwise, values["input"].dtype.code)
         found = kept.get(key)
         if found is None:
@@ -105,6 +106,11 @@ def prepare(machine: Machine, values: Values, window: Window, depthwise: bool) -
     return made
 
 
+def _operands(values: Values) -> list[Operand]:
+    """The weights and parameters, as they lie in memory."""
+    return [stored_weights(values), *([values["params"]] if "params" in values else [])]
+
+
 def _bytes(machine: Machine, operand: Operand) -> memoryview:
     """The memory that an operand lies in."""
     machine.view(operand)  # raises an error where it lies outside of the memory
@@ -124,11 +130,12 @@ class Constants:
     def __init__(self, machine: Machine, values: Values, window: Window, depthwise: bool) -> None:
         self._products, self._kernels = machine.products, machine.kernels
         self._values, self._window, self._depthwise = values, window, depthwise
-        operands = [values[n] for n in ("weights", "params") if n in values]
+        operands = _operands(values)
         # A bytearray is compared with memory as one block of bytes, bytes or a memoryview are not.
         self.data = [bytearray(_bytes(machine, operand)) for operand in operands]
         arrays = [_array(o, d) for o, d in zip(operands, self.data, strict=True)]
-        self.weights = Weights(arrays[0], values["w_zero"])
+        weights = decoded_weights(values, arrays[0]) if "stream" in values else arrays[0]
+        self.weights = Weights(weights, values["w_zero"])
         self._params = arrays[1] if len(arrays) > 1 else None
 
     @cached_property

@@ -28,10 +28,12 @@ from npu_dialect.diagnostics import Code, Diagnostic
 from npu_dialect.dtypes import u8
 from npu_dialect.kernel import Kernel
 from npu_dialect.machine import Operand
+from npu_dialect.npu.arrays import ArrayInstruction
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.consistency import mistakes, out_of_bounds, overlaps_itself, unsupported
 from npu_dialect.npu.copies import DmaDecodeOp
 from npu_dialect.npu.ordering import Ordering, Race, Stuck, byte_view
+from npu_dialect.npu.streams import stored_weights
 from npu_dialect.npu.structure import ProgramOp
 from npu_dialect.target import Target
 
@@ -154,7 +156,7 @@ class _Proof:
         """Fields that do not fit, operands that lie outside their memory."""
         yield from self.layout()
         for index, instruction in enumerate(self.image.instructions):
-            for name, _, operand in instruction.operand_fields():
+            for name, _, operand in instruction.places():
                 if wrong := out_of_bounds(operand, self.sizes):
                     yield self.finding(Code.PROOF_BOUNDS, index, f"{name} {wrong}")
             if any(map(overlaps_itself, instruction.writes())):
@@ -174,33 +176,41 @@ class _Proof:
                 yield self.finding(Code.IR_INVALID, index, rule)
 
     def streams(self) -> Iterator[Finding]:
-        """Copies that decode another number of bytes than they read, of constants that are known;
-        and that decode what is none.
+        """What decodes another number of bytes than it reads, of constants that are known; and what
+        decodes, or the array reads, beside constants.
         """
         found = sorted(self.image.contents.items())
-        starts = [address for address, _ in found]
-        known: dict[tuple[int, int, int, int, int], int] = {}
+        known: dict[tuple[int, ...], int] = {}
         for index, instruction in enumerate(self.image.instructions):
-            if not isinstance(instruction, DmaDecodeOp) or not found:
+            if isinstance(instruction, ArrayInstruction):
+                yield from self.beside_constants(index, instruction)
+            stream = _stream_of(instruction) if found else None
+            if stream is None:
                 continue
-            values = instruction.values()
-            source, destination = values["source"], values["destination"]
-            number = bisect_right(starts, source.address) - 1
-            address, data = found[max(number, 0)]
-            first = source.address - address
-            if number < 0 or first + source.size > len(data):
+            source, *shape = stream
+            data = _constant_at(found, source)
+            if data is None:
                 rule = "must decode bytes of one constant"
                 where = f"[{source.address:#x}, {source.address + source.size:#x})"
                 yield self.finding(Code.PROOF_BOUNDS, index, rule, where)
                 continue
-            shape = (destination.elements, values["row"], destination.dtype.itemsize)
             key = (source.address, source.size, *shape)
             if key not in known:
-                stream = np.frombuffer(data, np.uint8)[first : first + source.size]
-                known[key] = rice.length(stream, *shape)
+                known[key] = rice.length(np.frombuffer(data, np.uint8), *shape)
             if known[key] != source.size:
-                rule = f"must read the {known[key]} bytes of the elements that it writes"
+                rule = f"must read the {known[key]} bytes of the elements that it decodes"
                 yield self.finding(Code.IR_INVALID, index, rule, str(source.size))
+
+    def beside_constants(self, index: int, instruction: ArrayInstruction) -> Iterator[Finding]:
+        """What the array reads in dram that is no part of a constant."""
+        if not instruction.takes_dma:
+            return
+        for name, _, operand in instruction.places():
+            low, high = operand.interval
+            inside = any(a <= low and high <= a + n for a, n in self.image.constants)
+            if operand.space == "dram" and not inside:
+                rule = f"{name} in dram must lie in one constant"
+                yield self.finding(Code.PROOF_BOUNDS, index, rule, f"[{low:#x}, {high:#x})")
 
     def layout(self) -> Iterator[Finding]:
         """Constants, inputs and outputs that lie outside the dram."""
@@ -350,6 +360,28 @@ def _gap(memory: NDArray[np.bool_], operand: Operand) -> str:
     byte_view(flags, operand, low)[...] = True
     gaps = np.flatnonzero(flags & ~memory[low:high])
     return f"{gaps.size} bytes of {operand.space} from {low + int(gaps[0]):#x}"
+
+
+def _stream_of(instruction: Instruction) -> tuple[Operand, int, int, int] | None:
+    """The bytes that an instruction decodes; elements, elements of a row, bytes of an element."""
+    values = instruction.values()
+    if isinstance(instruction, DmaDecodeOp):
+        decoded: Operand = values["destination"]
+        return values["source"], decoded.elements, values["row"], decoded.dtype.itemsize
+    if isinstance(instruction, ArrayInstruction) and "stream" in values:
+        decoded = values["weights"]
+        return stored_weights(values), decoded.elements, values["row"], decoded.dtype.itemsize
+    return None
+
+
+def _constant_at(found: Sequence[tuple[int, memoryview]], source: Operand) -> memoryview | None:
+    """The bytes of a stream that lies in one of the constants, which are given by address."""
+    number = bisect_right(found, source.address, key=lambda each: each[0]) - 1
+    address, data = found[max(number, 0)]
+    first = source.address - address
+    if number < 0 or first + source.size > len(data):
+        return None
+    return data[first : first + source.size]
 
 
 def _first_line(problem: VerifyException) -> str:

@@ -50,6 +50,9 @@ from npu_dialect.tile.syntax import (
     shape_of,
 )
 
+STREAMED = ("w", "params")
+"""The operands that an array may read in dram, if they are parts of constants."""
+
 
 def sum_types(dtype: DType) -> tuple[DType, ...]:
     """The types that sums of products of `dtype` may have."""
@@ -64,7 +67,8 @@ class ArrayOp(KernelOp, ABC):
     to `out`. Without a kernel they stay in `acc`. `reduction` lists the indices of the loops that
     cut one sum into parts: the sum starts from zero where all of them are 0 and from `acc`
     otherwise, and the kernel runs only where all are at their last trip; before that, `acc` is
-    written.
+    written. `w` and `params` may be parts of constants in dram, on a target whose array reads
+    there; all else lies on the chip.
     """
 
     INS: ClassVar[tuple[str, ...]] = ("x", "w")

@@ -6,7 +6,8 @@
 - every byte that is read was written before, in the same instance of its buffer;
 - every output is written (an argument that is written is an output or a state), and constants and
   states without a result are not;
-- operations find their operands in the memories that their engines reach.
+- operations find their operands in the memories that their engines reach, and the array in dram
+  only constants.
 
 Extents that do not fit are found by the walk itself.
 """
@@ -26,7 +27,7 @@ from npu_dialect import dtypes, provenance
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic
 from npu_dialect.graph.states import states_of
 from npu_dialect.tile.compute import HostOp
-from npu_dialect.tile.contraction import ArrayOp
+from npu_dialect.tile.contraction import STREAMED, ArrayOp
 from npu_dialect.tile.descriptor import BufferKey, Descriptor, dense
 from npu_dialect.tile.events import AllocEvent, CopyEvent, Event, WaitEvent
 from npu_dialect.tile.indexed import GatherOp, ScatterOp
@@ -125,9 +126,20 @@ def _check_spaces(op: Operation, findings: _Findings) -> None:
             continue
         allowed = _allowed_spaces(op, name)
         for value in op.operands_named(name):
-            if space_of(value) not in allowed:
+            if isinstance(op, ArrayOp) and space_of(value) == "dram" and name in STREAMED:
+                _check_streamed(op, name, value, findings)
+            elif space_of(value) not in allowed:
                 rule = f"{name} must lie in {' or '.join(allowed)}"
                 findings.add(op, rule, space_of(value), "a copy into an alloc in that memory")
+
+
+def _check_streamed(op: ArrayOp, name: str, value: SSAValue, findings: _Findings) -> None:
+    """What the array reads in dram are constants."""
+    owner = _root(value).owner
+    if not isinstance(owner, ConstantOp):
+        found = owner.name if isinstance(owner, Operation) else "an argument"
+        remedy = "a copy into an alloc in spm"
+        findings.add(op, f"{name} in dram must be a part of a constant", found, remedy)
 
 
 def _allowed_spaces(op: TileOp, operand: str) -> tuple[str, ...]:

@@ -12,13 +12,24 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from npu_dialect.kernel import Kernel
-from npu_dialect.machine import Array, Operand
+from npu_dialect.machine import GUARD, Array, Operand
 from npu_dialect.npu.arrays import ArrayInstruction
 from npu_dialect.npu.base import Instruction, Values
+from npu_dialect.npu.copies import DmaDecodeOp
+from npu_dialect.npu.streams import decoded_bytes, stored_weights
 from npu_dialect.runtime.compiled.constants import Constants
 from npu_dialect.runtime.compiled.host import Host
-from npu_dialect.runtime.compiled.records import Call, Table
+from npu_dialect.runtime.compiled.records import SHARED, Call, Table
+
+DECODED = "decoded"
+"""The space of weights that are decoded when a program is translated: no memory has them."""
+
+
+BEYOND = 1 << 40
+"""An address beyond all scratch memory, as long as nobody knows how much there is."""
 
 
 class NotEmittedError(Exception):
@@ -35,6 +46,10 @@ class Context:
     """What is known of the memories' content before the instruction; None with `strict`."""
     elementwise: Mapping[int, Kernel] = field(default_factory=dict[int, Kernel])
     """The host functions that are kernels, by number."""
+    decoded: Array | None = None
+    """The bytes of the weights that the present instruction decodes, where they are known: what
+    lies in the space `DECODED`.
+    """
     folded: list[Operand] = field(default_factory=list[Operand])
     """Operands whose content the present call holds already: it does not read them."""
     shared: dict[Any, Any] = field(default_factory=dict[Any, Any])
@@ -44,6 +59,9 @@ class Context:
         """The content of an operand where it is the same in every run. The caller must not read the
         memory then.
         """
+        if operand.space == DECODED:
+            place = operand.dims, operand.dtype.numpy, self.decoded, operand.address
+            return np.ndarray(*place, operand.strides)
         found = self.constants.content(operand) if self.constants else None
         if found is not None:
             self.folded.append(operand)
@@ -134,11 +152,37 @@ def _lower(instruction: Instruction, values: Values, context: Context) -> Sequen
     lowering = LOWERINGS.get(type(instruction))
     if lowering is None:
         raise NotEmittedError("it has no routine")
-    found = lowering(values, context)
-    calls = (found,) if isinstance(found, Call) else found
+    streams = isinstance(instruction, ArrayInstruction) and "stream" in values
+    calls = (_lower_decoding if streams else _calls)(lowering, values, context)
     if _is_small(instruction, values):
         return [replace(call, alone=True) for call in calls]
     return calls
+
+
+def _calls(lowering: Lowering, values: Values, context: Context) -> Sequence[Call]:
+    found = lowering(values, context)
+    return (found,) if isinstance(found, Call) else found
+
+
+def _lower_decoding(lowering: Lowering, values: Values, context: Context) -> Sequence[Call]:
+    """An array instruction that decodes its weights: now, where they are known; else a call before
+    its own decodes them into scratch memory that the threads share.
+    """
+    stored, weights = stored_weights(values), values["weights"]
+    known = context.known(stored)
+    if known is not None:
+        context.decoded = decoded_bytes(values, known)
+        there = replace(weights, space=DECODED, address=0)
+        return _calls(lowering, {**values, "weights": there}, context)
+    there = replace(weights, space=SHARED, address=BEYOND)
+    calls = _calls(lowering, {**values, "weights": there}, context)
+    at = -(-max(call.shared for call in calls) // 64) * 64
+    calls = _calls(lowering, {**values, "weights": replace(there, address=at)}, context)
+    flat = Operand.dense(SHARED, at, weights.dtype, [weights.elements])
+    copied = {"source": stored, "destination": flat, "row": values["row"]}
+    (decode,) = _calls(LOWERINGS[DmaDecodeOp], copied, context)
+    every = (decode, *calls)
+    return [replace(call, shared=at + flat.size + GUARD) for call in every]
 
 
 def _is_small(instruction: Instruction, values: Values) -> bool:
