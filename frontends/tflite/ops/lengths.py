@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
@@ -20,6 +19,7 @@ from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.onnx.ops.common import mul, sub, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops.fixed_point import HALF_ROOT_2, HIGH, THREE_HALVES
+from npu_dialect.frontends.tflite.ops.fixed_steps import high, raised
 from npu_dialect.frontends.tflite.ops.rescaling import I32, is_quantized, plain, quant_of
 from npu_dialect.frontends.tflite.registry import op
 
@@ -51,14 +51,14 @@ def _of_integers(b: Builder, x: SSAValue, axes: tuple[int, ...]) -> SSAValue:
     total = b.emit(graph.ReduceSumOp(mul(b, steps, steps), axes))
     root = _root(b, total)
     if dtype_of(x) is dtypes.u8:
-        high = _high(b, mul(b, steps, b.scalar(128, steps)), root.factor)
+        found = high(b, mul(b, steps, b.scalar(128, steps)), root.factor)
         kept = b.emit(graph.MinOp(root.power, b.scalar(1 << 11, root.power)))
-        return b.emit(graph.RescaleOp(high, kept, 11, b.quant, "half_away"))
+        return b.emit(graph.RescaleOp(found, kept, 11, b.quant, "half_away"))
     sixteenth = b.emit(graph.DivOp(root.power, b.scalar(16, root.power)))
     left = b.emit(graph.ClampOp(sixteenth, 1, 128))
     kept = b.emit(graph.MinOp(root.power, b.scalar(16, root.power)))
-    high = _high(b, mul(b, steps, left), root.factor)
-    return b.emit(graph.RescaleOp(high, kept, 4, b.quant, "half_away"))
+    found = high(b, mul(b, steps, left), root.factor)
+    return b.emit(graph.RescaleOp(found, kept, 4, b.quant, "half_away"))
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def _root(b: Builder, total: SSAValue) -> Root:
     y = b.scalar(1 << 28, whole)
     three_halves = b.scalar(THREE_HALVES, whole)
     for _ in range(5):
-        cube = _raised(b, _high(b, _high(b, y, y), y), 6)
-        less = sub(b, _high(b, three_halves, y), _high(b, half, cube))
-        y = _raised(b, less, 3)
-    y = _high(b, y, b.scalar(HALF_ROOT_2, y))
+        cube = raised(b, high(b, high(b, y, y), y), 6)
+        less = sub(b, high(b, three_halves, y), high(b, half, cube))
+        y = raised(b, less, 3)
+    y = high(b, y, b.scalar(HALF_ROOT_2, y))
     spare = b.emit(graph.DivOp(power, b.scalar(1 << 11, power)))
     y = mul(b, y, b.emit(graph.MaxOp(spare, b.scalar(1, spare))))
     is_small = b.emit(graph.LtOp(total, b.scalar(2, total)))
@@ -95,14 +95,3 @@ def _shifted(b: Builder, total: SSAValue) -> tuple[SSAValue, SSAValue]:
         total = where(b, is_low, mul(b, total, b.scalar(1 << bits, total)), total)
         power = where(b, is_low, mul(b, power, b.scalar(1 << bits // 2, power)), power)
     return total, power
-
-
-def _high(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """The rounding doubling high half of a product."""
-    return b.emit(graph.RescaleOp(x, y, 31, I32, "half_up"))
-
-
-def _raised(b: Builder, x: SSAValue, bits: int) -> SSAValue:
-    """x * 2**bits, saturated."""
-    factor = b.constant(np.array(1 << bits, np.int32))
-    return b.emit(graph.RescaleOp(x, factor, 0, I32, "half_up"))

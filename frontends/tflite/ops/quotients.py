@@ -15,21 +15,24 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
-from npu_dialect.frontends.onnx.ops.common import mul, sub, where
+from npu_dialect.frontends.onnx.ops.common import add, cast, mul, sub, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops.arithmetic import binary, check
 from npu_dialect.frontends.tflite.ops.fixed_point import reciprocal
 from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
+    KEEP,
     activated,
     is_quantized,
     plain,
     quant_of,
     quantized_multiplier,
+    stored_numbers,
 )
 from npu_dialect.frontends.tflite.ops.tables import steps_of, stored_values, tabled
 from npu_dialect.frontends.tflite.registry import op
+from npu_dialect.graph.quant import QuantType
 
 MOST_HEADROOM, MOST_BITS = 31, 7
 """Bits by which x is shifted at most, and those of a reciprocal of 8 bits."""
@@ -98,25 +101,43 @@ def _headroom(steps: Array) -> tuple[Array, Array]:
 
 @op("FLOOR_DIV")
 def floor_div(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """x / y, rounded down."""
+    """x / y, rounded down; of quantized tensors that of stored values, as the kernels have it."""
     if dtype_of(x) is dtypes.f32 and dtype_of(y) is dtypes.f32:
         return b.emit(graph.FloorOp(binary(b, graph.DivOp, x, y)))
-    quotient, rest, is_off = _floored(b, x, y)
+    first, second = _whole(b, x), _whole(b, y)
+    quotient, rest, is_off = _floored(b, first, second)
     del rest
-    return where(b, is_off, sub(b, quotient, b.scalar(1, quotient)), quotient)
+    found = where(b, is_off, sub(b, quotient, b.scalar(1, quotient)), quotient)
+    return _as_stored(b, found)
 
 
 @op("FLOOR_MOD")
 def floor_mod(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """What is left of x, with the sign of y."""
-    _, rest, is_off = _floored(b, x, y)
-    return where(b, is_off, b.emit(graph.AddOp(rest, y)), rest)
+    """What is left of x, with the sign of y; of quantized tensors that of the stored values."""
+    first, second = _whole(b, x), _whole(b, y)
+    _, rest, is_off = _floored(b, first, second)
+    return _as_stored(b, where(b, is_off, add(b, rest, second), rest))
+
+
+def _whole(b: Builder, x: SSAValue) -> SSAValue:
+    """Whole numbers in i32 or i64: those of narrower signed types as they are stored."""
+    if dtype_of(x) not in (dtypes.i8, dtypes.i16, dtypes.i32, dtypes.i64):
+        raise NotExpressible(f"a floored quotient of {dtype_of(x)}")
+    if is_quantized(x):
+        return stored_numbers(b, x)
+    return cast(b, x, dtypes.i32) if dtype_of(x).itemsize < 4 else x
+
+
+def _as_stored(b: Builder, x: SSAValue) -> SSAValue:
+    """Whole numbers as the stored values of the result."""
+    if isinstance(b.element, QuantType):
+        steps = sub(b, x, b.scalar(b.quant.zero_point, x)) if b.quant.zero_point else x
+        return b.emit(graph.RequantizeOp(steps, KEEP, b.quant))
+    return cast(b, x, b.dtype)
 
 
 def _floored(b: Builder, x: SSAValue, y: SSAValue) -> tuple[SSAValue, SSAValue, SSAValue]:
     """The quotient toward 0, what is left, and whether the next lower quotient is meant."""
-    if is_quantized(x) or dtype_of(x) not in (dtypes.i32, dtypes.i64):
-        raise NotExpressible(f"a floored quotient of {dtype_of(x)}")
     quotient = binary(b, graph.DivOp, x, y)
     rest = sub(b, x, mul(b, quotient, y))
     zero = b.scalar(0, rest)

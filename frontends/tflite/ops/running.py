@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops import positions
-from npu_dialect.frontends.onnx.ops.common import reduce, reshape
+from npu_dialect.frontends.onnx.ops.common import along, mul, reduce, reshape, transpose
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.ops.reductions import axes_of
-from npu_dialect.frontends.tflite.ops.rescaling import is_quantized
+from npu_dialect.frontends.tflite.ops.rescaling import (
+    I32,
+    is_quantized,
+    plain,
+    quant_of,
+    scale_of,
+    wide_recipe,
+)
 from npu_dialect.frontends.tflite.registry import op
+
+MOST_FACTORS = 256
+"""Those of a product of a quantized tensor, each of which is operations of its own."""
 
 
 def _plain(x: SSAValue) -> None:
@@ -44,9 +57,32 @@ def cumulative_sum(
 
 @op("REDUCE_PROD")
 def reduce_prod(b: Builder, x: SSAValue, axes: SSAValue) -> SSAValue:
-    """The product along dimensions."""
-    _plain(x)
-    return reshape(b, reduce(b, graph.ReduceProdOp, x, axes_of(b, x, axes), 1), b.shape)
+    """The product along dimensions; of a quantized tensor rescaled after each factor."""
+    found = axes_of(b, x, axes)
+    if is_quantized(x):
+        return reshape(b, _rescaled_product(b, x, found), b.shape)
+    return reshape(b, reduce(b, graph.ReduceProdOp, x, found, 1), b.shape)
+
+
+def _rescaled_product(b: Builder, x: SSAValue, axes: Sequence[int]) -> SSAValue:
+    """(((x0 * x1 * f) * x2 * f) ...) * f of steps from zero, with f of 15 bits (reduce.h)."""
+    shape, kept = shape_of(x), [k for k in range(len(shape_of(x))) if k not in axes]
+    count = prod(shape[k] for k in axes)
+    if dtype_of(x) not in (dtypes.i8, dtypes.i16):
+        raise NotExpressible(f"a product of quantized {dtype_of(x)}, which TFLite has not either")
+    if not 1 <= count <= MOST_FACTORS:
+        raise NotExpressible(f"a product of {count} quantized factors (1 to {MOST_FACTORS})")
+    factor = scale_of(quant_of(x)) / scale_of(b.quant) ** (1.0 / count)
+    recipe = wide_recipe([factor])
+    multiplier, shift = (int(v[0]) for v in (recipe.data.multiplier, recipe.data.shift))
+    ordered = transpose(b, plain(b, x), [*axes, *kept])
+    rows = reshape(b, ordered, (count, *(shape[k] for k in kept)))
+    found = along(b, rows, 0, 0, 1)
+    for k in range(1, count):
+        part = along(b, rows, 0, k, 1)
+        scaled = mul(b, part, b.scalar(multiplier, part))
+        found = b.emit(graph.RescaleOp(found, scaled, shift, I32, "half_up"))
+    return b.emit(graph.RequantizeOp(found, recipe, b.quant))
 
 
 @op("POW")
@@ -55,10 +91,3 @@ def power(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
     if dtype_of(x) is not dtypes.f32 or dtype_of(y) is not dtypes.f32:
         raise NotExpressible(f"a power of {dtype_of(x)}")
     return b.emit(graph.PowOp(x, y))
-
-
-@op("LOG_SOFTMAX")
-def log_softmax(b: Builder, x: SSAValue) -> SSAValue:
-    """The logarithm of the softmax along the last dimension."""
-    _plain(x)
-    return b.emit(graph.LogSoftmaxOp(x, len(shape_of(x)) - 1))

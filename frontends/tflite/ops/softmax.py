@@ -11,6 +11,8 @@ Of 16 bits: wide_softmax.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -20,8 +22,8 @@ from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops import gemmlowp32
+from npu_dialect.frontends.tflite.ops.fixed_steps import high, reciprocal
 from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
     KEEP,
@@ -47,9 +49,6 @@ SHIFTS = (8, 4, 2, 1)
 LONGEST = (1 << SUM_BITS) - 1
 """Elements of a row whose sum has less than 31 bits."""
 
-STEPS = 3
-"""Steps of Newton's method."""
-
 
 @op("SOFTMAX", options="SoftmaxOptions")
 def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
@@ -59,7 +58,7 @@ def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
     axis = len(shape_of(x)) - 1
     if is_quantized(x):
         is_wide = dtype_of(x).itemsize > 1
-        return wide_softmax(b, x, beta) if is_wide else _in_fixed_point(b, x, beta, axis)
+        return wide_softmax(b, x, beta) if is_wide else _in_fixed_point(b, x, beta)
     if dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"a softmax of {dtype_of(x)}")
     if beta != 1.0:
@@ -67,56 +66,60 @@ def softmax(b: Builder, x: SSAValue, *, beta: float) -> SSAValue:
     return b.emit(graph.SoftmaxOp(x, axis))
 
 
-def _in_fixed_point(b: Builder, x: SSAValue, beta: float, axis: int) -> SSAValue:
+def _in_fixed_point(b: Builder, x: SSAValue, beta: float) -> SSAValue:
     quant = b.quant
     near = math.isclose(scale_of(quant), 1 / 256, rel_tol=0.001)
     if quant.storage_dtype is not dtype_of(x) or quant.zero_point != quant.low or not near:
         raise NotExpressible(f"a softmax of {quant_of(x)} with a result of {quant}")
-    if shape_of(x)[axis] > LONGEST:
-        raise NotExpressible(f"a softmax of 8 bits along {shape_of(x)[axis]} elements")
-    greatest = plain(b, b.emit(graph.ReduceMaxOp(x, (axis,))))
-    distance = b.emit(graph.SubOp(plain(b, x), greatest))
-    index = b.emit(graph.RequantizeOp(distance, KEEP, DISTANCES))
-    table = exponentials(float(np.float32(beta)), scale_of(quant_of(x)))
-    parts = np.array([gemmlowp32.halved(int(e), SUM_BITS) for e in table], np.int32)
-    e = b.emit(graph.LookupOp(index, b.constant(table), I32))
-    part = b.emit(graph.LookupOp(index, b.constant(parts), I32))
-    shifted, power = normalized(b, b.emit(graph.ReduceSumOp(part, (axis,))), SHIFTS)
-    found = _high(b, e, _reciprocal(b, shifted))
+    below = distances(b, x, beta)
+    table = np.array([_exponential(step) for step in below.scaled], np.int32)
+    e = b.emit(graph.LookupOp(below.index, b.constant(table), I32))
+    shifted, power, _ = normalized(b, below.total, SHIFTS)
+    found = high(b, e, reciprocal(b, shifted))
     return b.emit(graph.RescaleOp(found, power, SUM_BITS + 22, quant, "half_away"))
 
 
+@dataclass(frozen=True)
+class Distances:
+    """How far the elements of a quantized tensor are below the greatest of their rows."""
+
+    steps: SSAValue
+    """The differences of stored values: -255 to 0."""
+    index: SSAValue
+    """The same as `DISTANCES`."""
+    scaled: Sequence[int | None]
+    """beta * scale * d for d from -255 to 0, of `DISTANCE_BITS`; None for what is too low."""
+    total: SSAValue
+    """The sum of the exponentials of each row, of `SUM_BITS`."""
+
+
+def distances(b: Builder, x: SSAValue, beta: float) -> Distances:
+    """Those of rows of `x`. NotExpressible for rows whose sums may be too great."""
+    axis = len(shape_of(x)) - 1
+    if shape_of(x)[axis] > LONGEST:
+        raise NotExpressible(f"a softmax of 8 bits along {shape_of(x)[axis]} elements")
+    greatest = plain(b, b.emit(graph.ReduceMaxOp(x, (axis,))))
+    steps = b.emit(graph.SubOp(plain(b, x), greatest))
+    index = b.emit(graph.RequantizeOp(steps, KEEP, DISTANCES))
+    scaled = _scaled(float(np.float32(beta)), scale_of(quant_of(x)))
+    parts = [gemmlowp32.halved(_exponential(step), SUM_BITS) for step in scaled]
+    part = b.emit(graph.LookupOp(index, b.constant(np.array(parts, np.int32)), I32))
+    return Distances(steps, index, scaled, b.emit(graph.ReduceSumOp(part, (axis,))))
+
+
 @cache
-def exponentials(beta: float, scale: float) -> Array:
-    """exp(beta * scale * d) for d from -255 to 0, of no integer bits: int32 [256]."""
+def _scaled(beta: float, scale: float) -> tuple[int | None, ...]:
+    """What `Distances.scaled` is."""
     real = min(beta * scale * (1 << (31 - DISTANCE_BITS)), 2.0**31 - 1)
     if real <= 1:
         raise NotExpressible(f"a softmax of a tensor of scale {scale}")
     m, left = quantized_multiplier(real / 2.0)
     left += 1
     least = -(((1 << DISTANCE_BITS) - 1) * (1 << (31 - DISTANCE_BITS)) >> left)
-    steps = [gemmlowp32.times(d << left, m) if d >= least else None for d in range(-255, 1)]
-    found = [0 if s is None else gemmlowp32.exp(s, DISTANCE_BITS) for s in steps]
-    return np.array(found, np.int32)
+    return tuple(gemmlowp32.times(d << left, m) if d >= least else None for d in range(-255, 1))
 
 
-def _reciprocal(b: Builder, half: SSAValue) -> SSAValue:
-    """1 / (2 x) of x between 1/2 and 1, both of no integer bits."""
-    first = b.scalar(gemmlowp32.constant(48 / 17, 2), half)
-    slope = b.scalar(gemmlowp32.constant(-32 / 17, 2), half)
-    x = b.emit(graph.AddOp(first, _high(b, half, slope)))
-    one = b.scalar(1 << 29, x)
-    for _ in range(STEPS):
-        off = b.emit(graph.SubOp(one, _high(b, half, x)))
-        x = b.emit(graph.AddOp(x, _shifted(b, _high(b, x, off), 2)))
-    return _shifted(b, x, 1)
-
-
-def _high(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """The rounding doubling high half of a product."""
-    return b.emit(graph.RescaleOp(x, y, 31, I32, "half_up"))
-
-
-def _shifted(b: Builder, x: SSAValue, times: int) -> SSAValue:
-    """x * 2**times, saturated."""
-    return b.emit(graph.RequantizeOp(x, graph.requant_fixed(1 << times, 0, "half_up"), I32))
+@cache
+def _exponential(step: int | None) -> int:
+    """exp(d) of no integer bits."""
+    return 0 if step is None else gemmlowp32.exp(step, DISTANCE_BITS)

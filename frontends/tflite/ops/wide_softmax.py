@@ -18,7 +18,7 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import shape_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
-from npu_dialect.frontends.onnx.ops.common import where
+from npu_dialect.frontends.onnx.ops.common import add, mul, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops.rescaling import I32, plain, recipe, scale_of
@@ -69,23 +69,25 @@ def wide_softmax(b: Builder, x: SSAValue, beta: float) -> SSAValue:
     scale = float(quant.scales[0] * np.float32(beta)) / (REACH / RANGE)
     distance = b.emit(graph.RequantizeOp(below, recipe([scale]), DISTANCE))
     e = drawn(b, distance, exponentials(), PART)
-    shifted, factor = normalized(b, b.emit(graph.ReduceSumOp(e, (axis,))))
+    shifted, factor, _ = normalized(b, b.emit(graph.ReduceSumOp(e, (axis,))))
     r = plain(b, drawn(b, _fraction(b, shifted), reciprocals(), PART))
     multiplier = b.emit(graph.MulOp(r, factor))
     return b.emit(graph.RescaleOp(e, multiplier, 30, b.quant, "half_up"))
 
 
 def normalized(
-    b: Builder, total: SSAValue, shifts: Sequence[int] = SHIFTS
-) -> tuple[SSAValue, SSAValue]:
-    """A positive i32 shifted left until bit 30 is set, and the power of two that it took."""
+    b: Builder, total: SSAValue, shifts: Sequence[int] = SHIFTS, step: int = 1
+) -> tuple[SSAValue, SSAValue, SSAValue]:
+    """A positive i32 shifted left by n bits until bit 30 is set; 2**n, and n * step."""
     factor: SSAValue = b.scalar(1, total)
+    bits: SSAValue = b.scalar(0, total)
     for shift in shifts:
         is_small = b.emit(graph.LtOp(total, b.scalar(1 << (31 - shift), total)))
         power = b.scalar(1 << shift, total)
-        total = where(b, is_small, b.emit(graph.MulOp(total, power)), total)
-        factor = where(b, is_small, b.emit(graph.MulOp(factor, power)), factor)
-    return total, factor
+        total = where(b, is_small, mul(b, total, power), total)
+        factor = where(b, is_small, mul(b, factor, power), factor)
+        bits = where(b, is_small, add(b, bits, b.scalar(shift * step, bits)), bits)
+    return total, factor, bits
 
 
 def _fraction(b: Builder, shifted: SSAValue) -> SSAValue:
