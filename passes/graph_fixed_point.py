@@ -37,6 +37,7 @@ from npu_dialect.passes.fixed_point.affine import affine
 from npu_dialect.passes.fixed_point.chain import chain
 from npu_dialect.passes.fixed_point.interpolation import interpolated
 from npu_dialect.passes.fixed_point.layer_norm import layer_norm
+from npu_dialect.passes.fixed_point.resizing import resized
 from npu_dialect.passes.fixed_point.scaled_sums import scaled_sums
 from npu_dialect.passes.fixed_point.softmax import softmax
 from npu_dialect.passes.fixed_point.squares import mean_of_products
@@ -59,6 +60,7 @@ FUNCTIONS: dict[str, Function] = {
     "mean of products": mean_of_products,
     "scaling of sums": scaled_sums,
     "scaling by channel": affine,
+    "resizing": resized,
     "chain of sums and choices": chain,
 }
 """What makes the steps of a function, by the name that messages have for it."""

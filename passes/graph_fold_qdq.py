@@ -14,7 +14,7 @@ becomes
     %3 = graph.relu %2 : (tensor<1x8x8x8x!qy>) -> tensor<1x8x8x8x!qy>
 
 Every rounding of the model stays; what has no integer form stays as float operations. The rules are
-in `qdq`: `moves`, `contractions`, `arithmetic`, `tables`.
+in `qdq`: `moves`, `contractions`, `arithmetic`, `tables`, `extremes`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from xdsl.pattern_rewriter import PatternRewriter
 
 from npu_dialect import graph
 from npu_dialect.passes.graph_fold_constants import MOVES as MOVED_CONSTANTS
-from npu_dialect.passes.qdq import arithmetic, contractions, moves, tables
+from npu_dialect.passes.qdq import arithmetic, contractions, extremes, moves, tables
 from npu_dialect.passes.rewriting import Rules, by_class, constant, constant_like, replace, rewrite
 
 
@@ -71,5 +71,6 @@ RULES: Rules = by_class(
     contractions.RULES,
     tables.RULES,
     arithmetic.RULES,
+    extremes.RULES,
 )
 LEFT_OVER: Rules = {graph.DequantizeOp: [fold, duplicate]}

@@ -60,3 +60,26 @@ func.func @moves(%x : tensor<1x4x!quant.uniform<i8:f32, 0.5:3>>) -> tensor<6x1x!
 // CHECK-NEXT: %[[P:.*]] = graph.pad %x {low = [0, 1], high = [0, 1], value = 3}
 // CHECK-NEXT: %[[V:.*]] = graph.reshape %[[P]]
 // CHECK-NEXT: func.return %[[V]]
+
+// Stored values compare as their numbers do; positions take as few bytes as they need.
+
+func.func @greatest(%x : tensor<4x3x!quant.uniform<i8:f32, 0.5>>) -> tensor<4x1xi32> {
+  %m = graph.reduce_max %x {axes = [1]} : (tensor<4x3x!quant.uniform<i8:f32, 0.5>>) -> tensor<4x1x!quant.uniform<i8:f32, 0.5>>
+  %1 = graph.dequantize %x : (tensor<4x3x!quant.uniform<i8:f32, 0.5>>) -> tensor<4x3xf32>
+  %2 = graph.dequantize %m : (tensor<4x1x!quant.uniform<i8:f32, 0.5>>) -> tensor<4x1xf32>
+  %3 = graph.eq %1, %2 : (tensor<4x3xf32>, tensor<4x1xf32>) -> tensor<4x3xi1>
+  %p = graph.constant {value = #graph.blob<i32, [3], [0, 1, 2]>} : () -> tensor<3xi32>
+  %n = graph.constant {value = #graph.blob<i32, [], [3]>} : () -> tensor<i32>
+  %4 = graph.where %3, %p, %n : (tensor<4x3xi1>, tensor<3xi32>, tensor<i32>) -> tensor<4x3xi32>
+  %5 = graph.reduce_min %4 {axes = [1]} : (tensor<4x3xi32>) -> tensor<4x1xi32>
+  func.return %5 : tensor<4x1xi32>
+}
+// CHECK: func.func @greatest
+// CHECK-NEXT: %[[M:.*]] = graph.reduce_max %x
+// CHECK-NEXT: %[[X:.*]] = graph.requantize %x {{.*}} -> tensor<4x3xi32>
+// CHECK-NEXT: %[[L:.*]] = graph.requantize %[[M]] {{.*}} -> tensor<4x1xi32>
+// CHECK-NEXT: %[[E:.*]] = graph.eq %[[X]], %[[L]]
+// CHECK: %[[W:.*]] = graph.where %[[E]]
+// CHECK-NEXT: %[[B:.*]] = graph.requantize %[[W]] {{.*}} -> tensor<4x3x!quant.uniform<u8:f32, 1.0>>
+// CHECK-NEXT: %[[R:.*]] = graph.reduce_min %[[B]]
+// CHECK-NEXT: graph.requantize %[[R]] {{.*}} -> tensor<4x1xi32>

@@ -31,6 +31,14 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
     %1 = graph.cast %0 : (tensor<8xf32>) -> tensor<8xi32>
     func.return %1, %0 : tensor<8xi32>, tensor<8xf32>
   }
+
+  // An output of a type that the accelerator does not store gets it at the boundary.
+  func.func @wide(%x : tensor<1x8xi32>) -> tensor<8xi64> {
+    %0 = graph.add %x, %x : (tensor<1x8xi32>, tensor<1x8xi32>) -> tensor<1x8xi32>
+    %1 = graph.cast %0 : (tensor<1x8xi32>) -> tensor<1x8xi64>
+    %2 = graph.reshape %1 : (tensor<1x8xi64>) -> tensor<8xi64>
+    func.return %2 : tensor<8xi64>
+  }
 }
 
 // CHECK: graph.quantize {{.*}}#graph.placement<io, "quantize-input",
@@ -49,3 +57,7 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
 // CHECK: func.func @read
 // CHECK-NEXT: graph.round {{.*}}#graph.placement<host,
 // CHECK-NEXT: graph.cast {{.*}}#graph.placement<host,
+// CHECK: func.func @wide
+// CHECK: graph.add {{.*}}#graph.placement<vpu,
+// CHECK-NEXT: graph.cast {{.*}}#graph.placement<io, "output-type",
+// CHECK-NEXT: graph.reshape {{.*}}#graph.placement<io, "output-type",
