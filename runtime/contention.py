@@ -139,6 +139,7 @@ class _Events:
         n = len(self.cycles)
         self.offsets: list[int] = self.plan.offsets.tolist()
         self.awaited: list[int] = self.plan.awaited.tolist()
+        self.turns: list[int] = self.plan.turn.tolist()
         self.start, self.free, self.end = [0] * n, [0] * n, [0] * n
         self.streams = [0] * n
         self.before = [-1] * n
@@ -159,9 +160,11 @@ class _Events:
             for earlier, later in pairwise(members):
                 self.before[later] = earlier
                 yield later, earlier
-        for i in range(len(self.cycles)):
+        for i, turn in enumerate(self.turns):
             for j in awaited[offsets[i] : offsets[i + 1]]:
                 yield i, j
+            if turn >= 0:
+                yield i, turn
 
     def run(self) -> Contention:
         ready = [i for i, count in enumerate(self.missing) if not count]
@@ -188,8 +191,8 @@ class _Events:
 
     def _earliest(self, i: int) -> int:
         times = [self.end[j] for j in self.awaited[self.offsets[i] : self.offsets[i + 1]]]
-        earlier = self.before[i]
-        return max([self.free[earlier] if earlier >= 0 else 0, *times])
+        times += [self.free[j] for j in (self.before[i], self.turns[i]) if j >= 0]
+        return max(times, default=0)
 
     def _ask(self, time: int, stream: _Stream) -> None:
         i = stream.instruction

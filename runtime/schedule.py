@@ -2,7 +2,7 @@
 
 Each (core, engine) takes its instructions in program order. An instruction may run once every
 engine that it waits for has completed the stated count. Any such order must give the same results;
-the simulator can take several.
+the simulator can take several. In time, engines that share something take turns besides.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Plan:
     """Instruction i has the waits `wait_offsets[i]` to `wait_offsets[i + 1]`."""
     wait_queue: Words
     wait_count: Words
+    turn: Words
+    """Per instruction, the earlier one whose engine it needs to be free although it is not its own;
+    -1 for none. Copies and instructions of the array that read dram take turns, in program order.
+    """
 
     @staticmethod
     def of(program: Program) -> Plan:
@@ -62,6 +66,15 @@ class Plan:
         pairs = list(zip(self.wait_queue.tolist(), self.wait_count.tolist(), strict=True))
         offsets = self.wait_offsets.tolist()
         return tuple(tuple(pairs[a:b]) for a, b in pairwise(offsets))
+
+    @cached_property
+    def _needed(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """As `waits`, with the turns."""
+        found, count = list(self.waits), {i: k for m in self.members for k, i in enumerate(m, 1)}
+        for i in np.flatnonzero(self.turn >= 0).tolist():
+            other = int(self.turn[i])
+            found[i] = (*found[i], (self.queue_of[other], count[other]))
+        return tuple(found)
 
     @cached_property
     def members(self) -> tuple[tuple[int, ...], ...]:
@@ -137,7 +150,7 @@ class Plan:
         done = [0] * len(self.queues)
         for _ in self.queue_of:
             heads = sorted(m[d] for m, d in zip(self.members, done, strict=True) if d < len(m))
-            ready = [i for i in heads if all(done[q] >= n for q, n in self.waits[i])]
+            ready = [i for i in heads if all(done[q] >= n for q, n in self._needed[i])]
             if not ready:
                 raise self._deadlock(heads, done)
             chosen = choose(ready)
@@ -154,7 +167,7 @@ class Plan:
         )
 
     def _blocked(self, instruction: int, done: Sequence[int]) -> Iterator[str]:
-        for q, count in self.waits[instruction]:
+        for q, count in self._needed[instruction]:
             if done[q] < count:
                 name, total = queue_name(self.queues[q]), len(self.members[q])
                 yield (
@@ -175,7 +188,9 @@ class _Unroll:
         self.program = program
         self.numbers: dict[Queue, int] = {}
         self.parts: list[tuple[Words, ...]] = []
-        """(queue, static, waits per instruction, wait queue, wait count) of stretches of code."""
+        """(queue, static, waits per instruction, whether it takes the dma engine's place, wait
+        queue, wait count) of stretches of code.
+        """
 
     def plan(self) -> Plan:
         first = 0
@@ -184,15 +199,27 @@ class _Unroll:
             body = op.instructions if is_repeat else [cast(Instruction, op)]
             self._add(body, op.count if is_repeat else 1, first)
             first += len(body)
-        queue, static, counts, wait_queue, wait_count = self._joined()
+        queue, static, counts, takes, wait_queue, wait_count = self._joined()
         if self.program.machine.vector.is_output_stage:
             counts, wait_queue, wait_count = self._one_at_a_time(
                 queue, counts, wait_queue, wait_count
             )
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-        return Plan(
-            self.program, tuple(self.numbers), queue, static, offsets, wait_queue, wait_count
-        )
+        waits = offsets, wait_queue, wait_count
+        turn = self._turns(queue, takes)
+        return Plan(self.program, tuple(self.numbers), queue, static, *waits, turn)
+
+    def _turns(self, queue: Words, takes: Words) -> Words:
+        """By instruction, the one of the other engine that is before it among copies and what takes
+        the dma engine's place.
+        """
+        found = np.full(len(queue), -1, np.int64)
+        for core in {core for core, _ in self.numbers} if takes.any() else ():
+            dma, mxu = (self.numbers.get((core, engine), -1) for engine in ("dma", "mxu"))
+            members = np.flatnonzero((queue == dma) | ((queue == mxu) & (takes != 0)))
+            changes = np.flatnonzero(np.diff(queue[members]))
+            found[members[changes + 1]] = members[changes]
+        return found
 
     def _one_at_a_time(
         self, queue: Words, counts: Words, wait_queue: Words, wait_count: Words
@@ -218,12 +245,14 @@ class _Unroll:
         return counts, wait_queue[order], wait_count[order]
 
     def _add(self, body: Sequence[Instruction], trips: int, first: int) -> None:
-        queue, counts, waits = list[int](), list[int](), list[tuple[int, int, int]]()
+        queue, counts, takes = list[int](), list[int](), list[int]()
+        waits: list[tuple[int, int, int]] = []
         for op in body:
             queue.append(self._number(op.core_index, op.engine))
             found = op.wait_list
             steps = op.values().get("wait_steps") or (0,) * len(found)
             counts.append(len(found))
+            takes.append(op.takes_dma)
             for wait, step in zip(found, steps, strict=True):
                 waits.append((self._number(wait.core, wait.engine), wait.count, step))
         rows = np.array(waits, np.int64).reshape(-1, 3)
@@ -233,6 +262,7 @@ class _Unroll:
                 np.tile(np.array(queue, np.int64), trips),
                 np.tile(np.arange(first, first + len(body)), trips),
                 np.tile(np.array(counts, np.int64), trips),
+                np.tile(np.array(takes, np.int64), trips),
                 np.tile(rows[:, 0], trips),
                 (rows[:, 1] + trip * rows[:, 2]).ravel(),
             )
@@ -242,7 +272,7 @@ class _Unroll:
         return self.numbers.setdefault((core, engine), len(self.numbers))
 
     def _joined(self) -> Iterator[Words]:
-        for k in range(5):
+        for k in range(6):
             columns = [part[k] for part in self.parts]
             yield np.concatenate(columns) if columns else np.zeros(0, np.int64)
 

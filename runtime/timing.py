@@ -1,10 +1,10 @@
 """When each instruction runs. Timing does not depend on data, so that it is computed once per
 program.
 
-Engines are in order. An instruction starts when its engine is free and everything it waits for is
-complete; its engine is free again `cycles` later, and it is complete `latency` after that, but
-never before an earlier one of its engine. Instructions of the `io` engine take no time here: the
-conversion of inputs and outputs is reported apart.
+Engines are in order. An instruction starts when its engine is free (where engines take turns, the
+other one too) and everything it waits for is complete; its engine is free again `cycles` later, and
+it is complete `latency` after that, but never before an earlier one of its engine. Instructions of
+the `io` engine take no time here: the conversion of inputs and outputs is reported apart.
 
 Each time is a maximum of sums of earlier ones, so that one pass over the program finds all of them:
 in Python for short programs (`scan_plain`, the definition), else as native code
@@ -92,7 +92,7 @@ def scan_native(plan: Plan, cycles: Cycles, latency: Cycles) -> Timing:
     order = np.arange(len(chosen)) if isinstance(chosen, range) else np.array(chosen, np.int64)
     cycles, latency = (np.ascontiguousarray(x, np.int64) for x in (cycles, latency))
     start, free, end, cause, before = native.scan(
-        order, plan.queue, plan.offsets, plan.awaited, cycles, latency
+        order, plan.queue, plan.offsets, plan.awaited, plan.turn, cycles, latency
     )
     return Timing(start, free, end, native.path(start, free, end, latency, cause, before))
 
@@ -105,10 +105,13 @@ def scan_plain(plan: Plan, cycles: Sequence[int], latency: Sequence[int]) -> Tim
     last = [-1] * len(plan.queues)
     offsets: list[int] = plan.offsets.tolist()
     awaits: list[int] = plan.awaited.tolist()
+    turns: list[int] = plan.turn.tolist()
     for i in plan.order():
         queue = plan.queue_of[i]
         earlier = before[i] = last[queue]
         begin, why = (free[earlier], earlier) if earlier >= 0 else (0, -1)
+        if turns[i] >= 0 and free[turns[i]] > begin:
+            begin, why = free[turns[i]], turns[i]
         for awaited in awaits[offsets[i] : offsets[i + 1]]:
             if end[awaited] > begin:
                 begin, why = end[awaited], awaited

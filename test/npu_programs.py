@@ -91,14 +91,17 @@ def fill(space: str, address: int, size: int, byte: int = 0, **fields: Any) -> D
 
 
 def on(engine: str, **fields: Any) -> Instruction:
-    """An instruction of the dma, mxu or vpu, where what it does plays no part."""
+    """An instruction of the dma, mxu or vpu, where what it does plays no part. A "stream" is one of
+    the mxu that reads dram.
+    """
     one, sums = dense("spm", 0, dtypes.i8, [1, 1]), dense("acc", 0, dtypes.i32, [1, 1])
     if engine == "dma":
         return fill("spm", 0, 1, **fields)
     if engine == "vpu":
         return VectorOp(a=one, output=one, kernel=0, **fields)
+    weights = dense("dram", 0, dtypes.i8, [1, 1]) if engine == "stream" else one
     values = {"accumulate": 0, "x_zero": 0, "w_zero": 0} | fields
-    return MatmulOp(input=one, weights=one, partial=sums, **values)
+    return MatmulOp(input=one, weights=weights, partial=sums, **values)
 
 
 def kernel_of(dtype: DType, *steps: tuple[str, tuple[int | float, ...]], output: DType) -> Kernel:

@@ -79,12 +79,12 @@ Case = tuple[list[Instruction], list[int], list[int], list[dict[str, int]]]
 def cases(draw: st.DrawFn) -> Case:
     count = draw(st.integers(1, 20))
     ops: list[Instruction] = []
-    done = dict.fromkeys(ENGINES, 0)
+    done: dict[str, int] = dict.fromkeys(ENGINES, 0)
     for _ in range(count):
-        engine = draw(st.sampled_from(ENGINES))
+        engine = draw(st.sampled_from((*ENGINES, "stream")))
         wanted = {e: draw(st.integers(0, n)) for e, n in done.items() if draw(st.booleans())}
         ops.append(on(engine, waits=tuple(Wait(0, e, n) for e, n in wanted.items())))
-        done[engine] += 1
+        done[ops[-1].engine] += 1
     each = st.lists(st.integers(0, 300), min_size=count, max_size=count)
     cycles, latency = draw(each), draw(each)
     parts = st.dictionaries(st.sampled_from(("dram", "spm")), st.floats(0, 1))

@@ -158,20 +158,39 @@ def test_io_takes_no_time_of_the_makespan_and_is_reported_apart():
     ]
 
 
+def test_copies_and_products_that_read_dram_take_turns_in_program_order():
+    # dma [0, 10), stream [10, 17), dma [17, 22); the product on the chip waits for its engine alone
+    found = times([on("dma"), on("stream"), on("dma"), on("mxu")], [10, 7, 5, 4])
+    assert found.start.tolist() == [0, 10, 17, 17]
+    assert critical(found) == [(0, 0, 10), (1, 10, 17), (2, 17, 22)]
+
+
+def test_they_wait_until_the_other_engine_is_free_and_not_for_its_results():
+    found = times([on("dma"), on("stream"), on("dma")], [10, 7, 5], [500, 60, 500])
+    assert found.start.tolist() == [0, 10, 17]
+
+
+def test_streams_follow_each_other_as_products_do():
+    found = times([on("stream"), on("stream")], [10, 7], [500, 0])
+    assert (found.start.tolist(), found.end.tolist()) == ([0, 10], [510, 510])
+
+
 ENGINES = ("dma", "mxu", "vpu")
 
 
 @st.composite
-def schedules(draw: st.DrawFn) -> tuple[list[Instruction], list[int], list[int]]:
+def schedules(
+    draw: st.DrawFn, engines: Sequence[str] = (*ENGINES, "stream")
+) -> tuple[list[Instruction], list[int], list[int]]:
     """Instructions whose waits are satisfied in program order, with cycles and latencies."""
     count = draw(st.integers(1, 25))
     ops: list[Instruction] = []
-    done = dict.fromkeys(ENGINES, 0)
+    done: dict[str, int] = dict.fromkeys(ENGINES, 0)
     for _ in range(count):
-        engine = draw(st.sampled_from(ENGINES))
+        engine = draw(st.sampled_from(engines))
         wanted = {e: draw(st.integers(0, n)) for e, n in done.items() if draw(st.booleans())}
         ops.append(on(engine, waits=tuple(Wait(0, e, n) for e, n in wanted.items())))
-        done[engine] += 1
+        done[ops[-1].engine] += 1
     each = st.lists(st.integers(0, 50), min_size=count, max_size=count)
     return ops, draw(each), draw(each)
 
@@ -223,7 +242,7 @@ def test_the_native_scan_is_the_plain_one(
 
 
 @settings(max_examples=50, deadline=None)
-@given(schedules(), st.randoms())
+@given(schedules(ENGINES), st.randoms())
 def test_it_is_so_in_orders_other_than_that_of_the_program(
     schedule: tuple[list[Instruction], list[int], list[int]], random: Random
 ):

@@ -23,20 +23,26 @@ _SCAN, _PATH = ("timing_scan",), ("timing_path",)
 
 
 def scan(
-    order: Words, queue: Words, offsets: Words, awaited: Words, cycles: Words, latency: Words
+    order: Words,
+    queue: Words,
+    offsets: Words,
+    awaited: Words,
+    turn: Words,
+    cycles: Words,
+    latency: Words,
 ) -> tuple[Words, Words, Words, Words, Words]:
     """(start, free, end, cause, before) of each instruction: `cause` is the one that it waited for
     last, `before` the one before it in its queue, -1 for none.
 
     `order` is one that the waits permit, `queue` by instruction; instruction i waits for
-    `awaited[offsets[i] : offsets[i + 1]]`.
+    `awaited[offsets[i] : offsets[i + 1]]`, and until the engine of `turn[i]` is free.
     """
     n = len(queue)
     start, free, end, cause, before = (np.empty(n + 1, np.int64) for _ in range(5))
     free[0] = end[0] = 0
     last = np.zeros(int(queue.max(initial=0)) + 1, np.int64)
-    shifted = awaited + 1
-    arrays = (order, queue, offsets, shifted, cycles, latency, last, start, free, end, cause)
+    shifted, turns = awaited + 1, turn + 1
+    arrays = (order, queue, offsets, shifted, turns, cycles, latency, last, start, free, end, cause)
     _routine(_SCAN, len(arrays) + 1)(n, *map(_address, (*arrays, before)))
     return start[1:], free[1:], end[1:], cause[1:] - 1, before[1:] - 1
 
@@ -68,7 +74,7 @@ def _routine(spec: tuple[str, ...], pointers: int, *more: int) -> Any:
 
 # --- the code -------------------------------------------------------------------------------------
 
-_ARRAYS = ("order", "queue", "offsets", "awaited", "cycles", "latency")
+_ARRAYS = ("order", "queue", "offsets", "awaited", "turn", "cycles", "latency")
 _RESULTS = ("last", "start", "free", "end", "cause", "before")
 
 
@@ -90,7 +96,11 @@ def _emit_scan(module: Any, symbol: str, host: Host) -> None:
             later = f.less(begin, complete)
             return [f.b.select(later, complete, begin), f.b.select(later, awaited, why)]
 
-        begin, why = f.loop(*bounds, wait, [_get(f, "free", before), before])
+        turn, own = _get(f, "turn", i), _get(f, "free", before)
+        other = _get(f, "free", turn)
+        later = f.less(own, other)
+        first = [f.b.select(later, other, own), f.b.select(later, turn, before)]
+        begin, why = f.loop(*bounds, wait, first)
         free = f.add(begin, _get(f, "cycles", i))
         end = f.max(f.add(free, _get(f, "latency", i)), _get(f, "end", before))
         results = {"start": begin, "free": free, "end": end, "cause": why, "before": before}
