@@ -14,7 +14,7 @@ whole one, as `cycles.in_bursts` counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from npu_dialect.ethos_u.cycles import (
     Operation,
     block_cycles,
     in_bursts,
+    rounded_down,
+    rounded_up,
     sub_kernels,
     where,
 )
@@ -76,7 +78,9 @@ def walk(target: Target, work: ArrayWork) -> Walk:
     """How the array goes over the result of an instruction."""
     found = work.walks.get(target.digest)
     if found is None:
-        found = work.walks[target.digest] = _walk(target, work)
+        many = {n: v for n in NUMBERS if np.ndim(v := getattr(work, n))}
+        found = _many(target, work, many) if many else _one(target, _alone(work))
+        work.walks[target.digest] = found
     return found
 
 
@@ -87,62 +91,90 @@ NUMBERS = (
 """The fields of an instruction that may be arrays, and that its walk depends on."""
 AT_ONCE = 1024
 """Instructions that are tried with all blocks at once: what fits a processor's cache."""
+FEW = 8
+"""Up to so many are looked up one by one."""
 
 
-def _walk(target: Target, work: ArrayWork) -> Walk:
-    columns = [np.asarray(getattr(work, name), np.int64) for name in NUMBERS]
-    shape = np.broadcast_shapes(*(c.shape for c in columns))
-    table, places = _distinct(np.stack([np.broadcast_to(c, shape).ravel() for c in columns], -1))
-    parts = [
-        _best(target, work, table[k : k + AT_ONCE].T.copy()) for k in range(0, len(table), AT_ONCE)
-    ]
-    if not shape:
-        *numbers, rows, cols, channels = (int(n[0]) for n in parts[0])
-        return Walk(*numbers, block=(rows, cols, channels))
-    every = [np.concatenate(n)[places].reshape(shape) for n in list(zip(*parts, strict=True))[:-3]]
-    array, output, fill, port, fetched, again = every
+def _alone(work: ArrayWork) -> ArrayWork:
+    """An instruction without what its walk does not depend on."""
+    looks_up = ("lookup",) if "lookup" in work.kernel_costs else ()
+    return replace(
+        work, input_bytes=0, partial_reads=0, partial_writes=0, passes=1, kernel_costs=looks_up
+    )
+
+
+@lru_cache(4096)
+def _one(target: Target, work: ArrayWork) -> Walk:
+    """The walk of an instruction whose numbers are no arrays."""
+    rows = np.array([work.rows], np.float64)
+    *numbers, high, wide, deep = (int(n[0]) for n in _best(target, work, {"rows": rows}))
+    return Walk(*numbers, block=(high, wide, deep))
+
+
+def _many(target: Target, work: ArrayWork, numbers: dict[str, Any]) -> Walk:
+    """The walks of instructions of which some numbers are arrays."""
+    numbers = {"rows": work.rows, **numbers}
+    columns = np.broadcast_arrays(*numbers.values())
+    shape = columns[0].shape
+    which, places = _distinct([c.ravel() for c in columns])
+    table = dict(zip(numbers, (c.ravel()[which] for c in columns), strict=True))
+    found = _few(target, work, table) if len(which) <= FEW else _all(target, work, table)
+    array, output, fill, port, fetched, again = (n[places].reshape(shape) for n in found)
     return Walk(array, output, fill, port, fetched, again)
 
 
-def _distinct(table: Numbers) -> tuple[Numbers, Numbers]:
-    """The rows of a table, each once and in order, and which one each was."""
-    keys = list(_keys(table))
+def _few(target: Target, work: ArrayWork, table: dict[str, Numbers]) -> list[Numbers]:
+    """One after the other, as the same ones are asked for again and again."""
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
+    each = [_one(target, _alone(replace(work, **dict(zip(table, r, strict=True))))) for r in rows]
+    return [np.array([getattr(w, f.name) for w in each]) for f in fields(Walk)[:-1]]
+
+
+def _all(target: Target, work: ArrayWork, table: dict[str, Numbers]) -> list[Numbers]:
+    """Many at once."""
+    exact = {name: column.astype(np.float64) for name, column in table.items()}
+    count = len(next(iter(exact.values())))
+    parts = [
+        _best(target, work, {name: c[k : k + AT_ONCE] for name, c in exact.items()})[:-3]
+        for k in range(0, count, AT_ONCE)
+    ]
+    return [np.concatenate(n) for n in zip(*parts, strict=True)]
+
+
+def _distinct(columns: list[Numbers]) -> tuple[Numbers, Numbers]:
+    """The rows of a table where each is met in order, and which one of these each is."""
+    keys = list(_keys(columns))
     order = np.lexsort(keys[::-1]) if len(keys) > 1 else np.argsort(keys[0])
-    is_new = np.ones(len(table), np.bool_)
-    is_new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
-    places = np.empty(len(table), np.int64)
+    is_new = np.ones(len(order), np.bool_)
+    is_new[1:] = np.any([(k := key[order])[1:] != k[:-1] for key in keys], axis=0)
+    places = np.empty(len(order), np.int64)
     places[order] = np.cumsum(is_new) - 1
-    return table[order[is_new]], places
+    return order[is_new], places
 
 
-def _keys(table: Numbers) -> Iterator[Numbers]:
+def _keys(columns: list[Numbers]) -> Iterator[Numbers]:
     """Few columns by which rows come in the same order as by all."""
-    key, span = np.zeros(len(table), np.int64), 1
-    for column in table.T:
+    key, span = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
         low = int(column.min())
         values = int(column.max()) - low + 1
         if span * values >= 1 << 62:
             yield key
-            key, span = np.zeros(len(table), np.int64), 1
+            key, span = np.zeros(len(column), np.int64), 1
         if values > 1:
             key = key * values + (column - low)
             span *= values
     yield key
 
 
-def _with(work: ArrayWork, table: Numbers) -> ArrayWork:
-    """The instruction with arrays for its numbers."""
-    return replace(work, **dict(zip(NUMBERS, table, strict=True)))
-
-
-def _best(target: Target, work: ArrayWork, table: Numbers) -> list[Numbers]:
+def _best(target: Target, work: ArrayWork, numbers: dict[str, Numbers]) -> list[Numbers]:
     """The numbers of a `Walk` with the best of the blocks, and its rows, columns and channels, for
-    each of the instructions whose numbers are the columns of a table.
+    each of many instructions: `numbers` has an array of floats for each that is not the same.
     """
     unit, memory = target.array.blocks, target.memories["spm"]
     assert unit is not None, "checked where targets are read"
-    block, which = _blocks(target, _with(work, table[..., None]))
-    work = _with(work, table[:, which])
+    block, which = _blocks(target, replace(work, **numbers))
+    work = replace(work, **{k: n[which] for k, n in numbers.items()})
     op = operation(work)
     runs = _runs(unit, op, block, work)
     each = output_cycles(unit, work)
@@ -151,14 +183,15 @@ def _best(target: Target, work: ArrayWork, table: Numbers) -> list[Numbers]:
     multiplied, written = np.maximum(one.array, one.commands), np.maximum(one.output, one.commands)
     array, output = np.ceil(multiplied * one.count), np.ceil(written * one.count)
     fill = np.ceil(np.minimum(multiplied, written)) + one.load + one.store
-    fetched, occupied = _fetched(memory, op, block, work, runs[0])
+    inside = block.output.within(op.output)
+    parts = op.output.parts(inside)
+    fetched, occupied = _fetched(memory, op, block, parts, work, runs[0])
     stored = in_bursts(memory, work.output_bytes, runs[1])
     port = np.ceil((occupied + stored) / memory.ports["mxu"])
-    again = op.output.parts(block.output.within(op.output)).positions
+    again = parts.positions
     total = np.maximum(np.maximum(array, output) + fill, port)
     total = np.maximum(total, _streamed(target, work) * again)
     best = _least(total + fetched * 1e-9, which)
-    inside = block.output.within(op.output)
     extents = inside.rows, inside.cols, inside.channels
     found = (array, output, fill, port, fetched, again, *extents)
     return [n[best].astype(np.int64) for n in found]
@@ -181,7 +214,7 @@ def operation(work: ArrayWork) -> Operation:
     blocks are loaded with it.
     """
     rows: Any = work.rows
-    cols: Any = work.positions // rows
+    cols: Any = rounded_down(work.positions, rows)
     (kh, kw), strides = work.kernel or (1, work.taps), work.strides
     if (kh, kw) == strides == (1, 1):
         is_column = cols == 1
@@ -250,42 +283,42 @@ def _candidates(target: Target, dtype: str) -> Numbers:
             for banks in shares(unit, dtype)
             for rows in ROWS if rows <= most_rows
             for channels in CHANNELS if channels <= most_channels
-        ]
+        ],
+        np.float64,
     ).T  # fmt: skip
 
 
 def _blocks(target: Target, work: ArrayWork) -> tuple[Block, Numbers]:
-    """The blocks that are tried, one after the other, and the numbers of their instructions, whose
-    own numbers are columns.
-    """
+    """The blocks that are tried, one after the other, and the numbers of their instructions."""
     op = operation(work)
     tried = _candidates(target, work.dtype)
     assert target.array.blocks is not None, "checked where targets are read"
     widest_allowed = target.array.blocks.largest[1]
     large = np.array([[np.max(op.output.rows)], [np.max(op.output.channels)]])
-    rows, channels, input_bytes, sums = tried[:, (tried[:2] < np.maximum(2 * large, LEAST)).all(0)]
+    tried = tried[:, (tried[:2] < np.maximum(2 * large, LEAST)).all(0)]
+    rows, channels, input_bytes, sums = tried[..., None]  # [block, instruction]
     covers = (rows < np.maximum(2 * op.output.rows, LEAST[0])) & (
         channels < np.maximum(2 * op.output.channels, LEAST[1])
     )
-    is_flat = (op.output.rows == 1) & (op.kernel[0] == 1)
-    rows = where(is_flat, 1, rows)
+    if op.kernel[0] == 1:
+        rows = where(op.output.rows == 1, 1, rows)
     in_parts, depth = _traversal(target.array.blocks, op, channels)
-    each = -(-depth * op.bits // 8 // 8) * 8
+    each = rounded_up(depth * op.bits, 64) * 8
     reach = [min((k - 1) * d + 1, SUB_KERNEL)
              for k, d in zip(op.kernel, work.dilations, strict=True)]  # fmt: skip
     in_rows = _even((rows - 1) * work.strides[0] + reach[0])
-    widest = (input_bytes // (in_rows * each) // 2 * 2 - reach[1]) // work.strides[1] + 1
-    cols = np.minimum(np.minimum(widest, sums // (rows * channels)), widest_allowed) // 2 * 2
+    widest = rounded_down(input_bytes, 2 * in_rows * each) * 2 - reach[1]
+    widest = rounded_down(widest, work.strides[1]) + 1
+    widest = np.minimum(np.minimum(widest, sums / (rows * channels)), widest_allowed)
+    cols = np.floor(widest / 2) * 2
     fits = (cols >= 2) & covers
     cols = np.maximum(cols, 2)
-    parts = -(-op.output.cols // cols)
-    cols = np.minimum(cols, _even(-(-op.output.cols // parts)))
-    which, number = np.nonzero(_once(cols, fits, len(shares(target.array.blocks, work.dtype))))
-
+    parts = rounded_up(op.output.cols, cols)
+    cols = np.minimum(cols, _even(rounded_up(op.output.cols, parts)))
+    once = _once(cols, fits, len(shares(target.array.blocks, work.dtype)))
+    which, number = np.nonzero(once.T)
     every = rows, cols, channels, in_rows, depth, in_parts
-    rows, cols, channels, in_rows, depth, in_parts = (
-        np.broadcast_to(e, fits.shape)[which, number] for e in every
-    )
+    rows, cols, channels, in_rows, depth, in_parts = (_at(e, number, which) for e in every)
     in_cols = _even((cols - 1) * work.strides[1] + reach[1])
     return Block(Extents(rows, cols, channels), Extents(in_rows, in_cols, depth), in_parts), which
 
@@ -294,14 +327,23 @@ def _once(cols: Numbers, fits: Numbers, ways: int) -> Numbers:
     """The blocks that fit, without those that the way to share banks out before has too, for so
     many ways; the first one where none fits.
     """
-    cols, found = (n.reshape(len(n), ways, -1) for n in (cols, fits.copy()))
-    found[:, 1:] &= ~(found[:, :-1] & (cols[:, 1:] == cols[:, :-1]))
-    found[:, 0, 0] |= ~fits.any(axis=1)
+    cols, found = (n.reshape(ways, -1, n.shape[-1]) for n in (cols, fits.copy()))
+    found[1:] &= ~(found[:-1] & (cols[1:] == cols[:-1]))
+    found[0, 0] |= ~fits.any(axis=0)
     return found.reshape(fits.shape)
 
 
+def _at(numbers: Any, block: Numbers, instruction: Numbers) -> Any:
+    """The numbers of these blocks and instructions: of a table, [block, instruction] or [block, 1],
+    of a row with one for each instruction, or of a number.
+    """
+    if np.ndim(numbers) == 2:
+        return numbers[block, 0] if numbers.shape[1] == 1 else numbers[block, instruction]
+    return numbers[instruction] if np.ndim(numbers) else numbers
+
+
 def _even(number: Any) -> Any:
-    return -(-number // 2) * 2
+    return rounded_up(number, 2) * 2
 
 
 def _traversal(unit: Blocks, op: Operation, channels: Numbers) -> tuple[Any, Any]:
@@ -310,15 +352,15 @@ def _traversal(unit: Blocks, op: Operation, channels: Numbers) -> tuple[Any, Any
     """
     if op.kind == DEPTHWISE:
         return False, channels + 0 * op.output.channels
-    whole = -(-op.input.channels // 8) * 8
+    whole = rounded_up(op.input.channels, 8) * 8
     if unit.depth == FINE:
         in_parts = _fills(op)
         return in_parts, np.minimum(whole, where(in_parts, 16, FINE)) + 0 * channels
     deepest = 16 if op.bits == 16 else 32
     elements = list(sub_kernels(op.kernel))
-    by_depth = sum(elements) * -(-op.input.channels // deepest)
+    by_depth = sum(elements) * rounded_up(op.input.channels, deepest)
     parts = sum(-(-e // (2 if op.bits == 16 else 4)) for e in elements)
-    in_parts = parts * -(-op.input.channels // 8) <= by_depth
+    in_parts = parts * rounded_up(op.input.channels, 8) <= by_depth
     return in_parts, np.minimum(whole, where(in_parts, 16, deepest)) + 0 * channels
 
 
@@ -327,8 +369,10 @@ def _fills(op: Operation) -> Any:
     as Vela estimates it.
     """
     taps, channels = op.kernel[0] * op.kernel[1], op.input.channels
-    in_parts = channels / (-(-channels // 16) * 16) * (taps / (taps // 5 * 5 + max(taps % 5, 2)))
-    return in_parts >= channels / (-(-channels // FINE) * FINE)
+    in_parts = (
+        channels / (rounded_up(channels, 16) * 16) * (taps / (taps // 5 * 5 + max(taps % 5, 2)))
+    )
+    return in_parts >= channels / (rounded_up(channels, FINE) * FINE)
 
 
 # --- what is moved --------------------------------------------------------------------------------
@@ -352,10 +396,9 @@ def _runs(unit: Blocks, op: Operation, block: Block, work: ArrayWork) -> tuple[A
 
 
 def _fetched(
-    memory: Memory, op: Operation, block: Block, work: ArrayWork, run: Any
+    memory: Memory, op: Operation, block: Block, blocks: Extents, work: ArrayWork, run: Any
 ) -> tuple[Any, Any]:
-    """(bytes that are read, bytes that the port is occupied for)."""
-    blocks = op.output.parts(block.output.within(op.output))
+    """(bytes that are read, bytes that the port is occupied for); the result has so many blocks."""
     again = 1 if op.kind == DEPTHWISE else blocks.channels
     count = sum(1 for _ in sub_kernels(op.kernel))
     pixels = block.input.within(op.input).positions * blocks.positions * again * count
