@@ -23,6 +23,7 @@ from xdsl.utils.exceptions import ArgSpecParseError, VerifyException
 from npu_dialect import provenance, reproducer, text, universe
 from npu_dialect.collector import rarely_collecting
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
+from npu_dialect.snapshot import Snapshot
 
 Progress = Callable[[str, int, int], None]
 """Called before each pass with its spec, its index and the number of passes."""
@@ -33,7 +34,7 @@ class Options:
     """What the driver does beside running the passes."""
 
     verify_each: bool = True
-    """Verify after every pass: xDSL's verifier, SSA order, provenance."""
+    """Verify after every pass that changed something: xDSL's verifier, SSA order, provenance."""
     print_before: tuple[str, ...] = ()
     print_after: tuple[str, ...] = ()
     print_after_all: bool = False
@@ -103,14 +104,19 @@ def run(
     if options.verify_each and not verified:
         verify(module)
     start = module.clone() if options.reproducer and passes else None
+    snapshot = Snapshot.of(module)
     runs: list[PassRun] = []
     for index, each in enumerate(passes):
         if options.progress:
             options.progress(str(each), index, len(passes))
         try:
-            runs.append(_run_one(module, each, context, options))
+            seconds = _run_one(module, each, context, options)
+            before, snapshot = snapshot, Snapshot.of(module)
+            if options.verify_each and snapshot != before:
+                _verify_after(module, each)
         except PassDefectError as defect:
             raise _crash(defect, start, passes, index, context, options) from defect.cause
+        runs.append(PassRun(str(each), seconds, snapshot.operations))
     return runs
 
 
@@ -162,7 +168,8 @@ def _unknown_pass(name: str) -> CompileError:
     )
 
 
-def _run_one(module: ModuleOp, each: ModulePass, context: Context, options: Options) -> PassRun:
+def _run_one(module: ModuleOp, each: ModulePass, context: Context, options: Options) -> float:
+    """Runs a pass; the seconds that it took."""
     if each.name in options.print_before:
         _print_ir(module, f"before {each}", options)
     began = perf_counter()
@@ -175,9 +182,7 @@ def _run_one(module: ModuleOp, each: ModulePass, context: Context, options: Opti
     seconds = perf_counter() - began
     if options.print_after_all or each.name in options.print_after:
         _print_ir(module, f"after {each}", options)
-    if options.verify_each:
-        _verify_after(module, each)
-    return PassRun(str(each), seconds, sum(1 for _ in module.walk()))
+    return seconds
 
 
 def _verify_after(module: ModuleOp, each: ModulePass) -> None:

@@ -134,6 +134,8 @@ def check(module: Operation) -> None:
     Structure is exempt: terminators, and operations with a body and no results (a loop, a program).
     """
     for op in module.walk():
+        if isinstance(op.location, NameLoc):
+            continue
         if needs_source(op) and next(_parts(op.location), None) is None:
             raise error(
                 Code.PROVENANCE,

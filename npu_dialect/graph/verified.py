@@ -20,14 +20,16 @@ class VerifiedOnce(IRDLOperation):
 
     def verify(self, verify_nested_ops: bool = True) -> None:
         """As every operation; once for the same operation."""
-        place = self.parent, self.parent_op(), self.next_op is None
-        known = (*place, *_looks(self), *map(_looks_inside, self.regions))
-        if vars(self).get("verified") != known:
-            super().verify(verify_nested_ops)
-            vars(self)["verified"] = known
-            return
-        for region in self.regions if verify_nested_ops else ():
+        regions = self.regions
+        for region in regions if verify_nested_ops else ():
             region.verify()
+        known = (self.parent, self.parent_op(), self.next_op is None, *_looks(self))
+        if regions:
+            known = (*known, *map(_looks_inside, regions))
+        fresh = regions and not verify_nested_ops
+        if fresh or vars(self).get("verified") != known:
+            super().verify(verify_nested_ops=False)
+            vars(self)["verified"] = known
 
 
 def _looks(op: Operation) -> tuple[Any, ...]:
@@ -44,8 +46,13 @@ def _loop(argument: SSAValue) -> Operation | None:
 
 
 def _looks_inside(region: Region) -> list[Any]:
-    """The arguments and operations of a region, and what these look at."""
+    """The arguments and operations of a region, and what these were when they last passed."""
     return [
-        (block, *(a.type for a in block.args), *((op, *_looks(op)) for op in block.ops))
+        (block, *(a.type for a in block.args), *((op, _passed(op)) for op in block.ops))
         for block in region.blocks
     ]
+
+
+def _passed(op: Operation) -> Any:
+    """The same object for as long as the operation passes unseen; else one that equals no other."""
+    return vars(op).get("verified") or object()
