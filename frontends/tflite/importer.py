@@ -37,6 +37,7 @@ from npu_dialect.frontends.tflite.model import (
 )
 from npu_dialect.frontends.tflite.ops import TOPICS
 from npu_dialect.frontends.tflite.resizing import Shapes, inputs_of, resized
+from npu_dialect.frontends.tflite.shapes import is_as_stated, is_free, settled
 from npu_dialect.frontends.tflite.variables import HANDLED, RESOURCE, Given, Variables
 from npu_dialect.graph.entries import merge
 from npu_dialect.graph.states import State, set_states
@@ -277,7 +278,9 @@ class Importer:
             return self._stated(found, node, frame)
         if node.name in HANDLED:
             return self.variables.results(self.builder, node, given)
-        return registry.call(self.builder, node, _values(given))
+        values = _values(given)
+        self.builder.results = settled(self.builder, node, values, self.builder.results)
+        return registry.call(self.builder, node, values)
 
     def _stated(self, found: Sequence[Given], node: Operator, frame: Frame) -> list[Given]:
         """The results of a subgraph in the types that the operator states for its own."""
@@ -301,9 +304,11 @@ class Importer:
 
 def check_type(value: SSAValue, tensor: Tensor) -> None:
     """Raise Misfit unless a value is what the model states."""
+    if dtype_of(value) is tensor.dtype and is_as_stated(shape_of(value), tensor):
+        return
+    stated = list(tensor.signature if is_free(tensor) else tensor.shape)
     found = f"{dtype_of(value)} {list(shape_of(value))}"
-    if found != f"{tensor.dtype} {list(tensor.shape)}":
-        raise Misfit(f"{found}, where {tensor.dtype} {list(tensor.shape)} is stated")
+    raise Misfit(f"{found}, where {tensor.dtype} {stated} is stated")
 
 
 def misfit(source: str, node: Operator, found: str) -> CompileError:

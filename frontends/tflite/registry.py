@@ -50,11 +50,28 @@ class Row:
 
 
 TABLE: dict[str, Row] = {}
+"""The importers."""
+
+SHAPES: dict[str, Row] = {}
+"""What says the shapes of results, for operators whose operands' shapes alone do not."""
 
 
 def op(*operators: str, options: str = "") -> Callable[[Handler], Handler]:
     """Enter a function as the importer of `operators`."""
+    return _entered(TABLE, operators, options)
 
+
+def shape(*operators: str, options: str = "") -> Callable[[Handler], Handler]:
+    """Enter a function as what says the shape of the result of `operators`.
+
+    It returns a list of sizes; for several results a tuple of tuples; None where it is not known.
+    """
+    return _entered(SHAPES, operators, options)
+
+
+def _entered(
+    table: dict[str, Row], operators: Sequence[str], options: str
+) -> Callable[[Handler], Handler]:
     def enter(function: Handler) -> Handler:
         found = list(inspect.signature(function).parameters.values())[1:]
         inputs = [p for p in found if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -63,8 +80,8 @@ def op(*operators: str, options: str = "") -> Callable[[Handler], Handler]:
         least = sum(p.default is p.empty for p in inputs)
         most = None if any(p.kind is p.VAR_POSITIONAL for p in found) else len(inputs)
         for name in operators:
-            assert name not in TABLE, name
-            TABLE[name] = Row(name, function, options, fields, least, most)
+            assert name not in table, name
+            table[name] = Row(name, function, options, fields, least, most)
         return function
 
     return enter
@@ -75,13 +92,26 @@ def call(b: Any, node: Operator, values: Sequence[SSAValue | None]) -> list[SSAV
     row = TABLE.get(node.name)
     if row is None:
         raise NotExpressible(f"graph has no equivalent of {node.name}")
+    found = _called(row, b, node, values)
+    return cast("list[SSAValue]", found) if isinstance(found, list) else [found]
+
+
+def shapes(b: Any, node: Operator, values: Sequence[SSAValue | None]) -> list[tuple[int, ...]]:
+    """The shapes of the results; empty where they are not known. Raises Misfit."""
+    row = SHAPES.get(node.name)
+    found = None if row is None else _called(row, b, node, values)
+    if found is None:
+        return []
+    return list(found) if isinstance(found, tuple) else [tuple(found)]
+
+
+def _called(row: Row, b: Any, node: Operator, values: Sequence[SSAValue | None]) -> Any:
     given = len(values)
     if given < row.least or (row.most is not None and given > row.most):
         raise Misfit(f"{given} inputs")
     if any(value is None for value in values[: row.least]):
         raise Misfit("an input that is missing")
-    found = row.function(b, *values, **_options(row, node))
-    return cast("list[SSAValue]", found) if isinstance(found, list) else [found]
+    return row.function(b, *values, **_options(row, node))
 
 
 def _options(row: Row, node: Operator) -> dict[str, Any]:

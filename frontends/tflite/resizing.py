@@ -1,20 +1,23 @@
-"""The free dimension of a model, bound to another size: a batch, as a rule.
+"""The free dimensions of a model, bound to other sizes: a batch, as a rule.
 
     x [1, 49, 10, 1], signature [-1, 49, 10, 1]      --shape x=8,49,10,1
     y [1, 12], signature [-1, 12]                    ->  x [8, 49, 10, 1], y [8, 12]
 
-A file has sizes for all dimensions, and says which of them are free. They are taken to grow with
-the one of the inputs; where an operator does not agree, the importer says so.
+A file has sizes for all dimensions, and says which of them are free. Those of inputs are bound;
+those of results follow (shapes.py). Where no rule says them, they are taken to grow as the inputs
+do, if all of these grow alike; where an operator does not agree, the importer says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 from npu_dialect.diagnostics import Code, CompileError
 from npu_dialect.frontends.onnx.errors import refuse
-from npu_dialect.frontends.tflite.model import MAX_BYTES, Model, Subgraph, Tensor
+from npu_dialect.frontends.tflite.model import MAX_BYTES, Model, Tensor
+from npu_dialect.frontends.tflite.shapes import is_free
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -37,12 +40,16 @@ def resized(model: Model, shapes: Shapes) -> Model:
     ratios = {ratio for name, shape in shapes.items() for ratio in _ratios(inputs[name], shape)}
     if not ratios:
         return model
-    if len(ratios) > 1:
-        found = ", ".join(f"{new} for {old}" for new, old in sorted(ratios))
-        rule = f"the free dimensions of a .tflite file must grow alike ({stated})"
-        raise refuse(Code.SHAPE_BINDING, ", ".join(shapes), rule, found)
-    ((new, old),) = ratios
-    return replace(model, subgraphs=tuple(_scaled(g, new, old) for g in model.subgraphs))
+    given = {inputs[name].index: tuple(shape) for name, shape in shapes.items()}
+    main = model.main
+    tensors = tuple(
+        _bound(t, given[t.index]) if t.index in given else _grown(t, ratios) for t in main.tensors
+    )
+    graphs = tuple(
+        replace(g, tensors=tensors if g is main else tuple(_grown(t, ratios) for t in g.tensors))
+        for g in model.subgraphs
+    )
+    return replace(model, subgraphs=graphs)
 
 
 def _ratios(tensor: Tensor, shape: Sequence[int]) -> set[tuple[int, int]]:
@@ -70,20 +77,19 @@ def _shown(tensor: Tensor) -> str:
     return f"{tensor.name}[{', '.join('?' if free < 0 else str(size) for size, free in sizes)}]"
 
 
-def _scaled(graph: Subgraph, new: int, old: int) -> Subgraph:
-    return replace(graph, tensors=tuple(_grown(tensor, new, old) for tensor in graph.tensors))
-
-
-def _grown(tensor: Tensor, new: int, old: int) -> Tensor:
-    """A tensor whose free dimensions grow by new / old."""
-    if not any(size < 0 for size in tensor.signature) or tensor.data is not None:
-        return tensor
-    pairs = zip(tensor.shape, tensor.signature, strict=True)
-    shape = tuple(size * new // old if free < 0 else size for size, free in pairs)
-    size = 8
-    for each in shape:
-        size *= each
-    if size > MAX_BYTES:
+def _bound(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An input of another shape."""
+    if prod(shape) * 8 > MAX_BYTES:
         rule = f"no tensor must have more than {MAX_BYTES >> 30} GiB"
         raise refuse(Code.SHAPE_BINDING, tensor.name, rule, str(list(shape)))
     return replace(tensor, shape=shape)
+
+
+def _grown(tensor: Tensor, ratios: set[tuple[int, int]]) -> Tensor:
+    """A tensor whose free dimensions grow as those of the inputs, if these grow alike."""
+    if len(ratios) != 1 or not is_free(tensor):
+        return tensor
+    ((new, old),) = ratios
+    pairs = zip(tensor.shape, tensor.signature, strict=True)
+    shape = tuple(size * new // old if free < 0 else size for size, free in pairs)
+    return tensor if prod(shape) * 8 > MAX_BYTES else replace(tensor, shape=shape)

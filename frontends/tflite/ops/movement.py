@@ -30,6 +30,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
 )
 from npu_dialect.frontends.tflite.ops.tables import away, stored_values, tabled
 from npu_dialect.frontends.tflite.registry import op
+from npu_dialect.frontends.tflite.shapes import is_free
 
 
 @op("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
@@ -180,7 +181,27 @@ def strided_slice(
             part = slice(None if low else first, None if high else last, step)
         found = part.indices(shape[axis])
         starts[axis], sizes[axis], steps[axis] = found[0], len(range(*found)), found[2]
-    return as_result(b, reshape(b, window(b, x, starts, sizes, steps), b.shape))
+    part = window(b, x, starts, sizes, steps)
+    if is_free(b.results[0]):
+        sizes = _kept(sizes, len(bounds[0]), ellipsis_mask, new_axis_mask, shrink_axis_mask)
+        return as_result(b, reshape(b, part, sizes))
+    return as_result(b, reshape(b, part, b.shape))
+
+
+def _kept(sizes: Sequence[int], count: int, ellipses: int, new: int, gone: int) -> list[int]:
+    """The sizes of a slice with the dimensions that its bounds add, and without those they drop."""
+    rest, found = list(sizes), list[int]()
+    skipped = len(sizes) - sum(not (ellipses | new) >> k & 1 for k in range(count))
+    for k in range(count):
+        if ellipses >> k & 1:
+            found += rest[:skipped]
+            del rest[:skipped]
+        elif new >> k & 1:
+            found.append(1)
+        else:
+            size = rest.pop(0)
+            found += [] if gone >> k & 1 else [size]
+    return [*found, *rest]
 
 
 def _places(count: int, rank: int, ellipses: int, new: int) -> list[tuple[int, int]]:
