@@ -61,10 +61,17 @@ class _Walk:
         self.tasks, self.schedule, self.needed = tasks, schedule, needed
         self.previous = [-1] * tasks.count
         """By task, the one before it in its queue."""
+        self.turn = [-1] * tasks.count
+        """By task, the one before it that kept its engine or the other that it needs."""
         last: dict[int, int] = {}
+        kept: dict[int, int] = {}
+        """By engine, the last task that kept it busy, be it of another queue."""
         for task, queue in enumerate(tasks.queues):
+            engines = {queue, tasks.also.get(task, queue)}
             self.previous[task] = last.get(queue, -1)
+            self.turn[task] = max(kept.get(q, -1) for q in engines)
             last[queue] = task
+            kept.update(dict.fromkeys(engines, task))
         self.last = last
 
     def idle(self, queue: int) -> Iterator[tuple[str, int, int]]:
@@ -90,7 +97,8 @@ class _Walk:
             waited = self.waited(task)
             if waited is None:
                 return
-            is_needed = waited in self.needed[task] or self.previous[task] == waited
+            is_turn = waited in (self.previous[task], self.turn[task])
+            is_needed = waited in self.needed[task] or is_turn
             queue, free = self.tasks.queues[waited], self.free(waited)
             if free < end:
                 yield "store" if is_needed else "bytes", queue, end - max(begin, free)
@@ -102,8 +110,8 @@ class _Walk:
 
     def waited(self, task: int) -> int | None:
         """What ends last of all that a task waits for: of another queue or its own."""
-        own = self.previous[task]
-        found = [(self.free(own), own)] if own >= 0 else []
+        own = {self.previous[task], self.turn[task]} - {-1}
+        found = [(self.free(each), each) for each in own]
         for p in self.tasks.before[task]:
             if self.tasks.queues[p] != self.tasks.queues[task] or self.tasks.lag(p, task):
                 found.append((self.schedule.ends[p], p))

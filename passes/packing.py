@@ -5,9 +5,10 @@ the bytes of its codec; a copy from it is an instruction that expands.
 
 What is coded (`rice`, see `npu_dialect/rice.py`) has a stream for each of the blocks that copies
 take, or that the array reads as weights, in the order in which they take them first: `npu.streams`
-of the constant. Elements that the array reads come in the order in which they lie in the constant. `rice72` means that
-blocks begin and end with units of 72 elements (the weights of some output channels), so that the
-streams of all units together do not depend on how they are cut; `rice` any blocks.
+of the constant. Elements that the array reads come in the order in which they lie in the constant.
+`rice72` means that blocks begin and end with units of 72 elements (the weights of some output
+channels), so that the streams of all units together do not depend on how they are cut; `rice` any
+blocks.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def expansion(event: CopyEvent, codec: Codec) -> Block | None:
 
 @dataclass(frozen=True)
 class Piece:
-    """A block of a constant that one copy or array instruction takes, in elements. Runs of `dims[-1]` lie next to each
-    other; blocks of the code begin anew every `row`.
+    """A block of a constant that one copy or array instruction takes, in elements. Runs of
+    `dims[-1]` lie next to each other; blocks of the code begin anew every `row`.
     """
 
     offset: int

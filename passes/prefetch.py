@@ -225,6 +225,8 @@ def latest(tasks: Tasks, rooms: Rooms, found: Schedule) -> Schedule:
     for task in reversed(found.order):
         queue, latency = tasks.queues[task], tasks.latencies[task]
         end = free.get(queue, found.makespan)
+        if task in tasks.also:
+            end = min(end, free.get(tasks.also[task], end))
         due[task] = min(due[task], stored.get(queue, found.makespan))
         last = due[task]
         for later, lag in after[task]:
@@ -238,6 +240,8 @@ def latest(tasks: Tasks, rooms: Rooms, found: Schedule) -> Schedule:
         due[task] = last
         starts[task] = min(end, last - latency) - tasks.cycles[task]
         free[queue], stored[queue] = starts[task], last
+        if task in tasks.also:
+            free[tasks.also[task]] = starts[task]
     return Schedule(starts, _ends(tasks, starts, found.order))
 
 

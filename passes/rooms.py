@@ -146,7 +146,7 @@ class _Run:
         self.missing = [len(found) for found in before]
         self.starts, self.ends = [0] * tasks.count, [0] * tasks.count
         self.ready_at = [0] * tasks.count
-        engines = max(tasks.queues, default=-1) + 1
+        engines, self.also = tasks.engines, tasks.also
         self.idle = [True] * engines
         self.changes = 0
         """How often a task started or bytes became free."""
@@ -178,6 +178,7 @@ class _Run:
                     self.stuck[queues[number]] = -1
                 elif kind == 1:
                     self.idle[number] = True
+                    self.changes += bool(self.also)
                 elif self.room.complete(number):
                     self.changes += 1
             while self.serve_one(now):
@@ -186,10 +187,18 @@ class _Run:
 
     def serve_one(self, now: int) -> bool:
         """Starts a task of the first engine that is idle and has one ready that has room."""
+        if self.also:
+            return self.serve_turns(now)
         for engine, ready in enumerate(self.ready):
             if ready and self.idle[engine] and self.serve(engine, now):
                 return True
         return False
+
+    def serve_turns(self, now: int) -> bool:
+        """The same where some tasks take two engines: that with the best ready task is first."""
+        engines = [e for e, ready in enumerate(self.ready) if ready and self.idle[e]]
+        engines.sort(key=lambda e: self.ready[e][0])
+        return any(self.serve(engine, now) for engine in engines)
 
     def serve(self, engine: int, now: int) -> bool:
         """Starts a task of an engine that is idle where one is ready that has room."""
@@ -215,16 +224,20 @@ class _Run:
             entry = heappop(ready)
             if not self.waits[entry[1]]:
                 continue
-            if self.room.admits(entry[1], self.window):
+            if self.has_engines(entry[1]) and self.room.admits(entry[1], self.window):
                 found = entry[1]
             else:
                 passed.append(entry)
         first = self.room.first_left
         if found is None and first is not None and self.is_ready(first, engine):
-            found = first if self.room.admits(first, 0) else None
+            found = first if self.has_engines(first) and self.room.admits(first, 0) else None
         for entry in passed:
             heappush(ready, entry)
         return found
+
+    def has_engines(self, task: int) -> bool:
+        """Whether the other engine that a task needs is idle, if it needs one."""
+        return task not in self.also or self.idle[self.also[task]]
 
     def is_ready(self, task: int, engine: int) -> bool:
         """Whether a task waits for an engine."""
@@ -245,6 +258,9 @@ class _Run:
         self.starts[task], self.ends[task], self.complete[engine] = now, complete, complete
         self.idle[engine], self.waits[task] = False, False
         heappush(self.events, (end, 1, engine))
+        if task in self.also:
+            self.idle[self.also[task]] = False
+            heappush(self.events, (end, 1, self.also[task]))
         heappush(self.events, (complete, 2, task))
         ready_at, missing = self.ready_at, self.missing
         for later, lag in self.after[task]:

@@ -6,16 +6,17 @@
 Every engine takes its tasks in order; a task starts when the tasks that it depends on are done, and
 an engine that is free takes the ready task with the longest way to the end. Dependencies come from
 the bytes that instructions touch, so a copy runs ahead as far as the placement of buffers lets it,
-across tiles and layers. The schedule is then improved from both ends (each pass orders the tasks by
+across tiles and layers. A task of the array that reads dram takes two engines, its own and that of
+copies. The schedule is then improved from both ends (each pass orders the tasks by
 the times of the pass before, in the other direction), and the best one counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 
 from npu_dialect.cost import Cost
 from npu_dialect.kernel import Kernel
@@ -26,6 +27,9 @@ from npu_dialect.target import Target
 
 ROUNDS = 2
 """Improvements from both ends."""
+
+LOOK = 4
+"""Ready tasks that an engine considers where the first ones need another engine too."""
 
 Edges = list[list[tuple[int, int]]]
 """For each task, the tasks that an edge leads to, and the cycles that must pass in between."""
@@ -45,6 +49,10 @@ class Tasks:
     """The tasks that must come first."""
     overtaking: frozenset[tuple[int, int]] = frozenset()
     """Pairs of one queue in which the second waits until the results of the first are stored."""
+    also: dict[int, int] = field(default_factory=dict[int, int])
+    """By task that keeps the engine of another queue busy too, that queue: of the array's tasks
+    those that read dram, the copies'.
+    """
 
     @staticmethod
     def of(instructions: Sequence[Instruction], target: Target, kernels: Sequence[Kernel]) -> Tasks:
@@ -55,7 +63,9 @@ class Tasks:
         queues = [names.setdefault(engine, len(names)) for engine in engines]
         costs = [_cost(i, target, kernels) for i in instructions]
         times = [c.cycles for c in costs], [c.latency for c in costs]
-        return Tasks(queues, *times, *_dependencies(instructions, queues))
+        takers = [(k, i.core_index) for k, i in enumerate(instructions) if i.takes_dma]
+        also = {k: names.setdefault((core, "dma"), len(names)) for k, core in takers}
+        return Tasks(queues, *times, *_dependencies(instructions, queues), also)
 
     def depending(self, instructions: Sequence[Instruction]) -> Tasks:
         """The same tasks, with the dependencies of instructions on other addresses."""
@@ -66,7 +76,13 @@ class Tasks:
         """The same tasks in another order of the program, without dependencies."""
         each = (self.queues, self.cycles, self.latencies)
         queues, cycles, latencies = ([row[k] for k in order] for row in each)
-        return Tasks(queues, cycles, latencies, [[] for _ in order])
+        also = {k: self.also[task] for k, task in enumerate(order) if task in self.also}
+        return Tasks(queues, cycles, latencies, [[] for _ in order], also=also)
+
+    @property
+    def engines(self) -> int:
+        """How many queues there are."""
+        return max((*self.queues, *self.also.values()), default=-1) + 1
 
     @property
     def count(self) -> int:
@@ -75,9 +91,11 @@ class Tasks:
     @cached_property
     def busiest(self) -> int:
         """Cycles of the engine with the most work: no schedule is shorter."""
-        busy = [0] * (max(self.queues, default=-1) + 1)
+        busy = [0] * self.engines
         for queue, cycles in zip(self.queues, self.cycles, strict=True):
             busy[queue] += cycles
+        for task, queue in self.also.items():
+            busy[queue] += self.cycles[task]
         return max(busy, default=0)
 
     def lag(self, first: int, second: int) -> int:
@@ -167,14 +185,18 @@ def in_order(tasks: Tasks) -> Schedule:
     starts, ends = [0] * tasks.count, [0] * tasks.count
     free: dict[int, int] = {}
     complete: dict[int, int] = {}
-    queues = tasks.queues
+    queues, also = tasks.queues, tasks.also
     for task, (queue, found) in enumerate(zip(queues, tasks.before, strict=True)):
         start = free.get(queue, 0)
+        if task in also:
+            start = max(start, free.get(also[task], 0))
         for p in found:
             if ends[p] > start and (queues[p] != queue or tasks.lag(p, task)):
                 start = ends[p]
         starts[task] = start
         free[queue] = starts[task] + tasks.cycles[task]
+        if task in also:
+            free[also[task]] = free[queue]
         ends[task] = max(free[queue] + tasks.latencies[task], complete.get(queue, 0))
         complete[queue] = ends[task]
     return Schedule(starts, ends)
@@ -211,7 +233,7 @@ class _Run:
         self.starts = [0] * tasks.count
         self.ends = [0] * tasks.count
         self.ready_at = [0] * tasks.count
-        engines = max(tasks.queues, default=-1) + 1
+        engines, self.also = tasks.engines, tasks.also
         self.idle = [True] * engines
         self.complete = [0] * engines
         """By engine, when all is stored that it has started; in time that runs forward."""
@@ -236,9 +258,31 @@ class _Run:
                     engine = queues[number]
                     heappush(self.ready[engine], (self.rank[number], number))
                 touched.add(engine)
+            if self.also:
+                while self.serve_turns(now):
+                    pass
+                continue
             for engine in sorted(touched):
                 if self.idle[engine] and self.ready[engine]:
                     self.start(heappop(self.ready[engine])[1], engine, now)
+
+    def serve_turns(self, now: int) -> bool:
+        """Starts the best task whose engines are all idle; whether there is one."""
+        idle, also = self.idle, self.also
+        best: tuple[int, int] | None = None
+        for engine, ready in enumerate(self.ready):
+            if ready and idle[engine]:
+                for entry in nsmallest(LOOK, ready):
+                    if entry[1] not in also or idle[also[entry[1]]]:
+                        best = entry if best is None else min(best, entry)
+                        break
+        if best is None:
+            return False
+        engine = self.tasks.queues[best[1]]
+        self.ready[engine].remove(best)
+        heapify(self.ready[engine])
+        self.start(best[1], engine, now)
+        return True
 
     def start(self, task: int, engine: int, now: int) -> None:
         """The engine takes the task; what only waited for it gets its time."""
@@ -247,6 +291,9 @@ class _Run:
         self.starts[task], self.ends[task], self.complete[engine] = now, complete, complete
         self.idle[engine] = False
         heappush(self.events, (end, -1 - engine))
+        if task in self.also:
+            self.idle[self.also[task]] = False
+            heappush(self.events, (end, -1 - self.also[task]))
         latency, ready_at, missing = self.tasks.latencies[task], self.ready_at, self.missing
         for later, lag in self.after[task]:
             ready = end + lag

@@ -45,6 +45,7 @@ def problems(draw: st.DrawFn) -> Problem:
         ],  # 0: conversions, in no time
         [draw(st.integers(0, 9)) if queue else 0 for queue in queues],
         before,
+        also={t: 1 for t, q in enumerate(queues) if q == 2 and draw(st.booleans())},
     )
     touched = draw(st.lists(st.lists(number, min_size=1, max_size=4), min_size=1, max_size=12))
     touched = [sorted(set(each)) for each in touched]
@@ -89,9 +90,9 @@ def check(tasks: Tasks, rooms: Rooms, found: Schedule, offsets: Sequence[int]) -
     assert found.order == sorted(found.order, key=found.starts.__getitem__)
     moments: dict[int, int] = {}
     for task in found.order:
-        queue = tasks.queues[task]
-        assert found.starts[task] >= moments.get(queue, 0)
-        moments[queue] = found.starts[task] + tasks.cycles[task]
+        for queue in {tasks.queues[task], tasks.also.get(task, tasks.queues[task])}:
+            assert found.starts[task] >= moments.get(queue, 0)
+            moments[queue] = found.starts[task] + tasks.cycles[task]
     lives = rooms.lives(found)
     for value, (offset, size) in enumerate(zip(offsets, rooms.sizes, strict=True)):
         assert offset >= 0 and offset + size <= rooms.capacity

@@ -62,11 +62,13 @@ def task_tables(draw: st.DrawFn) -> Tasks:
         sorted({draw(number) % k for _ in range(draw(st.integers(0, 3)))} if k else set())
         for k in range(count)
     ]
+    queues = [draw(st.integers(0, 2)) for _ in range(count)]
     return Tasks(
-        [draw(st.integers(0, 2)) for _ in range(count)],
+        queues,
         [draw(st.integers(1, 20)) for _ in range(count)],
         [draw(st.integers(0, 9)) for _ in range(count)],
         before,
+        also={t: 0 for t, q in enumerate(queues) if q == 1 and draw(st.booleans())},
     )
 
 
@@ -78,7 +80,9 @@ def test_a_schedule_respects_dependencies_and_engines(tasks: Tasks) -> None:
         assert all(found.starts[task] >= ends[b] + tasks.lag(b, task) for b in before)
     for engine in set(tasks.queues):
         own = sorted(
-            (found.starts[t], ends[t]) for t in range(tasks.count) if tasks.queues[t] == engine
+            (found.starts[t], ends[t])
+            for t in range(tasks.count)
+            if engine in (tasks.queues[t], tasks.also.get(t))
         )
         assert all(a[1] <= b[0] for a, b in pairwise(own))
     assert found.makespan >= max(tasks.busiest, max(longest_paths(tasks)))
