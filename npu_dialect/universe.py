@@ -64,6 +64,7 @@ PASSES = (
     "graph-to-tile",
     "graph-unroll",
     "graph-views",
+    "npu-bind",
     "npu-pack",
     "npu-roll",
     "npu-sync",
@@ -114,6 +115,7 @@ PIPELINES: dict[str, tuple[Step, ...]] = {
     "npu": (
         Step("tile-to-npu", "turns executed tile operations into instructions, and schedules them"),
         Step("npu-pack", "needs the order, and what shares bytes decides what waits"),
+        Step("npu-bind", "needs the addresses; copies that it drops wait for nothing"),
         Step("npu-sync", "waits follow from the order that the schedule chose"),
         Step("npu-roll", "finds what repeats, waits included"),
         Step("npu-verify", "proves the program as it will be encoded"),

@@ -71,6 +71,7 @@ from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMapping
 from npu_dialect.passes.mapping.groups import Group, root
 from npu_dialect.passes.mapping.scatter import ScatterMapping
+from npu_dialect.passes.mapping.views import PORT, storage
 from npu_dialect.passes.targets import module_target
 from npu_dialect.passes.to_tile.cascade import CascadeLowering, cascade_of, runs
 from npu_dialect.passes.to_tile.context import Lowering, Nest
@@ -176,9 +177,19 @@ class FunctionLowering:
             if made_here and base not in memory and (old is None or in_place(old, base)):
                 assert isinstance(base, OpResult)
                 memory[base] = self.low.reshaped(place, shape_of(base), base.op.location)
+                self._bind_maker(base.op, memory[base])
             else:
                 moves.append((value, place))
         return moves
+
+    def _bind_maker(self, op: Operation, place: SSAValue) -> None:
+        """Gives what an output is a copy of its place, where it does not stay on the chip."""
+        if PORT not in op.attributes:
+            return
+        made = storage(op.operands[0])
+        assert isinstance(made, OpResult), "ports.py"
+        if not stays(made.op):
+            self.low.memory[made] = self.low.reshaped(place, shape_of(made), made.op.location)
 
     def _lower_all(self) -> None:
         """Lowers every operation; the groups of a cascade together, where its first one stands."""

@@ -13,7 +13,9 @@ those operands (by number) have no memory of their own: what makes them writes t
 lie within the result. A movement keeps an instruction where some engine could not address what it
 then had to, where the host or the caller needs the tensor itself, or where short runs in dram would
 cost more than the copy; `npu.copied` says which. What dram must hold in short runs is put together
-in the scratchpad where it fits, and copied as a whole (`mapping/staging.py`).
+in the scratchpad where it fits, and copied as a whole (`mapping/staging.py`). On a machine whose
+dram has the scratchpad's own memory behind a part that is read only, inputs and outputs get copies
+on the chip, too, which `npu-bind` drops (`mapping/ports.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.passes import ModulePass
 
+from npu_dialect.passes.mapping.ports import stage_ports
 from npu_dialect.passes.mapping.staging import stage
 from npu_dialect.passes.mapping.view_choice import Chooser
 from npu_dialect.passes.targets import module_target
@@ -42,3 +45,4 @@ class GraphViewsPass(ModulePass):
             if isinstance(function, FuncOp) and not function.is_declaration:
                 Chooser(function.body.block, target).run()
                 stage(function, target)
+                stage_ports(function, target)

@@ -104,7 +104,7 @@ class Sanitizer:
             dram[constant.address : constant.end] = True
         states = [state for state, _ in self.program.used_states]
         for binding in (*self.program.inputs, *states):
-            byte_view(dram, binding.operand)[...] = True
+            byte_view(self._written[binding.operand.space], binding.operand)[...] = True
 
     def __call__(self, step: Step) -> None:
         """Looks at an instruction that was just executed."""

@@ -233,7 +233,7 @@ class _Proof:
         rule = f"must lie or be written in dram only from {end:#x} on: before, it is read only"
         places = ((name, operand) for name, operand, _ in self.image.states)
         for name, operand in (*self.image.inputs, *self.image.outputs, *places):
-            if operand.size and operand.interval[0] < end:
+            if operand.space == "dram" and operand.size and operand.interval[0] < end:
                 yield Finding(Code.PROOF_BOUNDS, -1, rule, f"{operand.interval[0]:#x}", name)
         for index, instruction in enumerate(self.image.instructions):
             for operand in instruction.writes():
@@ -245,7 +245,7 @@ class _Proof:
         """States that are not alone in their place."""
         taken = [("a constant", (a, a + n)) for a, n in self.image.constants]
         bound = (*self.image.inputs, *self.image.outputs)
-        taken += [(name, operand.interval) for name, operand in bound if operand.size]
+        taken += [(n, o.interval) for n, o in bound if o.size and o.space == "dram"]
         for name, operand, _ in self.image.states:
             low, high = operand.interval
             for other, (start, end) in taken:
@@ -264,7 +264,7 @@ class _Proof:
             memories["dram"][address : address + length] = True
         places = [operand for _, operand, _ in self.image.states]
         for operand in (*(o for _, o in self.image.inputs), *places):
-            byte_view(memories["dram"], operand)[...] = True
+            byte_view(memories[operand.space], operand)[...] = True
         for index, instruction in enumerate(self.image.instructions):
             for operand in instruction.reads():
                 if not byte_view(memories[operand.space], operand).all():
@@ -274,8 +274,8 @@ class _Proof:
             for operand in instruction.writes():
                 byte_view(memories[operand.space], operand)[...] = True
         for name, operand in self.image.outputs:
-            if not byte_view(memories["dram"], operand).all():
-                found = _gap(memories["dram"], operand)
+            if not byte_view(memories[operand.space], operand).all():
+                found = _gap(memories[operand.space], operand)
                 rule = "an output must be written by the program"
                 yield Finding(Code.PROOF_UNWRITTEN, -1, rule, found, name)
 
@@ -288,7 +288,8 @@ class _Proof:
             return
         start, end = min(places, default=(0, 0))[0], max((high for _, high in places), default=0)
         for name, operand in (*self.image.inputs, *self.image.outputs):
-            yield from self.foreign_write(-1, operand, name)
+            if operand.space == "dram":
+                yield from self.foreign_write(-1, operand, name)
         for index, instruction in enumerate(self.image.instructions):
             for operand in instruction.writes():
                 if operand.space == "dram" and operand.size:

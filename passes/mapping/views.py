@@ -33,6 +33,8 @@ WITHIN = "npu.within"
 """On a movement group: the operands that are parts of its result, by number."""
 COPIED = "npu.copied"
 """On a movement group: why something is copied."""
+PORT = "npu.port"
+"""On a movement group that copies an input or an output (`ports.py`)."""
 
 Step = tuple[int, int]
 """(how many, elements from one to the next)."""

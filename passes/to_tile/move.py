@@ -15,7 +15,7 @@ from npu_dialect.diagnostics import Code, error
 from npu_dialect.graph.attributes import values
 from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping.groups import Group, copied_dims
-from npu_dialect.passes.mapping.views import VIEW, border, copies, place_of
+from npu_dialect.passes.mapping.views import PORT, VIEW, border, copies, place_of, storage
 from npu_dialect.passes.to_tile.context import Lowering, Nest
 from npu_dialect.tile.attributes import Span
 
@@ -28,14 +28,24 @@ class MoveLowering:
         self.location = group.location
         self.op = group.body[0]
         self.nest = Nest(low.builder, self.location)
+        self._is_in_place = False
+        if PORT in group.op.attributes and not resident:
+            self._is_in_place = self._share()
         if VIEW not in group.op.attributes:
             low.allocate_result(group, group.result, resident)
+
+    def _share(self) -> bool:
+        """Gives an input or an output that stays in dram one place there; whether it has one."""
+        memory, source = self.low.memory, storage(self.group.op.operands[0])
+        if self.group.result not in memory:
+            memory[self.group.result] = self.low.buffer(self.group.op.operands[0], self.location)
+        return self.low.shares(source, self.group.result)
 
     def emit(self) -> None:
         """Writes the copies."""
         if len(group_body := self.group.body) != 1:
             raise self._refuse(f"a movement group must have one operation, found {len(group_body)}")
-        if VIEW in self.group.op.attributes:
+        if VIEW in self.group.op.attributes or self._is_in_place:
             return
         lower = _LOWERINGS.get(self.op.name)
         if lower is None:
