@@ -23,6 +23,7 @@ TYPES = {
     "int64": 4,
     "bool": 6,
     "int16": 7,
+    "complex64": 8,
     "int8": 9,
     "int4": 17,
 }
@@ -41,6 +42,8 @@ class Tensor:
     values: Array | None = None
     is_variable: bool = False
     """Whether it keeps its content from run to run."""
+    signature: Sequence[int] = ()
+    """The shape with -1 for dimensions that are free."""
 
 
 def schema() -> Any:
@@ -125,6 +128,8 @@ def written(found: Any, tensor: Tensor, name: str) -> Any:
     made = s.TensorT()
     made.name, made.shape, made.type = name, list(tensor.shape), TYPES[tensor.dtype]
     made.hasRank, made.isVariable = True, tensor.is_variable
+    if tensor.signature:
+        made.shapeSignature = list(tensor.signature)
     if tensor.values is not None:
         buffer = s.BufferT()
         buffer.data = stored(tensor)

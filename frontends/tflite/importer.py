@@ -28,6 +28,7 @@ from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.frame import Frame, unique_names
 from npu_dialect.frontends.tflite.model import (
     BROKEN,
+    COMPLEX,
     Array,
     Model,
     Operator,
@@ -36,6 +37,7 @@ from npu_dialect.frontends.tflite.model import (
     read,
 )
 from npu_dialect.frontends.tflite.ops import TOPICS
+from npu_dialect.frontends.tflite.ops.spectra import SPECTRAL
 from npu_dialect.frontends.tflite.resizing import Shapes, inputs_of, resized
 from npu_dialect.frontends.tflite.shapes import is_as_stated, is_free, settled
 from npu_dialect.frontends.tflite.variables import HANDLED, RESOURCE, Given, Variables
@@ -87,6 +89,8 @@ class Importer:
 
     def module(self) -> ModuleOp:
         """The module of the function, whose results are the main graph's outputs in order."""
+        for tensor in self.frame.tensors(self.frame.graph.outputs):
+            self._plain(tensor, self.frame)
         outputs = [self._value(k, "an output", self.frame) for k in self.frame.graph.outputs]
         states = self._states(outputs)
         return self._module(self.frame, self.function("main", outputs), states)
@@ -186,10 +190,17 @@ class Importer:
         name = frame.names[tensor.index]
         if tensor.index in frame.scope:
             raise malformed(name, "an input that is stated twice")
+        self._plain(tensor, frame)
         kind = TensorType(self._checked(tensor, frame).element, tensor.shape)
         argument = self.block.insert_arg(kind, len(self.block.args))
         argument.name_hint = name if SSAValue.is_valid_name(name) else None
         frame.scope[tensor.index] = argument
+
+    def _plain(self, tensor: Tensor, frame: Frame) -> None:
+        """Refuse complex numbers as inputs and outputs of a model."""
+        if tensor.kind == COMPLEX:
+            rule = "inputs and outputs must be real numbers"
+            raise refuse(Code.DTYPE_MISMATCH, frame.names[tensor.index], rule, tensor.kind)
 
     def _checked(self, tensor: Tensor, frame: Frame, source: str = "") -> Tensor:
         """A tensor that programs can have."""
@@ -269,6 +280,9 @@ class Importer:
 
     def _results(self, node: Operator, given: Sequence[Given], frame: Frame) -> Sequence[Given]:
         """The results of an operator. Raises NotExpressible and Misfit."""
+        tensors = [*self.builder.operands, *self.builder.results]
+        if node.name not in SPECTRAL and any(t is not None and t.kind == COMPLEX for t in tensors):
+            raise NotExpressible("complex numbers")
         if node.is_custom:
             return custom.call(self.builder, node, _values(given))
         if node.name in control.HANDLERS:

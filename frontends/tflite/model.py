@@ -39,10 +39,14 @@ BROKEN = (
 )  # fmt: skip
 """What the accessors of the schema raise for offsets that lead outside of the file."""
 
+COMPLEX = "COMPLEX64"
+"""The type of complex numbers: two floats each, in a dimension of their own, which is the last."""
+
 DTYPES: dict[str, DType] = {
     "FLOAT32": dtypes.f32, "FLOAT16": dtypes.f16, "FLOAT64": dtypes.f64, "BFLOAT16": dtypes.bf16,
     "INT8": dtypes.i8, "UINT8": dtypes.u8, "INT16": dtypes.i16, "UINT16": dtypes.u16,
     "INT32": dtypes.i32, "INT64": dtypes.i64, "BOOL": dtypes.bool_, "INT4": dtypes.i8,
+    COMPLEX: dtypes.f32,
 }  # fmt: skip
 """The storage types by their names in the schema; values of 4 bits are held one to a byte."""
 
@@ -278,6 +282,8 @@ class _Reader:
         signature = _ints(tensor.ShapeSignatureAsNumpy())
         if signature and len(signature) != len(shape):
             raise ValueError(f"a signature {list(signature)} of {list(shape)}")
+        if kind == COMPLEX:
+            shape, signature = (*shape, 2), (*signature, 2) if signature else ()
         sparsity, data = tensor.Sparsity(), self._buffer(tensor.Buffer())
         if sparsity is not None and data is None:
             why = "a sparse tensor that is computed"

@@ -21,7 +21,7 @@ from npu_dialect.frontends.onnx.errors import Misfit
 from npu_dialect.frontends.onnx.ops.common import normalize_axis
 from npu_dialect.frontends.tflite import registry
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.model import Operator, Tensor
+from npu_dialect.frontends.tflite.model import COMPLEX, Operator, Tensor
 from npu_dialect.frontends.tflite.registry import shape
 
 Shape = list[int]
@@ -48,11 +48,19 @@ def settled(
     if not any(map(is_free, stated)):
         return list(stated)
     found = registry.shapes(b, node, given)
-    known = dict(enumerate(found))
-    return [
-        replace(tensor, shape=known[k]) if is_free(tensor) and k in known else tensor
-        for k, tensor in enumerate(stated)
-    ]
+    pairs = zip(stated, found, strict=False)
+    known = [_settled(tensor, sizes) if is_free(tensor) else tensor for tensor, sizes in pairs]
+    return [*known, *stated[len(known) :]]
+
+
+def _settled(tensor: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    return replace(tensor, shape=(*sizes, 2) if tensor.kind == COMPLEX else sizes)
+
+
+def _sizes(b: Builder, x: SSAValue) -> tuple[int, ...]:
+    """The shape of the first operand, which may hold complex numbers."""
+    source = b.operands[0]
+    return shape_of(x)[:-1] if source is not None and source.kind == COMPLEX else shape_of(x)
 
 
 def _numbers(b: Builder, x: SSAValue | None) -> list[int] | None:
@@ -79,15 +87,14 @@ def reshape(
         return None
     rest = prod(n for n in found if n != -1)
     if -1 in found and rest:
-        found[found.index(-1)] = prod(shape_of(x)) // rest
+        found[found.index(-1)] = prod(_sizes(b, x)) // rest
     return found if min(found, default=0) >= 0 else None
 
 
 @shape("SQUEEZE", options="SqueezeOptions")
 def squeeze(b: Builder, x: SSAValue, *, squeeze_dims: Sequence[int]) -> Shape:
     """Without some dimensions of one element, or without all of them."""
-    del b
-    old = shape_of(x)
+    old = _sizes(b, x)
     gone = {normalize_axis(axis, len(old)) for axis in squeeze_dims}
     return [n for k, n in enumerate(old) if not (k in gone or (not gone and n == 1))]
 
@@ -98,8 +105,9 @@ def expand_dims(b: Builder, x: SSAValue, axis: SSAValue) -> Shape | None:
     found = _numbers(b, axis)
     if found is None or len(found) != 1:
         return None
-    place = normalize_axis(found[0], len(shape_of(x)) + 1)
-    return [*shape_of(x)[:place], 1, *shape_of(x)[place:]]
+    old = _sizes(b, x)
+    place = normalize_axis(found[0], len(old) + 1)
+    return [*old[:place], 1, *old[place:]]
 
 
 @shape("SPLIT")
@@ -236,6 +244,15 @@ def transpose_conv(
     """The given one."""
     del w, x, bias
     return _numbers(b, sizes)
+
+
+@shape("RFFT2D")
+def spectrum(b: Builder, x: SSAValue, sizes: SSAValue) -> Shape | None:
+    """Half of the columns, and one more."""
+    found = _numbers(b, sizes)
+    if found is None or len(found) != 2:
+        return None
+    return [*shape_of(x)[:-2], found[0], found[1] // 2 + 1]
 
 
 # Blocks

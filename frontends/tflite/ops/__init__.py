@@ -25,6 +25,7 @@ from npu_dialect.frontends.tflite.ops import (
     rnn,
     running,
     softmax,
+    spectra,
     svdf,
     transposed,
 )
@@ -54,6 +55,7 @@ TOPICS = [
     rnn,
     running,
     softmax,
+    spectra,
     svdf,
     transposed,
 ]

@@ -10,6 +10,7 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of
 from npu_dialect.frontends.onnx.errors import NotExpressible
 from npu_dialect.frontends.onnx.ops.common import cast, where
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.model import COMPLEX
 from npu_dialect.frontends.tflite.ops.rescaling import (
     I32,
     KEEP,
@@ -21,6 +22,7 @@ from npu_dialect.frontends.tflite.ops.rescaling import (
     scale_of,
     stored_numbers,
 )
+from npu_dialect.frontends.tflite.ops.spectra import part
 from npu_dialect.frontends.tflite.registry import op
 from npu_dialect.graph.quant import QuantType
 
@@ -95,8 +97,11 @@ def dequantize(b: Builder, x: SSAValue) -> SSAValue:
 def cast_to(b: Builder, x: SSAValue) -> SSAValue:
     """The same numbers in another type, which the result's says; of a quantized tensor stored ones.
 
-    Integers wrap.
+    Integers wrap. Of a complex number its real part.
     """
+    source = b.operands[0]
+    if source is not None and source.kind == COMPLEX:
+        x = part(b, x, 0)
     numbers = stored_numbers(b, x) if is_quantized(x) else x
     quant = b.results[0].quant
     if quant is None:
