@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,44 @@ def test_detections_on_a_machine() -> None:
 def test_options_that_detections_cannot_have_are_refused() -> None:
     with pytest.raises(CompileError, match="NPU0106.*options out of range"):
         tflite.load(detection(4, 2, quantized=False, nms_iou_threshold=2.0))
+
+
+# MediaPipe
+
+
+def transposed(code: str, padding: int, stride: int) -> bytes:
+    """A transposed convolution of floats with a bias: MediaPipe's operator, or TFLite's."""
+    rng, m = np.random.default_rng(3), Models()
+    main = m.graph("main")
+    x = main.input((1, 5, 6, 3), "float32")
+    w = main.constant(rng.normal(size=(2, 3, 3, 3)), "float32")
+    bias = main.constant(rng.normal(size=2), "float32")
+    sizes = [n * stride if padding == 1 else (n - 1) * stride + 3 for n in (5, 6)]
+    y = main.output((1, *sizes, 2), "float32")
+    if code == "TRANSPOSE_CONV":
+        shape = main.constant([1, *sizes, 2])
+        fields = {"padding": padding - 1, "strideH": stride, "strideW": stride}
+        main.op(code, [shape, w, x, bias], [y], "TransposeConvOptions", **fields)
+    else:
+        main.op(code, [x, w, bias], [y], custom=struct.pack("<iii", padding, stride, stride))
+    return m.bytes()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [1, 2])
+def test_a_transposed_convolution_of_mediapipe_is_that_of_tflite(padding: int, stride: int) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 5, 6, 3)).astype(np.float32)
+    source = transposed("Convolution2DTransposeBias", padding, stride)
+    (found,) = npu.execute(npu.load(tflite.load(source), target="mobile4k"), [x]).values()
+    (expected,) = reference(transposed("TRANSPOSE_CONV", padding, stride), [x])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_transposed_convolution_without_options_is_refused() -> None:
+    m = Models()
+    main = m.graph("main")
+    x, y = main.input((1, 5, 6, 3), "float32"), main.output((1, 5, 6, 2), "float32")
+    w = main.constant(np.zeros((2, 3, 3, 3)), "float32")
+    main.op("Convolution2DTransposeBias", [x, w], [y])
+    with pytest.raises(CompileError, match="0 bytes of options"):
+        tflite.load(m.bytes())

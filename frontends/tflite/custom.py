@@ -1,5 +1,6 @@
 """Custom operators: a user's lowering to `graph` (`user_lowerings.py`), or else a numpy function
-of the user's (`graph/custom.py`), which the host runs. What has neither is refused.
+of the user's (`graph/custom.py`), which the host runs; or one of `LOWERINGS`. What has none of
+them is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, refuse
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Operator, Tensor
+from npu_dialect.frontends.tflite.ops import transposed
 from npu_dialect.frontends.tflite.user_lowerings import TABLE
 from npu_dialect.functional import detection
 from npu_dialect.graph import custom
@@ -27,13 +29,19 @@ Shapes = Callable[[Mapping[str, Any]], Sequence[tuple[int, ...]]]
 SHAPES: dict[str, Shapes] = {"TFLite_Detection_PostProcess": detection.shapes}
 """Operators whose results have the shapes that options say, whatever the file states."""
 
+LOWERINGS: Mapping[str, Callable[..., SSAValue]] = {
+    "Convolution2DTransposeBias": transposed.with_bias
+}
+"""Operators of MediaPipe, which are expressible in graph. A user's function comes before."""
+
 FLEX = "Flex"
 """What the names of TensorFlow's operators begin with, which a converter took over as they are."""
 
 
 def call(b: Builder, node: Operator, values: Sequence[SSAValue | None]) -> list[SSAValue]:
     """The results of a custom operator. Raises CompileError (NPU0109) without a function."""
-    if node.name not in TABLE and node.name not in custom.TABLE:
+    is_ours = node.name in LOWERINGS and node.name not in custom.TABLE
+    if node.name not in TABLE and node.name not in custom.TABLE and not is_ours:
         raise _unknown(b, node.name)
     about = custom.Call(
         node.name,
@@ -42,8 +50,8 @@ def call(b: Builder, node: Operator, values: Sequence[SSAValue | None]) -> list[
         options(node.custom_options),
         node.custom_options,
     )
-    if node.name in TABLE:
-        found = TABLE[node.name](b, about, *values)
+    if node.name in TABLE or is_ours:
+        found = {**LOWERINGS, **TABLE}[node.name](b, about, *values)
         return cast("list[SSAValue]", found) if isinstance(found, list) else [found]
     return _hosted(b, about, [value for value in values if value is not None])
 

@@ -9,13 +9,14 @@ So no zeros are multiplied, and none are put between the elements of x.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 from xdsl.ir import SSAValue
 
-from npu_dialect import graph
-from npu_dialect.frontends.onnx.builder import element_of, shape_of
+from npu_dialect import dtypes, graph
+from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import window
 from npu_dialect.frontends.tflite.builder import Builder
@@ -24,10 +25,16 @@ from npu_dialect.frontends.tflite.ops.contractions import check, convolved, weig
 from npu_dialect.frontends.tflite.ops.hybrid import is_hybrid
 from npu_dialect.frontends.tflite.ops.windows import interleaved, pads_of
 from npu_dialect.frontends.tflite.registry import op
+from npu_dialect.graph.custom import Call
 from npu_dialect.graph.quant import QuantType
 
 MOST_PHASES = 256
 """Places of a result within the strides, each of which is a convolution."""
+
+OPTIONS = struct.Struct("<iii")
+"""The padding and the strides of columns and rows, as TfLiteTransposeConvParams begins."""
+
+PADDINGS = {1: "SAME", 2: "VALID"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,23 @@ def transpose_conv(
 
     strips = [strip(row) for row in rows]
     return window(b, interleaved(b, strips, 1), (0, 0, 0, 0), b.shape)
+
+
+def with_bias(
+    b: Builder, call: Call, x: SSAValue, w: SSAValue, bias: SSAValue | None = None
+) -> SSAValue:
+    """MediaPipe's Convolution2DTransposeBias: the same, with options in 12 bytes, of floats."""
+    if len(call.data) < OPTIONS.size:
+        raise Misfit(f"{len(call.data)} bytes of options")
+    padding, stride_w, stride_h = OPTIONS.unpack_from(call.data)
+    if padding not in PADDINGS or min(stride_w, stride_h) < 1:
+        raise Misfit(f"padding {padding}, strides of {stride_h} and {stride_w}")
+    if dtype_of(x) is not dtypes.f32:
+        raise NotExpressible(f"products of {dtype_of(x)}, which MediaPipe has not either")
+    return transpose_conv(
+        b, x, w, x, bias, padding=PADDINGS[padding], stride_h=stride_h, stride_w=stride_w,
+        fused_activation_function="NONE", quantized_bias_type="FLOAT32",
+    )  # fmt: skip
 
 
 def _sums(
