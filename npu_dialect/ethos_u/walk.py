@@ -114,7 +114,7 @@ def _one(target: Target, work: ArrayWork) -> Walk:
 def _many(target: Target, work: ArrayWork, numbers: dict[str, Any]) -> Walk:
     """The walks of instructions of which some numbers are arrays."""
     numbers = {"rows": work.rows, **numbers}
-    columns = np.broadcast_arrays(*numbers.values())
+    columns = np.broadcast_arrays(*(np.asarray(n, np.int64) for n in numbers.values()))
     shape = columns[0].shape
     which, places = _distinct([c.ravel() for c in columns])
     table = dict(zip(numbers, (c.ravel()[which] for c in columns), strict=True))

@@ -432,26 +432,26 @@ def _over_steps(
 ) -> Any:
     """The sum over the instructions of a tile: one, or one for each part of the reduction."""
     steps = np.ones_like(reduction) if p.depthwise else -(-p.ic // reduction)
-    first = _work(p, tile, reduction)
-    outputs = tile.rows * tile.cols * tile.channels
-    finish: dict[str, Any] = {
-        "output_bytes": outputs * itemsize(p.out_type),
-        "side_bytes": p.param_rows * tile.channels * 4 + p.table_bytes
-        + (outputs * itemsize(p.residual_type) if p.residual_type else 0),
-        "kernel_costs": p.kernel_costs,
-    }  # fmt: skip
     many = np.flatnonzero(steps > 1)
-    found = measure(target, replace(first, **finish))
+    outputs = tile.rows * tile.cols * tile.channels
+    sums = np.where(steps > 1, outputs * itemsize(p.sum_type), 0)
+    last = replace(
+        _work(p, tile, reduction if p.depthwise else p.ic - (steps - 1) * reduction),
+        partial_reads=sums,
+        output_bytes=outputs * itemsize(p.out_type),
+        side_bytes=p.param_rows * tile.channels * 4 + p.table_bytes
+        + (outputs * itemsize(p.residual_type) if p.residual_type else 0),
+        kernel_costs=p.kernel_costs,
+    )  # fmt: skip
+    found = measure(target, last)
     if many.size:
         tile = _Tile(tile.rows[many], tile.cols[many], tile.channels[many], tile.pixels[many])
-        part, steps, sums = reduction[many], steps[many], outputs[many] * itemsize(p.sum_type)
-        finish |= {k: v[many] for k, v in finish.items() if isinstance(v, np.ndarray)}
-        rest = p.ic - (steps - 1) * part
-        opening = measure(target, replace(_work(p, tile, part), partial_writes=sums))
-        middle = replace(_work(p, tile, part), partial_reads=sums, partial_writes=sums)
-        last = replace(_work(p, tile, rest), partial_reads=sums, **finish)
-        between = measure(target, middle) * (steps - 2)
-        found[many] = opening + between + measure(target, last)
+        first = replace(_work(p, tile, reduction[many]), partial_writes=sums[many])
+        opening = measure(target, first)
+        middle = replace(first, partial_reads=sums[many])
+        middle.walks.update(first.walks)  # sums make no difference to them
+        between = measure(target, middle) * (steps[many] - 2)
+        found[many] = opening + between + found[many]
     return found
 
 
