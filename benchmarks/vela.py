@@ -5,7 +5,7 @@
   python benchmarks/vela.py --machine ethos_u65_512
   python benchmarks/vela.py --size               Vela's --optimise Size, our --objective memory
   python benchmarks/vela.py --raw                ours with constants as they are, too
-  python benchmarks/vela.py --balanced           ours in little memory at 15 % more cycles
+  python benchmarks/vela.py --balanced           ours with the least bytes times squared cycles
   python benchmarks/vela.py --same-memory        ours in as much SRAM as Vela's result needs
   python benchmarks/vela.py --operators          our count of Vela's operators, with Vela's blocks
 

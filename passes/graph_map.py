@@ -18,6 +18,7 @@ not even the smallest tile fits goes to the host.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -37,7 +38,7 @@ from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMa
 from npu_dialect.passes.mapping.explained import Explained, explained
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
 from npu_dialect.passes.mapping.hoist import hoist_views
-from npu_dialect.passes.mapping.least import SLOWER, least
+from npu_dialect.passes.mapping.least import FRUGAL, balance, least
 from npu_dialect.passes.mapping.plan import Planner
 from npu_dialect.passes.mapping.problems import AnyMapping
 from npu_dialect.passes.mapping.scatter import ScatterMapping
@@ -81,7 +82,7 @@ def stays(op: Operation) -> bool:
     return op.attributes.get("npu.memory") == StringAttr("spm")
 
 
-OBJECTIVES = ("latency", "energy", *SLOWER)
+OBJECTIVES = ("latency", "energy", *FRUGAL)
 """What a plan is chosen by."""
 OBJECTIVE = "npu.objective"
 """Where a module says by which, unless the pass is told."""
@@ -90,7 +91,7 @@ OBJECTIVE = "npu.objective"
 @dataclass(frozen=True)
 class GraphMapPass(ModulePass):
     """Map groups for `objective`: latency; energy, as the target's tables estimate it; memory (the
-    least, in at most twice the cycles); or balanced (the least in at most 15 % more).
+    least, in at most twice the cycles); or balanced (the least bytes times squared cycles).
     """
 
     name = "graph-map"
@@ -109,7 +110,7 @@ class GraphMapPass(ModulePass):
                 hoist_views(function.body.block)
                 planner, plan = _plan(target, function, objective)
                 _annotate(plan)
-                taken = max(taken, planner.height(plan)) if objective in SLOWER else 0
+                taken = max(taken, planner.capacity) if objective in FRUGAL else 0
                 found[function.sym_name.data] = round(planner.estimate(plan))
         estimates.record(op, found)
         if taken:
@@ -149,10 +150,13 @@ def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple
         try:
             with settled():
                 planner = Planner(target, function.body.block, _pins(function), None, objective)
-                slower = SLOWER.get(objective)
-                return planner, planner.run() if slower is None else least(planner, slower)
+                return planner, _CHOICES.get(objective, Planner.run)(planner)
         except TooLargeError as problem:
             _to_host(problem.group, target)
+
+
+_CHOICES: dict[str, Callable[[Planner], Plan]] = {"memory": least, "balanced": balance}
+"""How a plan is found where it is not just the best in all of the scratchpad."""
 
 
 def _to_host(group: Group, target: Target) -> None:

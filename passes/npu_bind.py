@@ -51,8 +51,8 @@ class NpuBindPass(ModulePass):
 def _bind(program: ProgramOp) -> None:
     if not all(isinstance(op, Instruction) for op in program.body.block.ops):
         return  # a repeat may touch what it does not name
-    taken: list[Operand] = []
     for field, is_free in (("inputs", _is_free_before), ("outputs", _is_kept_after)):
+        taken: list[Operand] = []
         bindings: list[BindingAttr] = list(getattr(program, field))
         for number, binding in enumerate(bindings):
             found = _copies(program, binding.operand.data, is_read=field == "inputs")

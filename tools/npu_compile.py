@@ -65,7 +65,7 @@ def _parser() -> common.Parser:
         default="latency",
         help="what tiles and cascades are chosen for: the fewest cycles (default), the least "
         "energy by the target's tables, or the least scratchpad with which the program takes no "
-        "more than twice the cycles (memory) or 15 %% more (balanced), as estimated",
+        "more than twice the cycles (memory), or the least bytes times squared cycles (balanced)",
     )
     add(
         "--emit",

@@ -111,7 +111,7 @@ class Clock:
     def run(self, stage: Stage) -> None:
         """Takes one more stage."""
         work = stage.work
-        begin, hidden = self._room(work.ahead)
+        begin, hidden = self._room(work.ahead, work.slot)
         first = max(self.copies, begin) + work.first
         if hidden < work.first:
             first = max(first, self._ended(1) + work.first - hidden)
@@ -150,13 +150,14 @@ class Clock:
         stop = max(0, len(self.done) - back + 1)
         return max((d.end for d in self.done[max(0, stop - 2) : stop]), default=0.0)
 
-    def _room(self, ahead: float) -> tuple[float, float]:
+    def _room(self, ahead: float, slot: float) -> tuple[float, float]:
         """(when the copies of the next stage may begin, cycles of them that need not wait for the
-        stage before it).
+        stage before it); they need room for whole slots, the largest of which takes `slot`.
         """
         wanted = ahead
         for back in range(1, min(AHEAD, len(self.stages)) + 1):
             free = self.stages[-back].free
+            free = free if free >= slot else 0.0
             if free < wanted:
                 hidden = ahead if back > 1 else max(0.0, free)
                 return self._ended(back) - max(0.0, min(ahead, free)), hidden

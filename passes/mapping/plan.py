@@ -190,10 +190,13 @@ class Planner:
         live = (t for t in map(self.lives.tensors.__getitem__, plan.resident))
         return self.capacity - sum(t.aligned for t in live if t.written <= number <= t.read)
 
-    def estimate(self, plan: Plan) -> float:
-        """Cycles that a plan is estimated to take."""
+    def estimate(self, plan: Plan, capacity: int | None = None) -> float:
+        """Cycles that a plan is estimated to take, with copies that run ahead in so many bytes (by
+        default all that there are).
+        """
         latency = self.target.memories["dram"].latency
-        return critical_path(stages(plan, self.works, self.lives), latency)
+        capacity = self.capacity if capacity is None else capacity
+        return critical_path(stages(plan, self.works, self.lives, capacity), latency)
 
     def height(self, plan: Plan) -> int:
         """Bytes of scratchpad that a plan takes."""

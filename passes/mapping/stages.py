@@ -11,8 +11,8 @@ from npu_dialect.passes.mapping.views import storage
 from npu_dialect.passes.mapping.work import Works
 
 
-def stages(plan: Plan, works: Works, lives: Lives) -> list[Stage]:
-    """The segments of a plan as the estimate sees them."""
+def stages(plan: Plan, works: Works, lives: Lives, capacity: int) -> list[Stage]:
+    """The segments of a plan in so many bytes as the estimate sees them."""
     maker: dict[SSAValue, int] = {}
     found: list[Stage] = []
     for number, segment in enumerate(plan.segments):
@@ -22,7 +22,7 @@ def stages(plan: Plan, works: Works, lives: Lives) -> list[Stage]:
         reads = [Reader(maker[v], v not in plan.resident) for v in inputs if v in maker]
         near = {v for v in plan.resident if _is_live(lives, v, steps)}
         size = sum(lives.tensors[v].aligned for v in near) + work.used
-        free = max(0, works.capacity - size) / works.width
+        free = max(0, capacity - size) / works.width
         found.append(Stage(work, work.engines, free, reads))
         for k in steps:
             for value in map(storage, works.groups[k].op.results):

@@ -16,6 +16,7 @@ from npu_dialect import overrides
 from npu_dialect.passes.mapping.cascades import LONGEST, Option, Run, Runs
 from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.lives import Lives
+from npu_dialect.passes.mapping.neighbours import Neighbours
 from npu_dialect.passes.mapping.paths import Move
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
 from npu_dialect.passes.mapping.segments import Cascade, Key, Segment, Single, weights_of
@@ -50,7 +51,11 @@ class Ways:
         self.later = [size / works.width for size in after][::-1]
         """Cycles in which all weights from each group on are loaded."""
         self.crowded = [False] * count
-        """Groups at which all tensors that live take most of the scratchpad."""
+        """Groups at which all tensors that live take most of the scratchpad, where room decides."""
+        self.tight = self._tight()
+        """Such groups where array and vector unit wait for each other: in stripes both are at work,
+        and there is room for what is loaded ahead.
+        """
         self.may_spill = True
         """Whether a tensor may lie in dram that need not."""
         self.forget()
@@ -69,14 +74,20 @@ class Ways:
         """Whether cascades are looked for since there is little room."""
         return any(self.crowded)
 
+    def _tight(self) -> list[bool]:
+        most = CROWDED * self.capacity
+        pairs = zip(self.lives.whole, self.works.neighbours, strict=True)
+        return [size > most and near != Neighbours() for size, near in pairs]
+
     def forget(self) -> None:
         """Of no group is known what it loses to copies, so that none begins a cascade."""
+        self.seeks = self.is_crowded
         self.excess = [0.0] * (len(self.groups) + 1)
         self.base = [0.0] * (len(self.groups) + 1)
 
     def may_gain(self, segments: Sequence[Segment]) -> bool:
         """Notes what each group costs beyond what it costs with all tensors in the scratchpad;
-        whether that is worth looking for cascades.
+        whether that, or what waits for little room, is worth looking for cascades.
         """
         self.base = [0.0]
         for segment in segments:
@@ -91,7 +102,8 @@ class Ways:
             least = cost if near is None else near.alone
             self.excess[k + 1] = self.excess[k] + max(0.0, cost - least)
             self.base.append(self.base[-1] + cost)
-        return self.excess[-1] > WORTH * self.base[-1]
+        self.seeks |= self.excess[-1] > WORTH * self.base[-1] or any(self.tight)
+        return self.seeks
 
     def kind(self, state: int) -> int:
         """Of which kind a state is, for ways to be told apart."""
@@ -105,7 +117,7 @@ class Ways:
         if pin is not None:
             yield from self._pinned_run(pin, state, carry)
             return
-        if self.excess[-1] or self.is_crowded:
+        if self.seeks:
             yield from self._cascades(number, state, carry)
         resident = self.lives.set_of(state & self.lives.inputs[number])
         live = self.lives.bytes_of(state)
@@ -202,7 +214,9 @@ class Ways:
 
     def _suffers_alone(self, number: int) -> bool:
         lost = self.excess[number + 1] - self.excess[number]
-        return self.crowded[number] or lost > WORTH * (self.base[number + 1] - self.base[number])
+        if self.crowded[number] or self.tight[number]:
+            return True
+        return lost > WORTH * (self.base[number + 1] - self.base[number])
 
     def _leaving(self, run: Run, first: int, state: int) -> Iterator[tuple[tuple[bool, ...], int]]:
         """What of the results that are read outside may stay: all that may, or none."""
@@ -264,7 +278,8 @@ class Ways:
         The carry is the time that the dma may have been loading ahead; below 0 it is still busy.
         What is `fresh` was stored in dram just before, and cannot be loaded ahead.
         """
-        ahead = min(max(carry, 0.0), work.ahead - (work.ahead_data if fresh else 0.0))
+        room = 0.0 if self.is_crowded and carry < work.slot else max(carry, 0.0)
+        ahead = min(room, work.ahead - (work.ahead_data if fresh else 0.0))
         waited = max(0.0, work.first - work.first_data - ahead) + work.first_data
         first = waited if fresh else max(0.0, work.first - ahead)
         first += max(0.0, -carry)

@@ -68,6 +68,8 @@ class Work:
     """Of the copies that may be made before the group begins."""
     ahead_data: float = 0.0
     """Of them, those of tensors."""
+    slot: float = 0.0
+    """Of what the largest slot holds: less cannot be loaded ahead."""
     last: float = 0.0
     """Of the copy that stores the last tile."""
     streamed: float = 0.0
@@ -298,6 +300,7 @@ class Works:
             first_data=min(first, sum(b.size for b in data) / self.width),
             ahead=slots,
             ahead_data=min(slots, sum(b.size * b.depth for b in data) / self.width),
+            slot=max((b.size for b in loaded), default=0) / self.width,
             last=min(transfer - first, sum(b.size for b in stored) / self.width),
             streamed=float(estimate.streamed),
             latency=contraction.stream_latency(self.target) if estimate.streamed else 0.0,
