@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npu_dialect as npu
-from npu_dialect import dtypes, numerics
-from npu_dialect.graph.quant import uniform
+from npu_dialect import numerics
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
@@ -252,13 +251,14 @@ def test_ties_of_fully_connected_go_away_from_zero(dtype: str) -> None:
 @settings(max_examples=200)
 def test_multipliers_of_31_bits_round_as_float64_does(factor: float, zero: int) -> None:
     """All sums beside those from which a result of 8 bits is another one."""
-    data = single_rounding.recipe([factor], uniform(dtypes.i8, 1.0, zero)).data
+    reach, most = np.array([2**31]), max(127 - zero, zero + 128)
+    made = single_rounding.multipliers([factor], most, reach)
     near = np.floor((np.arange(256) + 0.5) / factor).astype(np.int64)
     sums = np.concatenate([s * (near + d) for s in (1, -1) for d in (-1, 0, 1, 2)])
     sums = sums[np.abs(sums) < 1 << 31].astype(np.int32)
     steps = sums * factor
     expected = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
-    bounds = (data.multiplier, data.shift, data.rounding, 0, zero, -128, 127)
+    bounds = (made.values, made.shifts, "half_away", 0, zero, -128, 127)
     found = numerics.requantize_fixed(sums, *bounds)
     np.testing.assert_array_equal(found, np.clip(expected + zero, -128, 127))
 
@@ -267,7 +267,9 @@ def test_a_multiplier_is_chosen_where_the_nearest_one_rounds_otherwise() -> None
     factors = np.random.default_rng(0).uniform(1e-4, 2e-4, 4000)
     pairs = [quantized_multiplier(f) for f in factors]
     nearest = np.array([m for m, _ in pairs])
-    chosen = single_rounding.exact(factors, nearest, np.array([31 - e for _, e in pairs]), 255)
+    shifts = np.array([31 - e for _, e in pairs])
+    chosen, is_exact = single_rounding.exact(factors, nearest, shifts, 255)
+    assert is_exact.all()
     differing = np.flatnonzero(chosen != nearest)
     assert differing.size
     for k in differing:

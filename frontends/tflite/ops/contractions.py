@@ -16,6 +16,7 @@ from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import reshape, transpose
 from npu_dialect.frontends.tflite.builder import Builder
+from npu_dialect.frontends.tflite.model import Array
 from npu_dialect.frontends.tflite.ops import hybrid, single_rounding
 from npu_dialect.frontends.tflite.ops.rescaling import (
     activated,
@@ -174,6 +175,18 @@ def _both_wide(
     return convolved(b, sums, x, w, "NONE")
 
 
+def _reach(b: Builder, x: SSAValue, w: SSAValue, bias: SSAValue | None) -> Array:
+    """How great the sums of a product become in magnitude: of each channel, int64."""
+    values, quant, element = b.array(w), quant_of(x), element_of(w)
+    assert isinstance(element, QuantType)
+    most = max(quant.high - quant.zero_point, quant.zero_point - quant.low)
+    if values is None or (bias is not None and b.array(bias) is None):
+        return np.array([1 << 62])
+    distance = np.abs(values.astype(np.int64) - np.asarray(element.zero(), np.int64))
+    added = b.array(bias)
+    return distance.sum(axis=0) * most + (0 if added is None else np.abs(added.astype(np.int64)))
+
+
 @op("FULLY_CONNECTED", options="FullyConnectedOptions")
 def fully_connected(
     b: Builder,
@@ -208,6 +221,6 @@ def fully_connected(
     narrow = check(x, w, bias, quantized_bias_type)
     sums = b.emit(graph.MatmulOp(rows, w, bias, narrow))
     if is_quantized(x):
-        made = single_rounding.recipe(factors(b, x, w, narrow=False), b.quant)
-        sums = b.emit(graph.RequantizeOp(sums, made, b.quant))
+        reach = _reach(b, rows, w, bias)
+        sums = single_rounding.rounded(b, sums, factors(b, x, w, narrow=False), b.quant, reach)
     return reshape(b, activated(b, sums, fused_activation_function), b.shape)
