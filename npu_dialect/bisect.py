@@ -95,9 +95,9 @@ def bisect(
     """The first pass that changes the outputs of an entry for these inputs, None where all agree.
 
     The passes are those of the default pipelines, or of `spec`; `tolerance` is the noise, of the
-    signal, that those which do not keep the bits may add. The levels are compared first, then
-    halves of what lies between two that differ. The module is lowered in place. Raises CompileError
-    for inputs that do not fit.
+    signal, that one which does not keep the bits may add. Such a pass is compared alone; of the
+    others the levels first, then halves of what lies between two that differ. The module is lowered
+    in place. Raises CompileError for inputs that do not fit.
     """
     arrays = bind(levels.inputs_of(module, entry), inputs)
     passes = passes_of(module, spec)
@@ -154,9 +154,14 @@ class Search:
         return None
 
     def _bounds(self) -> Iterator[int]:
-        """Where levels end, and where the passes do."""
+        """Where levels end, where the passes do, and around each that does not keep the bits: what
+        it may add hides no fault of those that must keep them.
+        """
         last = len(self.modules) - 1
-        yield from (k + 1 for k, p in enumerate(self.passes) if p.ends_level and k + 1 < last)
+        for number in range(1, last):
+            before, after = self.passes[number - 1], self.passes[number]
+            if before.ends_level or not (before.keeps_bits and after.keeps_bits):
+                yield number
         yield last
 
     # --- what they compute
@@ -193,15 +198,7 @@ class Search:
                 high = middle
             else:
                 low = middle
-        if not self._differing(low, high):  # noise adds up, and each half alone may pass
-            low = max(range(first, last), key=self._noise)
         return self._culprit(low, self._differing(low, low + 1), self._first(low))
-
-    def _noise(self, number: int) -> tuple[bool, float]:
-        """How much pass `number` changes the outputs; what must keep the bits counts most."""
-        old, new = self._outputs(number), self._outputs(number + 1)
-        found = max((noise(a, b) for _, a, b in compare.aligned_tensors(old, new)), default=0.0)
-        return self.passes[number].keeps_bits and found > 0, found
 
     def _first(self, number: int) -> Step | None:
         """The first tensor that pass `number` changes."""

@@ -260,6 +260,24 @@ def test_a_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch)
     assert found.spec == (fault.found or fault.after)
 
 
+def _slightly_changed_constants(module: ModuleOp) -> None:
+    """Half a percent on every float constant: less noise than a pass that rounds may add."""
+    for op in operations(module, graph.ConstantOp):
+        array = cast(BlobAttr, op.properties["value"]).data.array
+        if array.dtype == np.float32:
+            op.properties["value"] = BlobAttr.of(array * np.float32(1.005))
+
+
+@pytest.mark.parametrize("after", ["graph-canonicalize", "graph-decompose"])
+def test_a_fault_smaller_than_the_noise_of_other_passes_is_found(
+    after: str, monkeypatch: pytest.MonkeyPatch
+):
+    plant(monkeypatch, Fault(after, "float", _slightly_changed_constants))
+    found = search("float")
+    assert found is not None
+    assert found.spec == after
+
+
 @pytest.mark.parametrize(
     ("fault", "source"),
     [
@@ -333,6 +351,15 @@ def test_the_tool_writes_a_case_that_shows_the_fault(
     )
     assert again.code == 1
     assert "graph-decompose" in again.out
+
+
+def test_the_tool_takes_the_noise_that_a_pass_may_add(model: Path, monkeypatch: pytest.MonkeyPatch):
+    plant(monkeypatch, Fault("graph-fuse-batch-norm", "float", _slightly_changed_constants))
+    options = [str(model), "--target", "mobile4k", "--random", "0"]
+    assert run_in_process("npu-bisect", [*options, "--tolerance", "0.5"]).code == 0
+    found = run_in_process("npu-bisect", [*options, "--tolerance", "1e-5"])
+    assert found.code == 1
+    assert "graph-fuse-batch-norm" in found.out
 
 
 def test_the_tool_needs_inputs(model: Path):

@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
         quantize_options.quantize(args, module, Options(progress=progress))
         inputs = given(args, levels.inputs_of(module, args.entry), "npu-bisect")
         start = module.clone()
-        found = bisect.bisect(module, inputs, entry=args.entry, spec=args.passes, progress=progress)
+        found = bisect.bisect(module, inputs, entry=args.entry, progress=progress, **_options(args))
         reduced = None
         if found and args.reduce:
             _check_level(levels.level(start))
