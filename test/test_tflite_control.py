@@ -151,7 +151,11 @@ def test_branches_of_other_shapes_are_refused() -> None:
     inner = two.input(SHAPE, F32)
     two.returns(two.op("RESHAPE", [inner, two.constant([6])], [two.tensor((6,), F32)]))
     refused(
-        m.bytes(), "NPU0109", "a shape that depends on a condition of run time", "[2, 3] or [6]"
+        m.bytes(),
+        "NPU0105",
+        "what a condition of run time chooses between must have one shape",
+        "found [2, 3] or [6]",
+        "results padded to one shape",
     )
 
 
@@ -512,16 +516,52 @@ def test_a_subgraph_that_there_is_not_is_refused() -> None:
     refused(m.bytes(), "subgraph 3 of 1")
 
 
-def test_variables_in_a_loop_without_a_bound_are_refused_with_what_would_work() -> None:
+def growing(assigns_in_condition: bool = False, by_handle: bool = False) -> bytes:
+    """v = v * x while the sum of v is below a limit, at run time; y = v of before, w is counted."""
     m = Models()
-    main, condition, body = m.graph("main"), m.graph("condition"), m.graph("body")
-    x, y = main.input((), BOOL), main.output((), BOOL)
-    main.op("WHILE", [x], [y], "WhileOptions", condSubgraphIndex=1, bodySubgraphIndex=2)
-    condition.returns(condition.input((), BOOL))
-    z = body.input((), BOOL)
-    body.op("ASSIGN_VARIABLE", [body.variable("v"), z], [])
-    body.returns(z)
-    refused(m.bytes(), "NPU0109", "WHILE must have a known bound", "LOGICAL_AND(i < n, ...)")
+    main, condition, body, once = (m.graph(n) for n in ("main", "condition", "body", "once"))
+    main.op("CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=once.number)
+    for name in ("v", "w"):
+        ones = once.constant(np.ones(SHAPE), F32)
+        once.op("ASSIGN_VARIABLE", [once.variable(name), ones], [])
+    x, given = main.input(SHAPE, F32), [main.variable("v")] if by_handle else []
+    results = [main.output(SHAPE, F32), *(main.handle() for _ in given)]
+    main.op("WHILE", [x, *given], results, "WhileOptions",
+            condSubgraphIndex=condition.number, bodySubgraphIndex=body.number)  # fmt: skip
+    held: list[int] = []
+    for graph in (condition, body):
+        value = graph.input(SHAPE, F32)
+        held = [graph.handle()] if by_handle else []
+        graph.takes(*held)
+        handle = held[0] if by_handle else graph.variable("v")
+        now = graph.op("READ_VARIABLE", [handle], [graph.tensor(SHAPE, F32)])
+        if graph is body:
+            after = body.binary("MUL", now, value, F32, SHAPE)
+            body.op("ASSIGN_VARIABLE", [handle, after], [])
+            body.op("ASSIGN_VARIABLE", [body.variable("w"), now], [])
+            body.returns(value, *held)
+            continue
+        if assigns_in_condition:
+            condition.op("ASSIGN_VARIABLE", [handle, value], [])
+        axes = condition.constant([0, 1])
+        total = condition.op("SUM", [now, axes], [condition.tensor((), F32)], "ReducerOptions")
+        condition.returns(condition.binary("LESS", total, condition.constant(99, F32), BOOL, ()))
+    last = main.op("READ_VARIABLE", [main.variable("v")], [main.output(SHAPE, F32)])
+    assert last >= 0
+    main.op("READ_VARIABLE", [main.variable("w")], [main.output(SHAPE, F32)])
+    return m.bytes()
+
+
+@pytest.mark.parametrize("by_handle", [False, True])
+def test_a_loop_of_the_host_may_read_and_assign_variables(by_handle: bool) -> None:
+    source = growing(by_handle=by_handle)
+    assert "graph.opaque" in ops(source)
+    compare(source, [floats(1.5, 2)], [floats(3)], [floats(1.2)])
+
+
+def test_a_variable_that_a_condition_of_the_host_assigns_is_refused_with_what_would_work() -> None:
+    found = "must be read or assigned in its body; found a condition that assigns variables"
+    refused(growing(assigns_in_condition=True), "NPU0109", found, "LOGICAL_AND(i < n, ...)")
 
 
 def test_inputs_that_do_not_fit_a_subgraph_are_refused() -> None:

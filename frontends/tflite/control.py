@@ -8,7 +8,7 @@ it is run:
     IF c, of run time           those of both branches; a `where` chooses each result
     WHILE, constant condition   those of the body, as often as the condition holds
     WHILE i < 10 and c          the same; a `where` chooses the values of the first step without c
-    any other WHILE             `graph.opaque`, a loop of the host (`graph/loops.py`)
+    any other WHILE             `graph.opaque`, a loop of the host (`hosted.py`)
 
 Whether a condition is constant is found out by folding constants, as everywhere in an importer:
 counters of loops are constants in every step. What is computed for nothing has no effect, since
@@ -18,28 +18,24 @@ variables are chosen as results are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from xdsl.dialects.builtin import TensorType
-from xdsl.dialects.func import FuncOp
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
-from npu_dialect.diagnostics import Code, CompileError, remark
+from npu_dialect.diagnostics import Code, remark
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
 from npu_dialect.frontends.onnx.ops.common import reshape, where
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.frame import Frame, Given
+from npu_dialect.frontends.tflite.hosted import HostedLoop
 from npu_dialect.frontends.tflite.model import Operator, Subgraph
-from npu_dialect.frontends.tflite.ops.rescaling import is_quantized, retyped
+from npu_dialect.frontends.tflite.ops.rescaling import as_type
 from npu_dialect.frontends.tflite.package import schema
 from npu_dialect.frontends.tflite.variables import Content
-from npu_dialect.graph import loops
-from npu_dialect.graph.quant import QuantType
 
 if TYPE_CHECKING:
     from npu_dialect.frontends.tflite.importer import Importer
@@ -124,7 +120,7 @@ def while_(run: Run) -> list[Given]:
     except NotUnrolled:
         reason = "a loop whose number of steps is known at run time only"
     variables.restore(before)
-    return loop.hosted(reason)
+    return HostedLoop(run, loop.condition, loop.body, reason).results()
 
 
 HANDLERS: Mapping[str, Callable[[Run], list[Given]]] = {
@@ -228,46 +224,6 @@ class Loop:
             raise Misfit(f"a condition of {len(found)} results")
         return _flag(self.run.b, found[0])
 
-    def hosted(self, reason: str) -> list[Given]:
-        """The values after the last step, which the host does."""
-        run = self.run
-        given = [value for value in run.given if isinstance(value, SSAValue)]
-        tensors = run.body(self.body).tensors
-        stated = [tensors[k] for k in run.body(self.body).inputs]
-        if len(given) != len(run.given):
-            raise self._variables(reason)
-        if len(given) != len(stated):
-            raise Misfit(f"{len(given)} values, where {len(stated)} are stated")
-        values = [as_type(run.b, v, t.element) for v, t in zip(given, stated, strict=True)]
-        kinds = [cast("TensorType[Attribute]", v.type) for v in values]
-        functions = [self._function(k, kinds, reason) for k in (self.condition, self.body)]
-        payload, constants = loops.payload(*functions)
-        flags = [_all(run.b, run.frame.conditions)] if run.frame.conditions else []
-        known = [run.b.constant(op.array, element_of(op.results[0])) for op in constants]
-        op = graph.OpaqueOp(
-            [*flags, *values, *known], kinds, loops.DOMAIN, "WHILE", payload, reason
-        )
-        run.b.insert(op)
-        return list(op.results)
-
-    def _variables(self, reason: str) -> CompileError:
-        return refuse(
-            Code.OPERATOR_UNSUPPORTED, self.run.b.source,
-            "WHILE must have a known bound if its steps read or assign variables", reason,
-            "a condition LOGICAL_AND(i < n, ...) with a constant n of few steps, or values of the "
-            "loop instead of variables",
-        )  # fmt: skip
-
-    def _function(self, index: int, kinds: Sequence[Attribute], reason: str) -> FuncOp:
-        """A subgraph as a function of its own."""
-        inner = self.run.importer.apart(kinds)
-        caller = replace(self.run.frame, conditions=())  # those are values of the other function
-        results = inner.subgraph(index, inner.block.args, caller)
-        values = [value for value in results if isinstance(value, SSAValue)]
-        if inner.variables.by_name or len(values) != len(results):
-            raise self._variables(reason)
-        return inner.function(self.run.body(index).name or f"subgraph{index}", values)
-
 
 def _remark(b: Builder, what: str, remedy: str) -> None:
     remark(
@@ -283,11 +239,6 @@ def _flag(b: Builder, condition: SSAValue) -> SSAValue:
     if dtype_of(condition) is not dtypes.bool_:
         raise Misfit(f"a condition of type {condition.type}")
     return reshape(b, condition, ())
-
-
-def _all(b: Builder, conditions: Sequence[SSAValue]) -> SSAValue:
-    """Whether all conditions hold."""
-    return reduce(lambda x, y: b.emit(graph.AndOp(x, y)), conditions)
 
 
 def _conjuncts(b: Builder, condition: SSAValue) -> list[SSAValue]:
@@ -317,16 +268,11 @@ def _either(b: Builder, condition: SSAValue, x: Given, y: Given) -> Given:
         raise NotExpressible("a handle that depends on a condition of run time")
     if shape_of(x) != shape_of(y):
         found = f"{list(shape_of(x))} or {list(shape_of(y))}"
-        raise NotExpressible(f"a shape that depends on a condition of run time ({found})")
+        raise refuse(
+            Code.SHAPE_BINDING, b.source,
+            "what a condition of run time chooses between must have one shape, as all of a program",
+            found,
+            "results padded to one shape with their length as another one, or a condition that is "
+            "known when compiling",
+        )  # fmt: skip
     return where(b, condition, x, as_type(b, y, element_of(x)))
-
-
-def as_type(b: Builder, x: SSAValue, element: Attribute) -> SSAValue:
-    """The same stored values as another element type of the same storage. Raises Misfit."""
-    if element_of(x) == element:
-        return x
-    if not isinstance(element, QuantType) or not is_quantized(x):
-        raise Misfit(f"values of {element_of(x)}, where {element} is stated")
-    if dtype_of(x) is not dtypes.of(element):
-        raise Misfit(f"values of {dtype_of(x)}, where {dtypes.of(element)} is stated")
-    return retyped(b, x, element)

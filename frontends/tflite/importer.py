@@ -37,6 +37,7 @@ from npu_dialect.frontends.tflite.model import (
     read,
 )
 from npu_dialect.frontends.tflite.ops import TOPICS
+from npu_dialect.frontends.tflite.ops.rescaling import as_type
 from npu_dialect.frontends.tflite.ops.spectra import SPECTRAL
 from npu_dialect.frontends.tflite.resizing import Shapes, inputs_of, resized
 from npu_dialect.frontends.tflite.shapes import is_as_stated, is_free, settled
@@ -156,7 +157,7 @@ class Importer:
         for k, value in zip(tensors, given, strict=True):
             tensor = frame.graph.tensors[k]
             if isinstance(value, SSAValue) and tensor.kind != RESOURCE:
-                value = control.as_type(self.builder, value, self._checked(tensor, frame).element)
+                value = as_type(self.builder, value, self._checked(tensor, frame).element)
                 check_type(value, tensor)
             frame.set(k, value)
 
@@ -302,7 +303,7 @@ class Importer:
         if len(tensors) != len(found):
             raise Misfit(f"{len(tensors)} results")
         return [
-            control.as_type(self.builder, value, tensor.element)
+            as_type(self.builder, value, tensor.element)
             if isinstance(value, SSAValue) and tensor.kind != RESOURCE
             else value
             for value, tensor in zip(found, tensors, strict=True)

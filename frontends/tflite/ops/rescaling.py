@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from npu_dialect import dtypes, graph
-from npu_dialect.frontends.onnx.errors import NotExpressible
+from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
 from npu_dialect.frontends.onnx.ops.common import element_of
 from npu_dialect.frontends.tflite.builder import Builder
 from npu_dialect.frontends.tflite.model import Array
@@ -103,6 +103,17 @@ def retyped(b: Builder, x: SSAValue, element: QuantType) -> SSAValue:
     steps = plain(b, x)
     off = b.scalar(found.zero_point - element.zero_point, steps)
     return b.emit(graph.RequantizeOp(b.emit(graph.AddOp(steps, off)), KEEP, element))
+
+
+def as_type(b: Builder, x: SSAValue, element: Attribute) -> SSAValue:
+    """The same stored values as another element type of the same storage. Raises Misfit."""
+    if element_of(x) == element:
+        return x
+    if not isinstance(element, QuantType) or not is_quantized(x):
+        raise Misfit(f"values of {element_of(x)}, where {element} is stated")
+    if dtypes.of(element_of(x)) is not dtypes.of(element):
+        raise Misfit(f"values of {dtypes.of(element_of(x))}, where {dtypes.of(element)} is stated")
+    return retyped(b, x, element)
 
 
 def as_result(b: Builder, x: SSAValue) -> SSAValue:
