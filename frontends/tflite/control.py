@@ -269,7 +269,7 @@ def _either(b: Builder, condition: SSAValue, x: Given, y: Given) -> Given:
     if shape_of(x) != shape_of(y):
         found = f"{list(shape_of(x))} or {list(shape_of(y))}"
         raise refuse(
-            Code.SHAPE_BINDING, b.source,
+            Code.OPERATOR_UNSUPPORTED, b.source,
             "what a condition of run time chooses between must have one shape, as all of a program",
             found,
             "results padded to one shape with their length as another one, or a condition that is "
