@@ -18,6 +18,7 @@ from typing import Any, NoReturn, cast
 from npu_dialect.collector import RARELY
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
 from npu_dialect.files import target_names, unwritable
+from npu_dialect.tools.deferred import defer_methods
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -209,6 +210,7 @@ def run_tool(parser: Parser, body: Callable[[argparse.Namespace], int], argv: An
     `--debug`; a closed pipe and Ctrl-C end quietly.
     """
     if argv is None:
+        defer_methods()
         gc.set_threshold(*RARELY)
         _leave(_run(parser, body, sys.argv[1:]))
     return _run(parser, body, list(argv))
