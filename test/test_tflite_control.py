@@ -152,7 +152,7 @@ def test_branches_of_other_shapes_are_refused() -> None:
     two.returns(two.op("RESHAPE", [inner, two.constant([6])], [two.tensor((6,), F32)]))
     refused(
         m.bytes(),
-        "NPU0105",
+        "NPU0109",
         "what a condition of run time chooses between must have one shape",
         "found [2, 3] or [6]",
         "results padded to one shape",
