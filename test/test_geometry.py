@@ -25,7 +25,7 @@ def flow() -> Flow:
 
 
 def in_pieces(flow: Flow, capacity: int) -> list[Geometry]:
-    return [g for g in geometries(flow, [ROW] * 5, capacity) if g.most is not None]
+    return in_pieces_of(flow, [ROW] * 5, capacity)
 
 
 def test_pieces_take_a_share_of_the_scratchpad_each_or_are_one_row(flow: Flow):
@@ -43,3 +43,24 @@ def test_the_first_stripes_tell_what_all_of_them_hold(flow: Flow, capacity: int)
         every = list(chained.from_iterable(stripes_of(flow, geometry.rows, geometry.most)))
         assert list(geometry.held) == held_results(flow, every)
         assert geometry.inputs == held_inputs(flow, every)
+
+
+def test_row_buffers_that_do_not_fit_are_no_stripes_to_try(flow: Flow):
+    rows = [ROW] * 4 + [1]
+    capacity = 8 * 4 * ROW
+    found = [g for g in geometries(flow, rows, capacity) if g.most is None]
+    assert found
+    assert all(sum(g.held[:4]) * ROW <= capacity for g in found)
+    everything = [g for g in geometries(flow, rows, 1 << 24) if g.most is None]
+    assert {g.rows for g in found} < {g.rows for g in everything}
+
+
+def test_a_reader_of_long_rows_makes_no_more_of_its_short_ones_than_it_reads(flow: Flow):
+    wide, narrow = 40 * ROW, 1
+    sizes = [wide, narrow, wide, narrow, narrow]
+    found = in_pieces_of(flow, sizes, 32 * wide)
+    assert any(g.stripe[1] == g.stripe[3] == 2 for g in found)
+
+
+def in_pieces_of(flow: Flow, sizes: list[int], capacity: int) -> list[Geometry]:
+    return [g for g in geometries(flow, sizes, capacity) if g.most is not None]

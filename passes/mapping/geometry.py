@@ -13,16 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice, product
 
 from xdsl.ir import SSAValue
 
 from npu_dialect.passes.mapping.stripes import Flow, held_inputs, held_results, stripes_of
 
-PARTS = (2, 4, 7, 14)
-"""Stripes that a cascade may be cut into."""
+PARTS = (2, 4, 7, 14, 28, 56, 112)
+"""Stripes that a cascade may be cut into: the first of them whose row buffers fit."""
+TRIED = 4
+"""So many of them are tried."""
 SHARES = (16, 32, 64, 128)
 """Pieces may take such a part of the scratchpad each."""
+EVEN_SHARES = (8, 16, 32)
+"""Pieces and what each of them reads may take such a part."""
 PIECES = 1000
 """Pieces that a cascade may have: each is a loop nest of its own in the program."""
 SAMPLE = 3
@@ -46,7 +50,14 @@ class Geometry:
 
 def geometries(flow: Flow, row_bytes: Sequence[int], capacity: int) -> list[Geometry]:
     """Those to try for a run of groups, within `capacity` bytes."""
-    return [*_by_stripes(flow), *_by_pieces(flow, row_bytes, capacity)]
+    striped = (g for g in _by_stripes(flow) if _held(flow, g, row_bytes) <= capacity)
+    return [*islice(striped, TRIED), *_by_pieces(flow, row_bytes, capacity)]
+
+
+def _held(flow: Flow, geometry: Geometry, row_bytes: Sequence[int]) -> int:
+    """Bytes of the rows that are held of results."""
+    rows = zip(flow.leaves, geometry.held, row_bytes, strict=True)
+    return sum(held * size for leaves, held, size in rows if not leaves)
 
 
 def _by_stripes(flow: Flow) -> Iterator[Geometry]:
@@ -82,15 +93,29 @@ def _striped(flow: Flow, rows: int, stripes: int) -> Geometry:
 
 def _by_pieces(flow: Flow, row_bytes: Sequence[int], capacity: int) -> Iterator[Geometry]:
     seen: set[tuple[int, ...]] = set()
-    for share in SHARES:
+    read = _read_bytes(flow, row_bytes)
+    kinds = [*product(SHARES, [row_bytes]), *product(EVEN_SHARES, [read])]
+    for share, sizes in kinds:
         most = tuple(
             max(1, min(rows, capacity // share // max(1, size)))
-            for rows, size in zip(flow.rows, row_bytes, strict=True)
+            for rows, size in zip(flow.rows, sizes, strict=True)
         )
         pieces = sum(-(-rows // m) for rows, m in zip(flow.rows, most, strict=True))
         if most not in seen and len(flow.groups) < pieces <= PIECES:
             seen.add(most)
-            yield _in_pieces(flow, most, pieces)
+            found = _in_pieces(flow, most, pieces)
+            if sizes is row_bytes or _held(flow, found, row_bytes) <= capacity:
+                yield found
+
+
+def _read_bytes(flow: Flow, row_bytes: Sequence[int]) -> list[int]:
+    """The greatest of the bytes of a row of each result and of those that it is made of."""
+    found = list(row_bytes)
+    for source, size in zip(flow.results, row_bytes, strict=True):
+        for reader, window in source.readers:
+            rows = window.stride * source.rows / window.seen
+            found[reader] = max(found[reader], round(size * rows))
+    return found
 
 
 def _in_pieces(flow: Flow, most: tuple[int, ...], pieces: int) -> Geometry:
