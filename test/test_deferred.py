@@ -45,7 +45,7 @@ def test_what_is_frozen_cannot_be_changed_and_is_hashed_by_value():
         with pytest.raises(FrozenInstanceError):
             setattr(point, "x", 3)  # noqa: B010 - a type checker refuses it otherwise
         with pytest.raises(FrozenInstanceError):
-            delattr(point, "x")  # noqa: B043
+            delattr(point, "x")
         assert hash(point) == hash((1, (2,))) == hash(replace(point))
         assert repr(point).endswith("Point(x=1, y=(2,))")
 
