@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_groups import ModuleBuilder, assert_levels_agree, integers
+from mapped_groups import I8, ModuleBuilder, assert_levels_agree, integers
 from test_mapping import chain, tight_target
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
+from xdsl.ir import Operation, SSAValue
 
-from npu_dialect import planned
+from npu_dialect import graph, planned
+from npu_dialect.graph.attributes import requant_f32
 from npu_dialect.passes.graph_map import GraphMapPass, explanations
 from npu_dialect.passes.mapping.critical import Reader, Stage, critical_path
 from npu_dialect.passes.mapping.least import least
@@ -142,6 +144,37 @@ def test_what_leaves_no_room_for_whole_tensors_becomes_a_cascade(tmp_path: Path)
 def test_a_chosen_cascade_changes_no_bit(tmp_path: Path):
     x = integers(np.random.default_rng(1), 1, 16, 16, 16)
     assert_levels_agree(layers(tight_target(tmp_path, 8_000), 4), [x])
+
+
+def attention(target: str) -> ModuleOp:
+    """The products of four heads with i8 scores, twice of which a vector kernel makes others."""
+    build = ModuleBuilder(target, *[((1, 4, 64, 32), I8)] * 2, ((1, 4, 32, 64), I8))
+    q, v, k = build.args
+
+    def product(a: SSAValue, b: SSAValue) -> list[Operation]:
+        sums = graph.MatmulOp(a, b, None)
+        return [sums, graph.RequantizeOp(sums.result, requant_f32(0.003), I8)]
+
+    scores = build.group("scores", "array", [q, k], product)
+    for name in ("first", "second"):
+        scores = build.group(name, "vector", [scores], lambda x: [graph.ReluOp(x)])
+    return build.module(build.group("context", "array", [scores, v], product))
+
+
+@pytest.mark.parametrize(("spm", "stripes"), [(40_000, True), (480_000, False)])
+def test_heads_take_turns_where_their_scores_crowd_the_scratchpad(
+    tmp_path: Path, spm: int, stripes: bool
+):
+    target = tight_target(tmp_path, spm)
+    plan = planner(attention(target), target).run()
+    assert isinstance(plan.segments[0], Cascade) is stripes
+
+
+def test_heads_that_take_turns_change_no_bit(tmp_path: Path):
+    rng = np.random.default_rng(2)
+    shapes = (1, 4, 64, 32), (1, 4, 64, 32), (1, 4, 32, 64)
+    module = attention(tight_target(tmp_path, 40_000))
+    assert_levels_agree(module, [integers(rng, *shape) for shape in shapes])
 
 
 def test_each_row_of_an_input_is_brought_once_where_windows_overlap(tmp_path: Path):
