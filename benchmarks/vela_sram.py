@@ -39,6 +39,8 @@ class Span(NamedTuple):
     end: int
 
 
+BEFORE = -1
+"""The time of what the caller does before the first instruction."""
 ORDERS: Sequence[Callable[[Span], tuple[int, int]]] = (
     lambda s: (s.low - s.high, s.begin),
     lambda s: (s.high - s.low, s.begin),
@@ -105,12 +107,14 @@ def _values(
     states = [s for s, _ in program.used_states]
     for binding in (*program.inputs, *states):
         if binding.operand.space == space:
-            found.write(binding.operand, 0, 0, is_named=True)
+            found.write(binding.operand, BEFORE, BEFORE, is_named=True)
     for number, (_, op) in enumerate(program.executed):
         start, end = int(profile.timing.start[number]), int(profile.timing.end[number])
+        if op.engine == "io":  # takes no time: what quantizes inputs comes before all else
+            start, end = start - (start == 0), max(start, end)
         for operand in op.reads():
             if found.has(operand, space):
-                found.read(operand, max(1, end))
+                found.read(operand, end)
         for operand in op.writes():
             if found.has(operand, space):
                 found.write(operand, start, end)

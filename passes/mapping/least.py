@@ -8,6 +8,7 @@ much would live become cascades, and copies run ahead less. Where dram that is w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf, sqrt
 
 from npu_dialect.diagnostics import CompileError
@@ -42,7 +43,7 @@ def least(planner: Planner, slower: float = SLOWER) -> Plan:
     high = max(ALIGNMENT, planner.height(best))
     low = high / SMALLEST
     while high > NEAR * low and high > ALIGNMENT:
-        middle = max(ALIGNMENT, int(sqrt(low * high)) // ALIGNMENT * ALIGNMENT)
+        middle = _aligned(sqrt(low * high))
         found = _within(planner, middle)
         if found is None or planner.estimate(found) > most:
             low = max(middle, low * NEAR)
@@ -58,31 +59,58 @@ def balance(planner: Planner, slower: float = SLOWER) -> Plan:
     times the cycles of the fastest one: half the room is worth 1.41 times the cycles. Raises what
     `Planner.run` raises with all of the scratchpad.
     """
-    best = planner.run()
-    fastest, taken = planner.estimate(best), max(ALIGNMENT, planner.height(best))
-    capacity = planner.capacity
-    high, score, failed = min(capacity, AHEAD * taken), inf, 0
+    plan = planner.run()
+    fastest, taken = planner.estimate(plan), max(ALIGNMENT, planner.height(plan))
+    best = _Balance(plan, planner.capacity, inf)
+    most, size, failed = slower * fastest, min(planner.capacity, AHEAD * taken), 0
+    low = 0
     while failed < PATIENCE:
-        found = _within(planner, high)
-        priced = () if found is None else _priced(planner, found, high, slower * fastest)
-        failed = 0 if priced else failed + 1
-        for price, size in priced:
-            if found is not None and price < score:
-                best, capacity, score = found, size, price
-        if high == ALIGNMENT:
+        found = _balanced(planner, size, most)
+        failed = 0 if found.price < inf else failed + 1
+        if found.price < best.price:
+            best, low = found, 0
+        low = low or (size if size < best.capacity else 0)
+        if size == ALIGNMENT:
             break
-        high = max(ALIGNMENT, int(STEP * high) // ALIGNMENT * ALIGNMENT)
-    planner.limit(capacity)
+        size = _aligned(STEP * size)
+    while (size := _aligned(sqrt(low * best.capacity)) + ALIGNMENT) < best.capacity:
+        found = _balanced(planner, size, most)
+        if found.price < best.price:
+            best = found
+        else:
+            low = size
+    planner.limit(best.capacity)
+    return best.plan
+
+
+@dataclass(frozen=True)
+class _Balance:
+    """A plan, the bytes that it may use, and bytes times squared cycles."""
+
+    plan: Plan
+    capacity: int
+    price: float
+
+
+def _balanced(planner: Planner, capacity: int, most: float) -> _Balance:
+    """A plan in so many bytes: copies run ahead in all of them or, where that is a better balance,
+    in no more than the plan takes itself. The price is infinite beyond `most` cycles, and where
+    there is no plan.
+    """
+    found = _within(planner, capacity)
+    if found is None:
+        return _Balance(Plan(), capacity, inf)
+    best = _Balance(found, capacity, inf)
+    for size in (capacity, planner.height(found)):
+        cycles = planner.estimate(found, size)
+        if cycles <= most and size * cycles**2 < best.price:
+            best = _Balance(found, size, size * cycles**2)
     return best
 
 
-def _priced(planner: Planner, plan: Plan, capacity: int, most: float) -> list[tuple[float, int]]:
-    """(bytes times the square of cycles, bytes) of a plan where copies run ahead in all that it was
-    made for, and in no more than it takes itself; those beyond `most` cycles are left out.
-    """
-    sizes = dict.fromkeys((planner.height(plan), capacity))
-    both = ((planner.estimate(plan, size), size) for size in sizes)
-    return [(cycles**2 * size, size) for cycles, size in both if cycles <= most]
+def _aligned(size: float) -> int:
+    """A size rounded down, to one step of alignment at least."""
+    return max(ALIGNMENT, int(size) // ALIGNMENT * ALIGNMENT)
 
 
 def _within(planner: Planner, capacity: int) -> Plan | None:
