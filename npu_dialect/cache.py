@@ -60,15 +60,23 @@ def write(kind: str, name: str, content: bytes, most: int | None = None) -> None
     """
     if not is_on(kind):
         return
-    place = folder(kind)
+    place = str(folder(kind))
     with suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place)
-        with os.fdopen(handle, "wb") as stream:
+        handle, temporary = _temporary(place)
+        with os.fdopen(handle, "wb", buffering=0) as stream:
             stream.write(hashlib.sha256(content).digest() + content)
-        os.replace(temporary, place / name)
+        os.replace(temporary, f"{place}/{name}")
         if most is not None and hashlib.sha256(name.encode()).digest()[0] % _TRIMMED_EVERY == 0:
             trim(kind, most)
+
+
+def _temporary(place: str) -> tuple[int, str]:
+    """A new file in a folder, which is made where it is missing."""
+    try:
+        return tempfile.mkstemp(dir=place)
+    except FileNotFoundError:
+        os.makedirs(place, exist_ok=True)
+        return tempfile.mkstemp(dir=place)
 
 
 def trim(kind: str, most: int) -> None:

@@ -2,9 +2,9 @@
 
 The name of a program says all that it depends on: the text of the module with the digests of its
 constants and the sources of its operations, the pipelines, the target's file, the code of this
-package, and the versions of what computes for it. So what is found is what compiling would give,
-byte for byte; what passes reported then is reported again. See `npu_dialect.cache` for where it
-lies; NPU_NO_CACHE=programs compiles always.
+package and of what computes for it (sizes and times of files). So what is found is what compiling
+would give, byte for byte; what passes reported then is reported again. See `npu_dialect.cache` for
+where it lies; NPU_NO_CACHE=programs compiles always.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -93,15 +92,26 @@ def _record(code: str, severity: str, **others: Any) -> Diagnostic:
 
 @lru_cache(1)
 def _code() -> str:
-    """Changes with the code of this package and what it stands on."""
-    digest = hashlib.sha256()
-    for path in sorted(_files(Path(__file__).parent)):
-        digest.update(path.read_bytes())
-    packages = (str(p.__version__) for p in _PACKAGES)
-    known = (platform.python_version(), platform.machine(), *packages)
-    return " ".join((digest.hexdigest(), *known))
+    """Changes with the code of this package and what it stands on: with the size or the time of a
+    file, as Python's bytecode does. To read them all, or xDSL's metadata, takes as long as to
+    import numpy.
+    """
+    known = (platform.python_version(), platform.machine())
+    packages = (_stamp(str(p.__file__)) for p in _PACKAGES)
+    return repr((*known, *packages, *sorted(_files(os.path.dirname(__file__)))))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder, followlinks=True):
-        yield from (Path(place) / each for each in names if each.endswith(".py"))
+def _stamp(path: str) -> tuple[str, int, int]:
+    """A file with its size and time."""
+    found = os.stat(path)
+    return path, found.st_size, found.st_mtime_ns
+
+
+def _files(folder: str) -> Iterator[tuple[str, int, int]]:
+    """The stamps of all files of code."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield _stamp(entry.path)
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _files(entry.path)

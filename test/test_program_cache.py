@@ -2,6 +2,7 @@
 on.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,23 @@ def test_the_name_of_a_program_differs_with_the_code(monkeypatch: pytest.MonkeyP
     before = known()
     monkeypatch.setattr(program_cache, "_code", lambda: "other")
     assert known() != before
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("x = 12", 1), ("x = 2", 2)])
+def test_code_differs_with_the_size_and_the_time_of_a_file(
+    text: str, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(program_cache, "__file__", str(tmp_path / "program_cache.py"))
+    code = program_cache._code.__wrapped__
+    place = tmp_path / "passes" / "a.py"
+    place.parent.mkdir()
+    place.write_text("x = 1")
+    os.utime(place, (1, 1))
+    before = code()
+    assert code() == before
+    place.write_text(text)
+    os.utime(place, (seconds, seconds))
+    assert code() != before
 
 
 def test_the_name_of_a_program_differs_with_a_large_constant():
