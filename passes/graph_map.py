@@ -38,7 +38,7 @@ from npu_dialect.passes.mapping.elementwise import ElementwiseMapping, PoolingMa
 from npu_dialect.passes.mapping.explained import Explained, explained
 from npu_dialect.passes.mapping.groups import POOLS, SCATTER, Group
 from npu_dialect.passes.mapping.hoist import hoist_views
-from npu_dialect.passes.mapping.least import FRUGAL, balance, least
+from npu_dialect.passes.mapping.least import FRUGAL, balance, least, within
 from npu_dialect.passes.mapping.plan import Planner
 from npu_dialect.passes.mapping.problems import AnyMapping
 from npu_dialect.passes.mapping.scatter import ScatterMapping
@@ -101,6 +101,7 @@ class GraphMapPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         objective = objective_of(op, self.objective)
         target = module_target(op)
+        limited = SCRATCHPAD in op.attributes
         found: dict[str, int] = {}
         taken = 0
         for function in list(op.body.block.ops):
@@ -108,7 +109,7 @@ class GraphMapPass(ModulePass):
                 continue
             if not _has_cascades(function):
                 hoist_views(function.body.block)
-                planner, plan = _plan(target, function, objective)
+                planner, plan = _plan(target, function, objective, limited)
                 _annotate(plan)
                 taken = max(taken, planner.capacity) if objective in FRUGAL else 0
                 found[function.sym_name.data] = round(planner.estimate(plan))
@@ -131,8 +132,9 @@ def objective_of(module: ModuleOp, found: str = "latency") -> str:
 def explanations(module: ModuleOp) -> dict[str, list[Explained]]:
     """Why every group of a grouped module is mapped as it is, by function."""
     target, objective = module_target(module), objective_of(module)
+    limited = SCRATCHPAD in module.attributes
     return {
-        function.sym_name.data: explained(*_plan(target, function, objective))
+        function.sym_name.data: explained(*_plan(target, function, objective, limited))
         for function in module.body.block.ops
         if isinstance(function, FuncOp) and not function.is_declaration
     }
@@ -143,14 +145,18 @@ def _has_cascades(function: FuncOp) -> bool:
     return any("npu.cascade" in op.attributes for op in function.body.block.ops)
 
 
-def _plan(target: Target, function: FuncOp, objective: str = "latency") -> tuple[Planner, Plan]:
-    """The plan of a function; what no tile of fits the scratchpad goes to the host before."""
-
+def _plan(
+    target: Target, function: FuncOp, objective: str = "latency", limited: bool = False
+) -> tuple[Planner, Plan]:
+    """The plan of a function; what no tile of fits the scratchpad goes to the host before.
+    `limited` says that the module may not use all of the machine's.
+    """
+    choose = _CHOICES.get(objective, within if limited else Planner.run)
     while True:
         try:
             with settled():
                 planner = Planner(target, function.body.block, _pins(function), None, objective)
-                return planner, _CHOICES.get(objective, Planner.run)(planner)
+                return planner, choose(planner)
         except TooLargeError as problem:
             _to_host(problem.group, target)
 
@@ -161,7 +167,7 @@ _CHOICES: dict[str, Callable[[Planner], Plan]] = {"memory": least, "balanced": b
 
 def _to_host(group: Group, target: Target) -> None:
     size = target.memories["spm"].size
-    reason = f"The smallest tile of an operation must fit the scratchpad; found {size} bytes"
+    reason = f"The smallest tile of an operation must fit the scratchpad; found {size:,} bytes"
     placement = PlacementAttr.of("host", "tile-fits", reason)
     group.op.properties["kind"] = StringAttr("host")
     for op in (group.op, *group.body):

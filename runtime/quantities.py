@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from math import floor, isfinite, log10
 
 PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
@@ -35,11 +37,18 @@ def size(count: float) -> str:
 
 
 def short(name: str, most: int = 40) -> str:
-    """A name without its middle: names of one model begin alike and end apart."""
+    """A name without its middle."""
     if len(name) <= most:
         return name
-    head = most // 4
+    head = most // 2
     return f"{name[:head]}…{name[head + 1 - most :]}"
+
+
+def shorts(names: Iterable[str], most: int = 40) -> dict[str, str]:
+    """Names by their short forms, which are the names themselves where two would look alike."""
+    found = {name: short(name, most) for name in names}
+    uses = Counter(found.values())
+    return {name: text if uses[text] == 1 else name for name, text in found.items()}
 
 
 def change(after: float, before: float) -> str:

@@ -14,7 +14,7 @@ from onnx_support import model_of
 import npu_dialect as npu
 from npu_dialect.diagnostics import CompileError
 from npu_dialect.passes.placement import remedies, rules
-from npu_dialect.runtime.program import Program
+from npu_dialect.runtime.program import PlacedOp, Program
 from npu_dialect.tools import explain
 
 F32 = "float32"
@@ -126,6 +126,25 @@ def test_explain_prints_a_line_for_each_operation_and_each_cause(tmp_path: Path)
                   "96 bytes read, 96 written", "try quantizing the model to integers",
                   "--target mobile4k"):  # fmt: skip
         assert words in cause
+
+
+def placed(op: str, source: str, engine: str = "vpu") -> PlacedOp:
+    return PlacedOp(source, op, engine, "vector-kernel", "it can", layer=source, cycles=7)
+
+
+def test_operations_that_differ_in_their_kind_alone_share_a_line() -> None:
+    kinds = ["graph.sub", "graph.exp", "graph.exp", "graph.mul", "graph.div", "graph.neg"]
+    rows = [placed(kind, "softmax1") for kind in kinds]
+    rows += [placed("graph.exp", "softmax1", "mxu"), placed("graph.exp", "softmax2", "mxu")]
+    _, *lines = explain.table(rows)
+    assert [line.split("  ")[1] for line in lines] == [
+        "graph.sub, graph.exp, graph.mul and 2 more", "graph.exp", "graph.exp",
+    ]  # fmt: skip
+
+
+def test_long_names_lose_their_middle() -> None:
+    _, line = explain.table([placed("graph.exp", f"{'a' * 100}/exp")])
+    assert line.startswith(f"{'a' * 20}…{'a' * 15}/exp  ")
 
 
 def test_strict_refuses_work_of_the_host_and_writes_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from npu_dialect.dtypes import i8
 from npu_dialect.npu.host import HostOp
 from npu_dialect.runtime import profile, report_page
 from npu_dialect.runtime.program import Placement
-from npu_dialect.runtime.quantities import change, short, si, size
+from npu_dialect.runtime.quantities import change, short, shorts, si, size
 from npu_dialect.runtime.report_page import data, roofline
 from npu_dialect.runtime.run import Run
 from npu_dialect.runtime.simulator import simulate
@@ -212,8 +212,13 @@ def test_sizes_are_in_powers_of_two():
 
 
 def test_a_long_name_loses_its_middle():
-    assert short("model/a/block/expand/Conv2D", 16) == "mode…pand/Conv2D"
+    assert short("model/a/block/expand/Conv2D", 16) == "model/a/…/Conv2D"
     assert short("conv", 16) == "conv"
+
+
+def test_short_names_that_would_look_alike_stay_whole():
+    names = ["first/layer_1/relu", "first/layer_2/relu", "last/layer/of/all"]
+    assert shorts(names, 10) == {names[0]: names[0], names[1]: names[1], names[2]: "last/…/all"}
 
 
 def test_a_change_is_relative():

@@ -124,6 +124,15 @@ def test_tables_fit_a_terminal_of_80_columns(run: RunTool, monkeypatch: pytest.M
     assert "energy" in out and "bound" in out
 
 
+def test_a_layer_is_a_line_whatever_its_name(run_tool: RunTool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    program([fill("spm", 0, 64)], layers=["a" * 100 + "/fill"]).save("m.npu")
+    out = run_tool("npu-run", "m.npu", "--timing").out
+    (line,) = [line for line in out.splitlines() if "a" * 20 in line]
+    assert "…" in line
+    assert "/fill" in line
+
+
 def test_columns_make_room_for_names():
     layers = Run.without_data(convolve_and_pool()).layers
     wide = [name for name, _ in profile_tables.fitting(layers, 120)]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic
+from npu_dialect.runtime.quantities import short, shorts
+from npu_dialect.tools.columns import aligned
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 8
 """Operations that the line of a cause names."""
+
+MAX_NAME = 60
+"""Characters of a name there."""
+
+MAX_KINDS = 3
+"""Kinds of operations that a line of the table names."""
 
 CONSEQUENCE = "moves-among-host"
 """The rule of what runs on the host only because its neighbours do."""
@@ -152,7 +161,7 @@ def _hosted_sources(module: ModuleOp) -> set[str]:
 
 def report(program: Program, other: Elsewhere) -> Iterator[str]:
     """The lines of `--explain`."""
-    yield from _table(program)
+    yield from table(program.placement)
     yield ""
     yield _boundary(program)
     found = causes(program)
@@ -165,20 +174,29 @@ def report(program: Program, other: Elsewhere) -> Iterator[str]:
         yield f"  {line(cause, spent, other)}"
 
 
-def _table(program: Program) -> Iterator[str]:
-    """One line for each operation."""
-    rows = [
-        (op.source, op.op, op.engine, f"{op.cycles:,}", op.layer, f"{op.rule}: {op.reason}")
-        for op in program.placement
-    ]
+def table(placement: Sequence[PlacedOp]) -> Iterator[str]:
+    """A line for each operation, or for some in a row of which all but the kind is the same."""
     head = ("source", "operation", "engine", "cycles", "layer", "rule: reason")
-    widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head) - 1)]
-    for *cells, last in (head, *rows):
-        shown = [
-            cell.rjust(width) if k == 3 else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        yield "  ".join([*shown, last])
+    names = shorts(name for op in placement for name in (op.source, op.layer))
+    rows = [
+        (names[op.source], _kinds(ops), op.engine, f"{op.cycles:,}", names[op.layer],
+         f"{op.rule}: {op.reason}")
+        for op, ops in _alike(placement)
+    ]  # fmt: skip
+    yield from aligned([head, *rows], right=[head.index("cycles")])
+
+
+def _alike(placement: Iterable[PlacedOp]) -> Iterator[tuple[PlacedOp, list[PlacedOp]]]:
+    """Operations in a row that differ in their kind alone, with the first of them."""
+    for _, group in groupby(placement, lambda op: (op.source, op.engine, op.layer, op.reason)):
+        ops = list(group)
+        yield ops[0], ops
+
+
+def _kinds(ops: Sequence[PlacedOp]) -> str:
+    kinds = list(dict.fromkeys(op.op for op in ops))
+    more = f" and {len(kinds) - MAX_KINDS} more" if len(kinds) > MAX_KINDS else ""
+    return ", ".join(kinds[:MAX_KINDS]) + more
 
 
 def _boundary(program: Program) -> str:
@@ -194,7 +212,8 @@ def line(cause: Cause, spent: Mapping[str, Trip], other: Elsewhere) -> str:
     trip = sum((spent.get(layer, Trip()) for layer in sorted(cause.layers)), Trip())
     parts = [f"{cause.rule}: {cause.text}"]
     parts += [f"found {cause.found}"] if cause.found else []
-    parts += [f"{len(cause.sources)} operations: {_names(cause.sources)}", str(trip)]
+    count = len(cause.sources)
+    parts += [f"{count} operation{'s' * (count > 1)}: {_names(cause.sources)}", str(trip)]
     parts += [f"try {fix}"] if (fix := remedy(cause, other)) else []
     return "; ".join(parts)
 
@@ -211,7 +230,7 @@ def remedy(cause: Cause, other: Elsewhere) -> str:
 
 def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
+    return ", ".join(short(name, MAX_NAME) for name in names[:MAX_NAMES]) + more
 
 
 # --- strict ---------------------------------------------------------------------------------------

@@ -6,10 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npu_dialect.runtime.quantities import shorts
+from npu_dialect.tools.columns import aligned
+
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from npu_dialect.passes.mapping.explained import Explained
+
+NOTHING = "-"
+"""The mapping of what has none."""
 
 HEAD = ("layer", "cycles", "bound by", "gap", "result in", "mapping", "best rejected")
 
@@ -28,21 +34,20 @@ def explanations(module: ModuleOp) -> dict[str, list[Explained]]:
 
 
 def table(rows: Sequence[Explained]) -> Iterator[str]:
-    """A line for each layer: estimated cycles, what binds them, the mapping, what was rejected."""
+    """A line for each layer: estimated cycles, what binds them, the mapping, what was rejected.
+
+    What takes nothing has none: views, and the conversion of inputs and outputs.
+    """
+    rows = [row for row in rows if row.cycles or row.mapping != NOTHING]
+    names = shorts(row.layer for row in rows)
     cells = [
         (
-            row.layer, f"{row.cycles:,.0f}", row.binds,
+            names[row.layer], f"{row.cycles:,.0f}", row.binds,
             "-" if row.gap is None else f"{row.gap:.1%}", row.place, row.mapping, row.rejected,
         )
         for row in rows
     ]  # fmt: skip
-    widths = [max(len(line[k]) for line in (HEAD, *cells)) for k in range(len(HEAD) - 1)]
-    for *line, last in (HEAD, *cells):
-        padded = [
-            text.rjust(width) if k in (1, 3) else text.ljust(width)
-            for k, (text, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        yield "  ".join([*padded, last]).rstrip()
+    yield from aligned([HEAD, *cells], right=[HEAD.index("cycles"), HEAD.index("gap")])
 
 
 def export(path: str | Path, rows: Sequence[Explained]) -> int:

@@ -68,6 +68,12 @@ def _parser() -> common.Parser:
         "more than twice the cycles (memory), or the least bytes times squared cycles (balanced)",
     )
     add(
+        "--scratchpad",
+        metavar="BYTES",
+        type=int,
+        help="how many bytes of the scratchpad the program may use (default: all that there are)",
+    )
+    add(
         "--emit",
         choices=("tosa", "graph", "tile", "npu"),
         help="write the IR at this level instead; tosa: the model in TOSA 1.0, as text that "
@@ -174,12 +180,17 @@ def _models(args: argparse.Namespace) -> str | dict[str, str]:
 
 
 def _set_objective(args: argparse.Namespace, module: ModuleOp) -> None:
-    from xdsl.dialects.builtin import StringAttr, UnitAttr
+    from xdsl.dialects.builtin import IntegerAttr, StringAttr, UnitAttr, i64
 
     if args.raw_constants:
         module.attributes["npu.uncoded"] = UnitAttr()
     if args.objective != "latency":
         module.attributes["npu.objective"] = StringAttr(args.objective)
+    if args.scratchpad is not None:
+        if args.scratchpad <= 0:
+            rule, found = "--scratchpad must be a number of bytes above 0", str(args.scratchpad)
+            raise error(Code.OPTION, rule, found=found, source="npu-compile")
+        module.attributes["npu.scratchpad"] = IntegerAttr(args.scratchpad, i64)
 
 
 def _looks_inside(args: argparse.Namespace) -> bool:
@@ -325,6 +336,8 @@ def time_summary(program: Program) -> str:
 
 def host_summary(program: Program, names: int = 3) -> list[str]:
     """What left the accelerator: a line per reason, with its first operations."""
+    from npu_dialect.runtime.quantities import short
+
     causes: dict[str, list[str]] = {}
     for row in program.placement:
         if row.engine == "host":
@@ -333,7 +346,10 @@ def host_summary(program: Program, names: int = 3) -> list[str]:
     for reason, sources in causes.items():
         found = list(dict.fromkeys(sources))
         more = f" and {len(found) - names} more" if len(found) > names else ""
-        lines.append(f"  on the host: {', '.join(found[:names])}{more}: {reason}")
+        first = ", ".join(short(name) for name in found[:names])
+        lines.append(f"  on the host: {first}{more}: {reason}")
+    if lines:
+        lines.append("  (--explain says what that costs, and what would help)")
     return lines
 
 

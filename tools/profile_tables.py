@@ -9,7 +9,7 @@ from npu_dialect.runtime.baseline import Comparison, Pair
 from npu_dialect.runtime.contention import Contention
 from npu_dialect.runtime.layers import Layer
 from npu_dialect.runtime.power import Frame
-from npu_dialect.runtime.quantities import change, si, size
+from npu_dialect.runtime.quantities import change, shorts, si, size
 from npu_dialect.runtime.run import Run
 from npu_dialect.tools.tables import console, table
 
@@ -34,7 +34,8 @@ DISPENSABLE = ("engines", "x least", "util")
 """Columns that make room for names on a narrow terminal, in this order."""
 
 NAME_WIDTH = 28
-"""Characters that the names of layers should have, if they are that long."""
+"""Characters that the names of layers should have, if they are that long; longer ones lose their
+middle where the line has no room."""
 
 
 def _ratio(layer: Layer) -> str:
@@ -47,8 +48,10 @@ def show_run(run: Run) -> None:
     out = console()
     columns = fitting(run.layers, out.width)
     rows = table("\nlayers", ("layer", *(name for name, _ in columns)))
+    room = out.width - sum(_width(run.layers, column) + 2 for column in columns)
+    names = shorts((layer.name for layer in run.layers), max(NAME_WIDTH, room))
     for layer in run.layers:
-        rows.add_row(layer.name, *(cell(layer) for _, cell in columns))
+        rows.add_row(names[layer.name], *(cell(layer) for _, cell in columns))
     out.print(rows)
 
     _, *totals = report.totals(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-QUANTIZE = "quantizing the model to integers"
+QUANTIZE = "quantizing the model to integers (--quantize int8 --calibrate samples.npz)"
 
 REMEDIES: Mapping[str, str] = {
     "elements-exist": "a model without tensors of no elements",
@@ -25,6 +25,7 @@ REMEDIES: Mapping[str, str] = {
     "scatter-indices": "a cast of the indices to int32",
     "scatter-kind": "another reduction of the operator, or none",
     "several-steps": QUANTIZE,
+    "tile-fits": "a larger scratchpad (`memories.spm` of the target file)",
     "unrolled-steps": "a shorter sequence in one run, with the state as input and output",
     "expressible": "another opset, or other operators for the same",
     "override": "leaving the operation out of the overrides file",
