@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,33 +98,32 @@ def read(place: str) -> tuple[Front, ...] | None:
     if content is None:
         return None
     try:
-        return tuple(_front(*row) for row in json.loads(content))
+        head, found = content.split(b"\n", 1)
+        rows = json.loads(head)
+        numbers = np.frombuffer(found, np.int64).reshape(-1, _COLUMNS)
+        ends = np.cumsum([count for *_, count in rows]).tolist()
+        return tuple(
+            _front(Kind(*kind), numbers[end - count : end])
+            for (*kind, count), end in zip(rows, ends, strict=True)
+        )
     except (ValueError, TypeError):
         return None
 
 
 def write(place: str, fronts: Sequence[Front]) -> None:
-    """Keeps fronts."""
-    rows: list[Any] = [
-        (
-            (f.kind.order, f.kind.slots, f.kind.x, f.kind.weights),
-            f.bytes.tolist(),
-            f.costs.tolist(),
-            f.extents.tolist(),
-        )
-        for f in fronts
-    ]
-    cache.write(FOLDER, place, json.dumps(rows, separators=(",", ":")).encode(), MOST)
+    """Keeps fronts: a line with their kinds and sizes, then the numbers of all choices."""
+    kinds = [(k.order, k.slots, k.x, k.weights, len(f.bytes)) for f in fronts for k in (f.kind,)]
+    numbers = [np.column_stack((f.bytes, f.costs.view(np.int64), f.extents)) for f in fronts]
+    content = json.dumps(kinds).encode() + b"\n" + b"".join(n.tobytes() for n in numbers)
+    cache.write(FOLDER, place, content, MOST)
 
 
-def _front(kind: Any, size: list[int], costs: list[float], extents: list[list[int]]) -> Front:
-    shape = len(size), 5
-    return Front(
-        Kind(*kind),
-        np.array(size, np.int64),
-        np.array(costs, np.float64),
-        np.array(extents, np.int64).reshape(shape),
-    )
+_COLUMNS = 7
+"""Numbers of a choice: bytes, the bits of its cost, extents."""
+
+
+def _front(kind: Kind, numbers: Numbers) -> Front:
+    return Front(kind, numbers[:, 0], numbers[:, 1].copy().view(np.float64), numbers[:, 2:])
 
 
 @lru_cache(64)
