@@ -45,7 +45,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
 )
 from npu_dialect.passes.mapping.contraction_problem import buffers as buffers
 from npu_dialect.passes.mapping.contraction_problem import input_extent as input_extent
-from npu_dialect.passes.mapping.contraction_taps import columns, may_join
+from npu_dialect.passes.mapping.contraction_taps import columns, may_join, whole_columns
 from npu_dialect.passes.mapping.estimates import Estimate as Estimate
 from npu_dialect.passes.mapping.estimates import dram_width
 from npu_dialect.passes.mapping.fronts import FRUGAL, Front, Kind
@@ -160,12 +160,12 @@ def choices(target: Target, p: Contraction, objective: str = "latency") -> Choic
 @lru_cache(512)
 def streamed_choices(target: Target, p: Contraction, objective: str = "latency") -> Choices:
     """The choices for a layer whose instructions read weights and parameters from dram: all input
-    channels at once; and the taps of kernel rows as one sum only where that takes them whole.
+    channels at once; and the taps of kernel rows as one sum only for columns that meet all of them.
     """
     found = choices(target, replace(p, w_part=1.0), objective)
     found = found.only(np.flatnonzero(found.reduction == p.ic))
     extents = found.rows, found.cols, found.channels, found.reduction
-    joined = found.joined & (len(columns(p)) == 1)
+    joined = found.joined & (len(whole_columns(p)) > 0)
     taken = array_pj(target, p, extents, joined, streamed=True) if objective == "energy" else None
     compute = array_cycles(target, p, *extents, joined=joined, streamed=True)
     return replace(found, joined=joined, compute=compute, energy=taken)

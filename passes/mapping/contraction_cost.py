@@ -8,7 +8,7 @@ class, with one number of every mapping.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -37,7 +37,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     weight_loads,
     weight_repeats,
 )
-from npu_dialect.passes.mapping.contraction_taps import columns
+from npu_dialect.passes.mapping.contraction_taps import Columns, columns, whole_columns
 from npu_dialect.passes.mapping.estimates import (
     Estimate,
     copy_cycles,
@@ -337,8 +337,12 @@ def array_cycles(
     parameters from dram.
     """
     extents = rows, cols, channels, reduction
-    measure = over_streams(p, _cycles) if streamed else _cycles
-    return over_nests(target, p, extents, measure, joined).astype(np.int64)
+    if streamed:
+        parts = whole_columns(p)
+        found = over_nests(target, p, extents, over_streams(p, _cycles), joined, parts)
+    else:
+        found = over_nests(target, p, extents, _cycles, joined)
+    return found.astype(np.int64)
 
 
 Measure = Callable[[Target, ArrayWork], Any]
@@ -377,8 +381,11 @@ def over_nests(
     extents: tuple[Numbers, ...],
     measure: Measure,
     joined: npt.NDArray[np.bool_] | None = None,
+    parts: Sequence[Columns] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """As `over_tiles`, with the taps of kernel rows joined where `joined` says so."""
+    """As `over_tiles`, with the taps of kernel rows joined where `joined` says so, in these parts
+    (by default all that meet the same taps together).
+    """
     if joined is None or not joined.any():
         return over_tiles(target, p, extents, measure)
     found = np.zeros(len(joined))
@@ -386,7 +393,7 @@ def over_nests(
     if apart.size:
         found[apart] = over_tiles(target, p, tuple(e[apart] for e in extents), measure)
     rows, _, channels, _ = (e[whole] for e in extents)
-    for part in columns(p):
+    for part in columns(p) if parts is None else parts:
         ow, ic = (np.full(len(whole), n) for n in (part.problem.ow, part.problem.ic))
         found[whole] += over_tiles(target, part.problem, (rows, ow, channels, ic), measure)
     return found

@@ -32,6 +32,7 @@ from npu_dialect.passes.mapping.contraction_problem import (
     weight_bytes,
     weight_repeats,
 )
+from npu_dialect.passes.mapping.contraction_taps import whole_columns
 from npu_dialect.target import Target
 
 
@@ -79,8 +80,10 @@ def array_pj(
     extents (rows, columns, channels, reduction); `joined` says for which the taps of a kernel row
     are one sum, `streamed` whether weights and parameters are read from dram.
     """
-    measure = over_streams(p, _instruction_pj) if streamed else _instruction_pj
-    return over_nests(target, p, extents, measure, joined)
+    if not streamed:
+        return over_nests(target, p, extents, _instruction_pj, joined)
+    measure = over_streams(p, _instruction_pj)
+    return over_nests(target, p, extents, measure, joined, whole_columns(p))
 
 
 def _instruction_pj(target: Target, work: ArrayWork) -> Any:

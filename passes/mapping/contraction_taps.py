@@ -29,6 +29,8 @@ class Columns:
     """The first column of the input that they need."""
     taps: tuple[int, int]
     """The columns of the kernel [start, stop) that meet the image."""
+    is_joined: bool = True
+    """Whether the taps of a kernel row are one sum there."""
 
 
 def may_join(target: Target, p: Contraction) -> bool:
@@ -60,6 +62,35 @@ def columns(p: Contraction) -> tuple[Columns, ...]:
         return ()
     runs = [list(run) for _, run in groupby(range(p.ow), met.__getitem__)]
     return tuple(_joined(p, run[0], len(run), met[run[0]]) for run in runs)
+
+
+@lru_cache(4096)
+def whole_columns(p: Contraction) -> tuple[Columns, ...]:
+    """The columns of a result with all taps for each of them, as weights that are read in one piece
+    have them: those that meet all of them, of which a kernel row is one sum, and beside them those
+    that meet fewer, tap by tap. None where no column meets all.
+    """
+    found = columns(p)
+    whole = [part for part in found if part.taps == (0, p.kw)]
+    if len(whole) != 1:
+        return ()
+    (inner,) = whole
+    stop = inner.start + inner.problem.ow
+    left, right = _apart(p, 0, inner.start), _apart(p, stop, p.ow)
+    return (*left, inner, *right)
+
+
+def _apart(p: Contraction, start: int, stop: int) -> tuple[Columns, ...]:
+    """The columns [start, stop) of a result, tap by tap."""
+    if start == stop:
+        return ()
+    first = start * p.strides[1] - p.pads[1]
+    end = (stop - 1) * p.strides[1] - p.pads[1] + p.kw
+    low = max(0, first)
+    problem = replace(
+        p, ow=stop - start, iw=min(p.iw, end) - low, pads=(p.pads[0], low - first), pixel=p.ic
+    )
+    return (Columns(start, problem, low, (0, p.kw), is_joined=False),)
 
 
 def _taps(p: Contraction, column: int) -> tuple[int, int]:

@@ -54,6 +54,21 @@ def least(planner: Planner, slower: float = SLOWER) -> Plan:
     return best
 
 
+def within(planner: Planner) -> Plan:
+    """The best plan in what the planner has, where that is less than there is on the machine: room
+    decides. Only what fits in no other way is spilled into dram that is SRAM too. Raises what
+    `Planner.run` raises.
+    """
+    if not planner.target.memories["dram"].read_only:
+        return planner.run()
+    planner.limit(planner.capacity)
+    try:
+        return planner.run()
+    except TooLargeError:
+        planner.ways.may_spill = True
+        return planner.run()
+
+
 def balance(planner: Planner, slower: float = SLOWER) -> Plan:
     """The plan whose bytes times the square of its cycles are least, of those in at most `slower`
     times the cycles of the fastest one: half the room is worth 1.41 times the cycles. Raises what

@@ -35,7 +35,12 @@ from npu_dialect.graph.base import shape_of
 from npu_dialect.passes.mapping import contraction as mapper
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping, input_extent
 from npu_dialect.passes.mapping.contraction_problem import may_stream
-from npu_dialect.passes.mapping.contraction_taps import columns, may_join
+from npu_dialect.passes.mapping.contraction_taps import (
+    Columns,
+    columns,
+    may_join,
+    whole_columns,
+)
 from npu_dialect.passes.mapping.groups import Group, contraction, is_constant, matrices, root
 from npu_dialect.passes.to_tile.context import Index, Lowering, Nest, along
 from npu_dialect.passes.to_tile.site import Site, constants
@@ -109,14 +114,14 @@ class ContractionLowering:
         p, m, target = self.p, self.m, self.low.target
         if m.weights != "stream" or p.w_resident:
             return
-        whole_taps = m.taps == "apart" or len(columns(p)) == 1
+        whole_taps = m.taps == "apart" or len(whole_columns(p)) > 0
         if target.array_reads_dram and may_stream(p) and m.reduction == p.ic and whole_taps:
             return
         raise error(
             Code.NOT_LOWERABLE,
             "weights that are streamed need an array that reads dram (a port mxu in "
             "[memories.dram]), must be constants as they are or coded without loss, and are read "
-            "with all input channels and, where taps are joined, all taps",
+            "with all input channels and, where taps are joined, for columns that meet all of them",
             found=f"{target.name}, reduction = {m.reduction} of {p.ic}, taps = {m.taps}, weights "
             f"{'constant' if p.constant_weights else 'computed'}, codec {p.w_codec}",
             source=self.group.op,
@@ -412,13 +417,26 @@ class ContractionLowering:
         """
         rows, _ = self._windows(at)
         stride = self.p.strides[1]
-        for part in columns(self.p):
+        for part in (whole_columns if self.m.weights == "stream" else columns)(self.p):
             p, (start, stop) = part.problem, part.taps
+            if not part.is_joined:
+                self._apart(nest, at, x, w, more, part)
+                continue
             read = input_extent(p.ow, stop - start, stride, 1)
             image = nest.unfold(_columns(nest, x, part.first, read), stop - start, stride)
             filters = _joined_taps(nest, w, start, stop)
             some = more.columns(nest, part.start, p.ow)
             self._convolve(nest, at, image, filters, some, (rows, Span(p.ow)), p)
+
+    def _apart(
+        self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands, part: Columns
+    ) -> None:
+        """Columns at an edge, tap by tap."""
+        p = part.problem
+        image = _columns(nest, x, part.first, p.iw)
+        extent = input_extent(p.ow, p.kw, p.strides[1], p.dilations[1])
+        windows = self._windows(at)[0], Span(extent, part.first - p.pads[1])
+        self._convolve(nest, at, image, w, more.columns(nest, part.start, p.ow), windows, p)
 
     def _compute(self, nest: Nest, at: Loops, x: SSAValue, w: SSAValue, more: Operands) -> None:
         if self.is_matmul:
