@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_graphs import INTEGER_TYPES, TYPES, WIDE
 from tosa_support import agree, is_finite, mlir_opt, parts, stored, tool
+from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Region
 
 import npu_dialect as npu
 from npu_dialect import dtypes, exchange, graph, text, tosa_export
@@ -181,6 +184,64 @@ def test_a_product_with_a_power_of_two_wraps():
     )
     (found,) = tosa_reference.run(exported(module), [EDGES])
     assert agree(found, (EDGES.astype(np.int64) << 12).astype(np.int32))
+
+
+# Limits of level 8K: 6 dimensions, and lists of 6 sizes
+
+
+def built(*operations, shape, dtype=dtypes.i8):
+    """A function of one argument, and of operations that make each of the one before."""
+    block = Block(arg_types=[TensorType(dtypes.element_type(dtype), shape)])
+    value = block.args[0]
+    for make in operations:
+        value = make(value).results[0]
+        block.add_op(value.owner)
+    block.add_op(ReturnOp(value))
+    types = [block.args[0].type], [value.type]
+    return ModuleOp([FuncOp("main", types, Region(block))])
+
+
+BORDERS = {
+    (1, 3, 4, 2): ((0, 1, 2, 0), (0, 0, 1, 0)),
+    (2, 3, 4, 2): ((0, 1, 2, 0), (0, 3, 1, 0)),
+    (2, 3, 1, 2, 2): ((1, 0, 1, 0, 1), (0, 1, 0, 2, 0)),
+    (5, 2, 3, 2): ((0, 0, 0, 1), (0, 0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("shape", BORDERS)
+def test_borders_of_more_than_three_dimensions_fit_level_8k(shape):
+    low, high = BORDERS[shape]
+    module = built(lambda x: graph.PadOp(x, low, high, 7), shape=shape)
+    x = np.random.default_rng(0).integers(-128, 128, shape, np.int8)
+    made = exported(module)
+    (found,) = tosa_reference.run(made, [x])
+    expected = np.pad(x, list(zip(low, high, strict=True)), constant_values=7)
+    np.testing.assert_array_equal(found, expected)
+    assert tool("mlir-opt") is None or mlir_opt(made) is None
+
+
+def test_repetitions_of_more_than_six_dimensions_fit_level_8k():
+    ones, twos = (1, 1, 3, 1, 4, 1, 2, 1), (1, 1, 3, 2, 4, 2, 2, 1)
+    module = built(
+        lambda x: graph.ReshapeOp(x, ones),
+        lambda x: graph.BroadcastToOp(x, twos),
+        lambda x: graph.ReshapeOp(x, (1, 6, 8, 2)),
+        shape=(1, 3, 4, 2),
+    )
+    x = np.random.default_rng(0).integers(-128, 128, (1, 3, 4, 2), np.int8)
+    made = exported(module)
+    (found,) = tosa_reference.run(made, [x])
+    np.testing.assert_array_equal(found, x.repeat(2, 1).repeat(2, 2))
+    assert tool("mlir-opt") is None or mlir_opt(made) is None
+
+
+def test_other_operations_of_more_than_six_dimensions_are_refused():
+    shape = (1, 2, 1, 2, 1, 2, 1)
+    steps = (lambda x: graph.ReshapeOp(x, shape)), graph.NegOp
+    module = built(*steps, shape=(2, 2, 2), dtype=dtypes.i32)
+    with pytest.raises(CompileError, match="a tensor of 7 dimensions; try 6, which TOSA has"):
+        exported(module)
 
 
 # What is refused

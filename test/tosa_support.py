@@ -27,9 +27,16 @@ def tool(name):
     return shutil.which(name) or shutil.which(name, path=folders)
 
 
+TARGET = (
+    "--tosa-attach-target=profiles=pro_int,pro_fp level=8k "
+    "extensions=int16,int4,doubleround,inexactround,controlflow,variable"
+)
+"""What `mlir-opt` checks the use of: both profiles, limits of sizes, what is beyond both."""
+
+
 def mlir_opt(text):
-    """What `mlir-opt` says against a text; None where it takes it."""
-    command = [tool("mlir-opt"), "--verify-each", "-o", os.devnull]
+    """What `mlir-opt` says against a text that a device of level 8K takes; None for nothing."""
+    command = [tool("mlir-opt"), TARGET, "--tosa-validate", "--verify-each", "-o", os.devnull]
     found = subprocess.run(command, input=text, capture_output=True, text=True)
     return None if found.returncode == 0 else found.stderr[:1000]
 

@@ -24,6 +24,7 @@ from npu_dialect.passes.graph_decompose import STEPS
 from npu_dialect.tosa.text import elements
 from npu_dialect.tosa_export.emitter import Emitter, Refused, offset, stored_as
 from npu_dialect.tosa_export.ops import TOPICS
+from npu_dialect.tosa_export.ops.movement import MOST_DIMENSIONS
 from npu_dialect.tosa_export.ops.rescaling import retagged
 from npu_dialect.tosa_export.registry import TABLE
 
@@ -82,6 +83,7 @@ class _Export:
 
     def _result(self, value: SSAValue) -> SSAValue:
         try:
+            _check_rank(value)
             return retagged(self.emitter, self.emitter.value(value), value, is_result=True)
         except Refused as why:
             raise _refused("an output", "a result", why) from None
@@ -115,6 +117,9 @@ class _Export:
         if handler is None or len(op.results) != 1:
             remedy = _REMEDIES.get(op.name, "")
             raise Refused("an operation that TOSA has no equivalent of", remedy)
+        if not isinstance(op, graph.ReshapeOp | graph.BroadcastToOp):
+            for value in (*op.operands, *op.results):
+                _check_rank(value)
         return handler(self.emitter, op)
 
     def _steps(self, op: Operation) -> None:
@@ -194,9 +199,16 @@ def _check(value: SSAValue) -> None:
         raise Refused("a tensor without elements", "the model without it")
 
 
+def _check_rank(value: SSAValue) -> None:
+    if len(shape_of(value)) > MOST_DIMENSIONS:
+        found = f"a tensor of {len(shape_of(value))} dimensions"
+        raise Refused(found, f"{MOST_DIMENSIONS}, which TOSA has at its level 8K")
+
+
 def _boundary(value: SSAValue) -> TensorType[Any]:
     """The type in TOSA of an argument."""
     _check(value)
+    _check_rank(value)
     if dtype_of(value) is dtypes.i64:
         raise Refused("whole numbers of 64 bits", "inputs of 32 bits")
     if dtype_of(value) is dtypes.u16:

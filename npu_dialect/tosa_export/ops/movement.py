@@ -22,8 +22,9 @@ MOST_DIMENSIONS = 6
 
 @rule(graph.ReshapeOp)
 def reshape(e: Emitter, op: graph.ReshapeOp) -> SSAValue:
-    """The same."""
-    return e.reshape(e.value(op.x), shape_of(op.result))
+    """The same; one of more dimensions than TOSA has is held as it was, for what reads it."""
+    x, shape = e.value(op.x), shape_of(op.result)
+    return x if len(shape) > MOST_DIMENSIONS else e.reshape(x, shape)
 
 
 @rule(graph.TransposeOp)
@@ -77,13 +78,40 @@ def _every(e: Emitter, x: SSAValue, axis: int, step: int, size: int) -> SSAValue
 
 
 def padded(e: Emitter, x: SSAValue, border: Sequence[tuple[int, int]], value: float) -> SSAValue:
-    """x with a border of TOSA's stored value."""
+    """x with a border of TOSA's stored value.
+
+    A list of sizes has no more elements than a tensor has dimensions, two for each of them.
+    Dimensions without a border are one between those that have any; where there are still too many,
+    one is padded after the other.
+    """
     if not any(a or b for a, b in border):
         return x
-    sizes = [a + n + b for n, (a, b) in zip(shape_of(x), border, strict=True)]
-    pads = e.shape([n for pair in border for n in pair])
-    fill = e.fill(value, element_of(x))
-    return e.op("pad", (x, pads, fill), TensorType(element_of(x), sizes))
+    sizes = tuple(a + n + b for n, (a, b) in zip(shape_of(x), border, strict=True))
+    runs = _runs([bool(a or b) for a, b in border])
+    padding = [border[run[0]] if len(run) == 1 else (0, 0) for run in runs]
+    if 2 * len(border) <= MOST_DIMENSIONS:
+        runs, padding = [[k] for k in range(len(border))], list(border)
+    elif 2 * len(runs) > MOST_DIMENSIONS:
+        axis = next(k for k, ends in enumerate(border) if any(ends))
+        first = [ends if k == axis else (0, 0) for k, ends in enumerate(border)]
+        rest = [(0, 0) if k == axis else ends for k, ends in enumerate(border)]
+        return padded(e, padded(e, x, first, value), rest, value)
+    shape = [prod(shape_of(x)[k] for k in run) for run in runs]
+    whole = [a + n + b for n, (a, b) in zip(shape, padding, strict=True)]
+    pads = e.shape([n for pair in padding for n in pair])
+    operands = (e.reshape(x, shape), pads, e.fill(value, element_of(x)))
+    return e.reshape(e.op("pad", operands, TensorType(element_of(x), whole)), sizes)
+
+
+def _runs(alone: Sequence[bool]) -> list[list[int]]:
+    """Dimensions one by one, or adjacent ones together if they are not `alone`."""
+    found: list[list[int]] = []
+    for k, is_alone in enumerate(alone):
+        if found and not is_alone and not alone[k - 1]:
+            found[-1].append(k)
+        else:
+            found.append([k])
+    return found
 
 
 @rule(graph.PadOp)
@@ -105,8 +133,16 @@ def broadcast(e: Emitter, x: SSAValue, shape: Sequence[int]) -> SSAValue:
 
 @rule(graph.BroadcastToOp)
 def broadcast_to(e: Emitter, op: graph.BroadcastToOp) -> SSAValue:
-    """Repetitions."""
-    return broadcast(e, e.value(op.x), shape_of(op.result))
+    """Repetitions; of more dimensions than TOSA has with those together that are not repeated."""
+    shape, old = shape_of(op.result), shape_of(op.x)
+    if len(shape) <= MOST_DIMENSIONS:
+        return broadcast(e, e.value(op.x), shape)
+    old = (1,) * (len(shape) - len(old)) + old
+    runs = _runs([n != m for n, m in zip(shape, old, strict=True)])
+    if len(runs) > MOST_DIMENSIONS:
+        raise Refused(f"repetitions along {list(old)} to {list(shape)}")
+    x = e.reshape(e.value(op.x), [prod(old[k] for k in run) for run in runs])
+    return broadcast(e, x, [prod(shape[k] for k in run) for run in runs])
 
 
 def rows(e: Emitter, table: SSAValue, indices: SSAValue) -> SSAValue:
