@@ -148,6 +148,7 @@ def test_a_session_takes_the_compiled_tier_by_itself():
 def test_a_single_run_is_compiled_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch):
     made = convolve_and_pool()
     assert 0 < tiers.work(made) < tiers.WORTHWHILE
+    assert tiers.work(made) > tiers.INSTRUCTION_WORK * len(list(made.executed))
     assert simulate(made, X).execution.tier == "plain"
     assert simulate(made, X, tier="compiled").execution.tier == "compiled"
     monkeypatch.setattr(tiers, "WORTHWHILE", 3 * tiers.work(made))
