@@ -10,6 +10,9 @@ For each layer (a group of the placed graph), and for the whole program, cycles 
 On a target whose vector unit is the array's output stage, both take turns: array has the cycles of
 both, spm the bytes.
 
+Where the array has a port of dram, constants come through the wider one of it and that of copies,
+and weights need not pass the scratchpad's.
+
 The bound is the greatest of them. Resources work at the same time, and so do layers: of a program
 they are sums over its layers, and its bound is the greatest sum, not the sum of bounds.
 
@@ -244,10 +247,10 @@ class _Count:
         }
         moved = {e: sum(layer.dram_bytes.get(e, 0) for layer in layers) for e in ("dma", "host")}
         buses = {e: moved[e] / dram.width(e, dram.read_only) for e in ("dma", "host")}
-        if dram.writable_ports is not None:
-            constants = sum(layer.constant_bytes for layer in layers)
-            rest = (moved["dma"] - constants) / dram.writable_ports["dma"]
-            buses["dma"] = constants / dram.ports["dma"] + rest
+        constants = sum(layer.constant_bytes for layer in layers)
+        widest = max(dram.ports["dma"], dram.ports.get("mxu", 0.0))
+        rest = (moved["dma"] - constants) / dram.width("dma", dram.read_only)
+        buses["dma"] = constants / widest + rest
         take_turns = self.target.vector.is_output_stage
         vector = sum(layer.vector for layer in layers)
         return {
@@ -280,8 +283,11 @@ class _Count:
         return self.stored.get(blob, blob.array.nbytes)
 
     def _own_constants(self, group: Operation) -> int:
-        found = _constants(group)
-        return sum(blob.array.nbytes for blob in found)
+        """Bytes of the constants that must pass the scratchpad's port."""
+        passed = set(_constants(group))
+        if self.target.array_reads_dram:
+            passed -= {_weights(group)}
+        return sum(blob.array.nbytes for blob in passed)
 
     # --- dram -----------------------------------------------------
 
@@ -533,6 +539,15 @@ def _constants(group: Operation) -> list[Blob]:
         if is_weight or _varies(np.reshape(blob.array, shape_of(value))):
             found[blob] = None
     return list(found)
+
+
+def _weights(group: Operation) -> Blob | None:
+    """The weights of a contraction, where they are constant."""
+    first = _body(group)[0]
+    inner = first.operands[1] if first.name in CONTRACTIONS else None
+    if not isinstance(inner, BlockArgument) or inner.block is not group.regions[0].block:
+        return None
+    return _blob(group.operands[inner.index])
 
 
 def _updated(block: Block) -> set[int]:

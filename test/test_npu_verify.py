@@ -151,6 +151,19 @@ def test_a_copy_need_not_wait_for_a_copy_that_reads_what_it_overwrites() -> None
             ),
             "must multiply types that the array has, found f32 by f32",
         ),
+        (
+            MatmulOp(
+                input=Operand.dense("spm", 0, dtypes.i8, (2, 8)),
+                weights=Operand.dense("dram", 0, dtypes.i8, (8, 4)),
+                partial=Operand.dense("acc", 0, dtypes.i32, (2, 4)),
+                accumulate=0,
+                x_zero=0,
+                w_zero=0,
+                stream=30,
+                row=8,
+            ),
+            "must find its operands where the array reads, found one in dram",
+        ),
     ],
 )
 def test_what_the_machine_cannot_do_is_found(instruction: Instruction, rule: str) -> None:

@@ -367,12 +367,13 @@ def _stream_of(instruction: Instruction) -> tuple[Operand, int, int, int] | None
     """The bytes that an instruction decodes; elements, elements of a row, bytes of an element."""
     values = instruction.values()
     if isinstance(instruction, DmaDecodeOp):
-        decoded: Operand = values["destination"]
-        return values["source"], decoded.elements, values["row"], decoded.dtype.itemsize
-    if isinstance(instruction, ArrayInstruction) and "stream" in values:
-        decoded = values["weights"]
-        return stored_weights(values), decoded.elements, values["row"], decoded.dtype.itemsize
-    return None
+        stored, decoded = values["source"], values["destination"]
+    elif isinstance(instruction, ArrayInstruction) and "stream" in values:
+        stored, decoded = stored_weights(values), values["weights"]
+    else:
+        return None
+    row: int = values.get("row", 0)
+    return (stored, decoded.elements, row, decoded.dtype.itemsize) if row else None
 
 
 def _constant_at(found: Sequence[tuple[int, memoryview]], source: Operand) -> memoryview | None:
