@@ -8,7 +8,8 @@ becomes
 
 Buffers whose lifetimes do not meet may share bytes. Where the memory has room, a buffer gets its
 place some loop nests before it is used (`lifetimes`), so that copies can run ahead. Offsets are
-bytes, multiples of 64; the slots of a buffer follow each other, each rounded up to 64.
+bytes, on the chip multiples of 16, in dram of 64; the slots of a buffer follow each other, each
+rounded up to that.
 
 Dram holds the constants first (each content once). Then, on a target whose dram begins with a part
 that is read only behind it, come the states, by name; the functions of a module share both. Then
@@ -42,7 +43,9 @@ from npu_dialect.tile import AllocOp, ConstantOp
 from npu_dialect.tile.syntax import dtype_of, int_attr, shape_of, space_of
 
 ALIGNMENT = 64
-"""Bytes that every buffer, slot, constant and argument is aligned to."""
+"""Bytes that every buffer, slot, constant and argument in dram is aligned to."""
+NEAR = 16
+"""The same of buffers and slots on the chip."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,12 @@ def aligned(size: int) -> int:
 
 def slot_stride(alloc: AllocOp) -> int:
     """Bytes from one slot of a buffer to the next."""
-    return aligned(alloc.slot_bytes)
+    step = _alignment(space_of(alloc.result))
+    return -(-alloc.slot_bytes // step) * step
+
+
+def _alignment(space: str) -> int:
+    return ALIGNMENT if space == "dram" else NEAR
 
 
 @dataclass(frozen=True)
@@ -203,19 +211,19 @@ def _offsets(lives: Sequence[Life], capacity: int, space: str, target: Target) -
         if levels.lowest:
             break
         try:
-            return _try(levels, capacity, effort=0)
+            return _try(levels, capacity, space, effort=0)
         except Overflow as overflow:
             levels.lower([(levels.start(k), lives[k].upper) for k in overflow.over])
     levels.clear()
     try:
-        return _try(levels, capacity, effort=1)
+        return _try(levels, capacity, space, effort=1)
     except Overflow as overflow:
         raise _error(lives, overflow, space, target) from overflow
 
 
-def _try(levels: Levels, capacity: int, effort: int) -> list[int]:
+def _try(levels: Levels, capacity: int, space: str, effort: int) -> list[int]:
     buffers = [
-        Buffer(k, levels.start(k), life.upper, levels.sizes[k], ALIGNMENT)
+        Buffer(k, levels.start(k), life.upper, levels.sizes[k], _alignment(space))
         for k, life in enumerate(levels.lives)
     ]
     offsets = allocate(buffers, capacity, effort)

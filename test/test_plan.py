@@ -114,7 +114,7 @@ def greatest_sum(plan: Plan) -> int:
             run.update(dict.fromkeys(members, members))
     for k in steps:
         step = plan.steps[k]
-        held[k] += sum(-(-b.size // 64) * 64 * b.depth for b in step.buffers)
+        held[k] += sum(-(-b.size // 16) * 16 * b.depth for b in step.buffers)
         if step.member is not None:
             for other in run[k]:
                 held[other] += step.member.holds
@@ -123,7 +123,7 @@ def greatest_sum(plan: Plan) -> int:
                 readers = [
                     n for n in steps if any(storage(v) is value for v in plan.steps[n].group.inputs)
                 ]
-                size = -(-int(np.prod(value.type.get_shape())) // 64) * 64  # type: ignore[attr-defined]
+                size = -(-int(np.prod(value.type.get_shape())) // 16) * 16  # type: ignore[attr-defined]
                 for other in range(run[k].start, run[max([k, *readers])].stop):
                     held[other] += size
     return max(held.values())

@@ -1,6 +1,6 @@
 // RUN: npu-opt %s -p "tile-allocate" --split-input-file --verify-diagnostics | filecheck %s
 
-// Slots are rounded up to 64 bytes and follow each other. The tensor between the nests keeps its
+// Slots are rounded up to 16 bytes and follow each other. The tensor between the nests keeps its
 // place; the buffers of the two nests would share theirs, but there is room to load ahead.
 builtin.module attributes {npu.target = #npu.target<"edge256">} {
   func.func @main(%in: memref<4x100xi8, "dram">, %out: memref<4x100xi8, "dram">) attributes {npu.input_names = ["in"], npu.output_names = ["out"]} {
@@ -23,7 +23,7 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
 }
 // CHECK: tile.alloc {label = "kept", offset = 0} : memref<4x100xi8, "spm">
 // CHECK: tile.alloc {label = "far", offset = 960} : memref<4x100xi8, "dram">
-// CHECK: tile.alloc like(%{{.*}}) {depth = 2, label = "x", offset = 448}
+// CHECK: tile.alloc like(%{{.*}}) {depth = 2, label = "x", offset = 400}
 
 // -----
 
@@ -41,7 +41,7 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
   }
 }
 // CHECK: error[NPU0304]: relu1: the buffers that are live at once must fit in the 524288 bytes of spm
-// CHECK-SAME: found 600064 bytes are live at once, which no placement can avoid
-// CHECK-SAME: live at the peak: relu1 600,064 (x 300,032, y 300,032)
-// CHECK-SAME: try keeping x of relu1 in dram (memory = "dram" for it among the overrides; 300,032 bytes less; 600,064 more bytes to move, 160,018 cycles)
-// CHECK-SAME: or a target with 600,064 bytes of spm
+// CHECK-SAME: found 600000 bytes are live at once, which no placement can avoid
+// CHECK-SAME: live at the peak: relu1 600,000 (x 300,000, y 300,000)
+// CHECK-SAME: try keeping x of relu1 in dram (memory = "dram" for it among the overrides; 300,000 bytes less; 600,000 more bytes to move, 160,018 cycles)
+// CHECK-SAME: or a target with 600,000 bytes of spm
