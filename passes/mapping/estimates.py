@@ -52,6 +52,8 @@ class Estimate:
 def whole_accesses(target: Target, run: Any) -> Any:
     """The bytes that a run of bytes occupies dram for."""
     burst = target.memories["dram"].burst
+    if isinstance(run, np.ndarray):
+        return np.ceil(run / burst) * burst
     return -(-run // burst) * burst
 
 
