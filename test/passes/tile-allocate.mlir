@@ -43,5 +43,5 @@ builtin.module attributes {npu.target = #npu.target<"edge256">} {
 // CHECK: error[NPU0304]: relu1: the buffers that are live at once must fit in the 524288 bytes of spm
 // CHECK-SAME: found 600000 bytes are live at once, which no placement can avoid
 // CHECK-SAME: live at the peak: relu1 600,000 (x 300,000, y 300,000)
-// CHECK-SAME: try keeping x of relu1 in dram (memory = "dram" for it among the overrides; 300,000 bytes less; 600,000 more bytes to move, 160,018 cycles)
+// CHECK-SAME: try keeping x of relu1 in dram (memory = "dram" for it among the overrides; 300,000 bytes less; 600,000 more bytes to move, 160,000 cycles)
 // CHECK-SAME: or a target with 600,000 bytes of spm
