@@ -120,6 +120,17 @@ def resize(mode, x, result, scale, offset, border):
     return with_shapes("resize", x, result, operands, more, f"{{mode = {mode}}}")
 
 
+def transform(name, arguments, part, attributes=""):
+    """A Fourier transform; the imaginary parts behind the real ones."""
+    names, types = "%a, %b"[: 4 * len(arguments) - 2], ", ".join(f"tensor<{t}>" for t in arguments)
+    whole = "x".join([str(2 * int(part[0])), part[2:]])
+    body = [
+        f"%x, %y = tosa.{name} {names} {attributes} : ({types}) -> (tensor<{part}>, tensor<{part}>)",
+        f"%r = tosa.concat %x, %y {{axis = 0 : i32}} : (tensor<{part}>, tensor<{part}>) -> tensor<{whole}>",
+    ]
+    return function(arguments, body, whole)
+
+
 MUL = {
     f"mul_i32_shift{n}": function(
         ["4x6xi32", "1x6xi32"],
@@ -132,6 +143,8 @@ MUL = {
 }  # fmt: skip
 
 CASES = {
+    "conv3d": conv("conv3d", "1x4x5x6x2xi8", weights(3, 2, 3, 2, 2), "1x4x5x5x3xi32", "1, 0, 1, 1, 0, 0", "1, 1, 1", "1, 1, 1"),
+    "conv3d_apart": conv("conv3d", "2x5x5x6x2xi8", weights(3, 2, 3, 2, 2), "2x2x3x2x3xi32", "0, 0, 1, 1, 0, 0", "2, 2, 3", "2, 1, 2"),
     "conv2d": conv("conv2d", "1x6x7x3xi8", weights(5, 3, 2, 3), "1x3x4x5xi32", "0, 1, 1, 0", "2, 2"),
     "conv2d_dilated": conv(
         "conv2d", "1x7x7x2xi8", weights(4, 3, 3, 2), "1x5x3x4xi32", "1, 1, 0, 0", "1, 1", "2, 2"
@@ -253,6 +266,7 @@ CASES = {
         "NEAREST_NEIGHBOR", "1x5x5x1xi8", "1x9x9x1xi8", (2, 1, 2, 1), (0, 0), (0, 0)
     ),
     "resize_bilinear": resize("BILINEAR", "1x4x5x2xi8", "1x8x10x2xi32", (4, 2, 4, 2), (-1, -1), (1, 1)),
+    "resize_bilinear_i16": resize("BILINEAR", "1x4x5x2xi16", "1x8x10x2xi48", (4, 2, 4, 2), (-1, -1), (1, 1)),
     "resize_bilinear_aligned": resize(
         "BILINEAR", "1x3x3x1xi8", "1x7x7x1xi32", (6, 2, 6, 2), (0, 0), (0, 0)
     ),
@@ -334,6 +348,9 @@ FLOATS = {
     **{n: simple(n, ["3x7xf32", "1x7xf32"], "3x7xf32") for n in ("add", "sub", "maximum", "minimum")},
     **{f"{n}_f32": simple(n, ["3x7xf32"], "3x1xf32", "{axis = 1 : i32}") for n in (
         "reduce_sum", "reduce_max", "reduce_min", "reduce_product")},
+    "resize_bilinear_f32": resize("BILINEAR", "1x4x5x2xf32", "1x8x10x2xf32", (4, 2, 4, 2), (-1, -1), (1, 1)),
+    "rfft2d": transform("rfft2d", ["2x4x8xf32"], "2x4x5xf32"),
+    **{f"fft2d_{n}": transform("fft2d", ["2x4x8xf32"] * 2, "2x4x8xf32", f"{{inverse = {n}}}") for n in ("false", "true")},
     "clamp_f32": simple("clamp", ["3x7xf32"], "3x7xf32", "{min_val = 0.0 : f32, max_val = 6.0 : f32}"),
     "mul_f32": function(
         ["3x7xf32", "1x7xf32"],

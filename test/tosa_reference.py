@@ -33,8 +33,8 @@ def run(text, inputs):
     for op in function.body.block.ops:
         if isinstance(op, ReturnOp):
             return [values[v] for v in op.operands]
-        (result,) = op.results
-        values[result] = evaluate(op, [values[v] for v in op.operands])
+        found = evaluate(op, [values[v] for v in op.operands])
+        values |= zip(op.results, found if len(op.results) > 1 else [found], strict=True)
     raise AssertionError("a function without return")
 
 
@@ -43,10 +43,14 @@ def evaluate(op, operands):
     properties = {k: plain(v) for k, v in op.properties.items()}
     if name in ("const", "const_shape"):
         return array_of(op.properties["values"])
-    (result,) = op.results
+    result = op.results[0]
     element = result.type.element_type
     types = [getattr(v.type, "element_type", None) for v in op.operands]
-    found = np.asarray(OPS[name](Call(types, element, properties), *operands))
+    found = OPS[name](Call(types, element, properties), *operands)
+    if isinstance(found, tuple):
+        assert {part.shape for part in found} == {result.type.get_shape()}
+        return [part.astype(numpy_type(element)) for part in found]
+    found = np.asarray(found)
     assert found.shape == result.type.get_shape(), (op.name, found.shape, result.type)
     if isinstance(element, IntegerType) and found.dtype != bool:
         low, high = RANGES[element.width.data]
@@ -126,6 +130,38 @@ def conv2d(c, x, w, bias, x_zp, w_zp):
         else:
             total = total + np.tensordot(view, w[:, ky, kx], (3, 1))
     return total + wide(bias)
+
+
+def conv3d(c, x, w, bias, x_zp, w_zp):
+    x, w = wide(x) - single(x_zp), wide(w) - single(w_zp)
+    front, back, *pad = c.pad
+    depth = (x.shape[1] + front + back - (w.shape[1] - 1) * c.dilation[0] - 1) // c.stride[0] + 1
+    x = np.pad(x, [(0, 0), (front, back), (0, 0), (0, 0), (0, 0)])
+    planes = []
+    for plane in range(depth):
+        total: Any = 0
+        for kd in range(w.shape[1]):
+            image = x[:, plane * c.stride[0] + kd * c.dilation[0]]
+            for ky, kx, view in windows(image, w.shape[2:4], c.stride[1:], c.dilation[1:], pad, 0):
+                total = total + np.tensordot(view, w[:, kd, ky, kx], (3, 1))
+        planes.append(total + wide(bias))
+    return np.stack(planes, 1)
+
+
+def fft2d(c, real, imaginary):
+    """Each result by the definition: a sum over all elements, whose angles have a sign."""
+    x = real.astype(np.float64) + 1j * imaginary.astype(np.float64)
+    sign = 1 if getattr(c, "inverse", False) else -1
+    height, width = x.shape[1:]
+    rows, columns = (np.outer(np.arange(n), np.arange(n)) / n for n in (height, width))
+    turned = [np.exp(sign * 2j * np.pi * turns) for turns in (rows, columns)]
+    found = np.einsum("nyx,yv,xu->nvu", x, *turned)
+    return found.real, found.imag
+
+
+def rfft2d(c, real):
+    found = fft2d(c, real, np.zeros_like(real))
+    return tuple(part[..., : real.shape[2] // 2 + 1] for part in found)
 
 
 def depthwise_conv2d(c, x, w, bias, x_zp, w_zp):
@@ -364,7 +400,7 @@ def resize(c, x, scale, offset, border):
     height, width = x.shape[1:3]
     rows = ((height - 1) * yn - oy + by) // yd + 1
     columns = ((width - 1) * xn - ox + bx) // xd + 1
-    result = np.zeros((x.shape[0], rows, columns, x.shape[3]), np.int64)
+    result = np.zeros((x.shape[0], rows, columns, x.shape[3]), wide(x).dtype)
     for row, column in np.ndindex(rows, columns):
         y, x_ = row * yd + oy, column * xd + ox
         iy, ix = y // yn, x_ // xn
@@ -376,8 +412,12 @@ def resize(c, x, scale, offset, border):
             at = (y1 if 2 * dy >= yn else y0), (x1 if 2 * dx >= xn else x0)
             result[:, row, column] = v[:, at[0], at[1]]
         else:
-            total = v[:, y0, x0] * (yn - dy) * (xn - dx) + v[:, y0, x1] * (yn - dy) * dx
-            total = total + v[:, y1, x0] * dy * (xn - dx) + v[:, y1, x1] * dy * dx
+            if c.is_float:
+                dy, dx, yn_, xn_ = dy / yn, dx / xn, 1, 1
+            else:
+                yn_, xn_ = yn, xn
+            total = v[:, y0, x0] * (yn_ - dy) * (xn_ - dx) + v[:, y0, x1] * (yn_ - dy) * dx
+            total = total + v[:, y1, x0] * dy * (xn_ - dx) + v[:, y1, x1] * dy * dx
             result[:, row, column] = total
     return result
 
@@ -400,7 +440,8 @@ def erf(x):
 
 
 OPS = {
-    "conv2d": conv2d, "depthwise_conv2d": depthwise_conv2d, "transpose_conv2d": transpose_conv2d,
+    "conv2d": conv2d, "conv3d": conv3d, "fft2d": fft2d, "rfft2d": rfft2d,
+    "depthwise_conv2d": depthwise_conv2d, "transpose_conv2d": transpose_conv2d,
     "matmul": matmul, "avg_pool2d": avg_pool2d, "max_pool2d": max_pool2d, "argmax": argmax,
     "add": broadcast(lambda c, x, y: x + y), "sub": broadcast(lambda c, x, y: x - y),
     "maximum": broadcast(lambda c, x, y: np.maximum(x, y)),

@@ -45,6 +45,9 @@ Shapes = Mapping[str, Sequence[int]]
 WIDE = {1: dtypes.bool_, 32: dtypes.i32, 48: dtypes.i64, 64: dtypes.i64}
 """Integers that are held as plain numbers, by their width."""
 
+RESULTS = {"tosa.fft2d": 2, "tosa.rfft2d": 2}
+"""How many results operations have that have not one."""
+
 BROKEN = (ValueError, KeyError, IndexError, TypeError, OverflowError, ZeroDivisionError)
 """What malformed operations raise in the rules of graph."""
 
@@ -193,15 +196,16 @@ class Importer:
         if op.name == "tosa.const_shape":
             self.scope[op.results[0]] = tuple(int(n) for n in self._array(op, source).reshape(-1))
             return
-        if len(op.results) != 1:
-            raise refuse(Code.OPERATOR_UNSUPPORTED, source, f"{op.name} must have one result",
-                         f"{len(op.results)}")  # fmt: skip
+        if len(op.results) != RESULTS.get(op.name, 1):
+            rule = f"{op.name} must have {RESULTS.get(op.name, 1)} results"
+            raise malformed(source, f"{len(op.results)}, where {rule}")
         self.builder.shape, self.builder.element = self._type(op.results[0], source)
         if op.name == "tosa.const":
             self.scope[op.results[0]] = self._constant(op, source)
             return
         operands = [self._value(v, op) for v in op.operands]
-        self.scope[op.results[0]] = self._result(op, source, operands)
+        found = self._results(op, source, operands)
+        self.scope.update(zip(op.results, found, strict=True))
 
     def _array(self, op: TosaOp, source: str) -> Array:
         try:
@@ -216,12 +220,13 @@ class Importer:
             array = array.view(dtype.numpy)
         return self.builder.constant(array.astype(dtype.numpy), self.builder.element)
 
-    def _result(self, op: TosaOp, source: str, operands: list[Any]) -> SSAValue:
+    def _results(self, op: TosaOp, source: str, operands: list[Any]) -> list[SSAValue]:
         try:
             found = registry.call(self.builder, op, operands)
-            found = as_element(self.builder, found, self.builder.element)
-            self._check(found)
-            return found
+            return [
+                self._checked(value, result, source)
+                for value, result in zip(found, op.results, strict=True)
+            ]
         except NotExpressible as why:
             raise refuse(
                 Code.OPERATOR_UNSUPPORTED, source, f"{op.name} must be expressible in graph",
@@ -231,8 +236,10 @@ class Importer:
             rule = f"the operands, attributes and result of {op.name} must fit together"
             raise refuse(Code.SHAPE_MISMATCH, source, rule, str(why)) from None
 
-    def _check(self, value: SSAValue) -> None:
-        """The result must be what the text states."""
+    def _checked(self, value: SSAValue, result: SSAValue, source: str) -> SSAValue:
+        """A result as the type that the text states. Raises Misfit for what is something else."""
+        self.builder.shape, self.builder.element = self._type(result, source)
+        value = as_element(self.builder, value, self.builder.element)
         found, stated = shape_of(value), self.builder.shape
         fits = len(found) == len(stated) and all(
             b < 0 or a == b for a, b in zip(found, stated, strict=True)
@@ -240,6 +247,7 @@ class Importer:
         if not fits or element_of(value) != self.builder.element:
             wanted = f"{self.builder.dtype} {['?' if n < 0 else n for n in stated]}"
             raise Misfit(f"{element_of(value)} {list(found)}, where {wanted} is stated")
+        return value
 
 
 def _drop_casts(function: FuncOp) -> None:

@@ -60,8 +60,8 @@ def op(*operations: str) -> Callable[[Handler], Handler]:
     return enter
 
 
-def call(b: Any, node: TosaOp, operands: Sequence[Any]) -> SSAValue:
-    """The result of an operation. Raises NotExpressible and Misfit."""
+def call(b: Any, node: TosaOp, operands: Sequence[Any]) -> list[SSAValue]:
+    """The results of an operation. Raises NotExpressible and Misfit."""
     name = node.name.removeprefix("tosa.")
     row = TABLE.get(name)
     if row is None:
@@ -75,7 +75,8 @@ def call(b: Any, node: TosaOp, operands: Sequence[Any]) -> SSAValue:
             raise Misfit(
                 f"a {'shape' if isinstance(operand, tuple) else 'tensor'} as {operand_name}"
             )
-    return row.function(b, *operands, **{n: _attribute(node, n) for n in row.attributes})
+    found = row.function(b, *operands, **{n: _attribute(node, n) for n in row.attributes})
+    return cast("list[SSAValue]", found) if isinstance(found, list) else [found]
 
 
 def _attribute(node: TosaOp, name: str) -> Any:

@@ -23,12 +23,12 @@ from npu_dialect.frontends.onnx.registry import op
 Floats = NDArray[np.float64]
 
 
-def _waves(size: int, count: int, parts: int) -> Floats:
+def _waves(size: int, count: int, parts: int, sign: int = -1) -> Floats:
     """[size, parts, count, 2]: what a real (and an imaginary) number at a time gives to the real
     and the imaginary part at each of `count` frequencies; angles in float64.
     """
     turns = np.outer(np.arange(size), np.arange(count)) % max(size, 1)
-    angle = -2 * np.pi * turns / size
+    angle = sign * 2 * np.pi * turns / size
     real = np.stack([np.cos(angle), np.sin(angle)], -1)
     imaginary = np.stack([-np.sin(angle), np.cos(angle)], -1)
     return np.stack([real, imaginary][:parts], 1)
@@ -84,11 +84,24 @@ def _transformed(
     size = shape_of(x)[axis] if length is None else b.ints(length, "the length")[0]
     if size < 1:
         raise Misfit(f"a Fourier transform of {size} elements")
+    return fourier(b, x, axis, size, onesided=bool(onesided))
+
+
+def fourier(
+    b: Builder, x: SSAValue, axis: int, size: int, *, onesided: bool, inverse: bool = False
+) -> SSAValue:
+    """The transform of `size` elements of an axis, cut or filled with zeros: [.., 2].
+
+    The last dimension of `x` has real numbers (1), or their real and imaginary parts (2). The
+    inverse is not divided by the number of elements.
+    """
+    parts, rank = _parts(x), len(shape_of(x))
     missing = [size - shape_of(x)[axis] if k == axis else 0 for k in range(rank)]
     x = common.pad(b, x, [0] * rank, missing)
     count = size // 2 + 1 if onesided else size
     b.reserve(size * parts, count * 2)
-    matrix = _waves(size, count, parts).reshape(size * parts, count * 2)
+    waves = _waves(size, count, parts, 1 if inverse else -1)
+    matrix = waves.reshape(size * parts, count * 2)
     order = [k for k in range(rank) if k not in (axis, rank - 1)] + [axis, rank - 1]
     moved = common.transpose(b, x, order)
     outer = shape_of(moved)[:-2]

@@ -1,23 +1,16 @@
-"""RFFT2D, and what becomes of complex numbers: two floats each, in a last dimension of their own.
-
-    Y[k] = sum(x[n] * exp(-2 pi i k n / N))     a product with a matrix of cosines and sines
-
-The matrices are made in float64 and rounded once; sums are in float32.
-"""
+"""RFFT2D, and what becomes of complex numbers: two floats each, in a dimension of their own."""
 
 from __future__ import annotations
 
-from math import prod
-
-import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
-from npu_dialect.frontends.onnx.ops.common import along, mul, pad, reshape, transpose, window
+from npu_dialect.frontends.onnx.ops.common import along, mul, reshape
+from npu_dialect.frontends.onnx.ops.signal import fourier
 from npu_dialect.frontends.tflite.builder import Builder
-from npu_dialect.frontends.tflite.model import COMPLEX, Array
+from npu_dialect.frontends.tflite.model import COMPLEX
 from npu_dialect.frontends.tflite.registry import op
 
 SPECTRAL = (
@@ -35,36 +28,11 @@ def rfft2d(b: Builder, x: SSAValue, sizes: SSAValue) -> SSAValue:
         raise Misfit(f"a spectrum of {list(found)} of {list(shape)}")
     if dtype_of(x) is not dtypes.f32:
         raise NotExpressible(f"a spectrum of {dtype_of(x)}")
-    count, height, width = prod(shape[:-2]), *found
-    kept = [min(n, size) for n, size in zip(shape[-2:], found, strict=True)]
-    x = window(b, reshape(b, x, (count, *shape[-2:])), (0, 0, 0), (count, *kept))
-    x = pad(b, x, (0, 0, 0), (0, height - kept[0], width - kept[1]), 0)
-    half = width // 2 + 1
-    b.reserve(width, 2 * half)
-    made = b.constant(_waves(width, half))
-    y = b.emit(graph.MatmulOp(reshape(b, x, (count * height, width)), made))
-    if height > 1:
-        y = _of_columns(b, y, count, height, half)
-    return reshape(b, y, (*shape[:-2], height, half, 2))
-
-
-def _of_columns(b: Builder, y: SSAValue, count: int, height: int, half: int) -> SSAValue:
-    """The spectra of columns of complex numbers."""
-    b.reserve(2 * height, 2 * height)
-    matrix = _waves(height, height).reshape(height, height, 2)
-    turned = np.stack([-matrix[..., 1], matrix[..., 0]], -1)
-    whole = np.stack([matrix, turned], 1).reshape(2 * height, 2 * height)
-    columns = transpose(b, reshape(b, y, (count, height, half, 2)), (0, 2, 1, 3))
-    rows = reshape(b, columns, (count * half, 2 * height))
-    found = b.emit(graph.MatmulOp(rows, b.constant(whole)))
-    return transpose(b, reshape(b, found, (count, half, height, 2)), (0, 2, 1, 3))
-
-
-def _waves(size: int, count: int) -> Array:
-    """exp(-2 pi i k n / size) as [n, k, cosine or sine]: float32 [size, 2 * count]."""
-    turns = np.outer(np.arange(size), np.arange(count)) % size
-    angles = turns * (-2 * np.pi / size)
-    return np.stack([np.cos(angles), np.sin(angles)], -1).reshape(size, -1).astype(np.float32)
+    rank = len(shape)
+    y = fourier(b, reshape(b, x, (*shape, 1)), rank - 1, found[1], onesided=True)
+    if shape[-2] == found[0] == 1:
+        return y
+    return fourier(b, y, rank - 2, found[0], onesided=False)
 
 
 def part(b: Builder, x: SSAValue, which: int) -> SSAValue:

@@ -10,9 +10,10 @@ from npu_dialect.frontends.tosa.ops import (
     reductions,
     rescaling,
     resizing,
+    spectra,
 )
 
 TOPICS = (
     contractions, elementwise, functions, integers, movement, pooling, reductions, rescaling,
-    resizing,
+    resizing, spectra,
 )  # fmt: skip

@@ -11,7 +11,8 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes, graph
 from npu_dialect.frontends.onnx.builder import dtype_of, element_of, is_quantized, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible
-from npu_dialect.frontends.onnx.ops.common import reshape, transpose
+from npu_dialect.frontends.onnx.ops.common import along, concat, reshape, transpose
+from npu_dialect.frontends.onnx.ops.common import pad as common_pad
 from npu_dialect.frontends.onnx.ops.convolution import spread
 from npu_dialect.frontends.tosa.builder import Builder
 from npu_dialect.frontends.tosa.ops.rescaling import as_zero
@@ -88,6 +89,42 @@ def conv2d(
         )
     w = transpose(b, w, (1, 2, 3, 0))
     return b.emit(graph.Conv2DOp(x, w, made, stride, graph_pads(pad), dilation))
+
+
+@op("conv3d")
+def conv3d(
+    b: Builder,
+    input: SSAValue,
+    weight: SSAValue,
+    bias: SSAValue,
+    input_zp: SSAValue,
+    weight_zp: SSAValue,
+    *,
+    pad: Ints,
+    stride: Ints,
+    dilation: Ints,
+    acc_type: Any,
+) -> SSAValue:
+    """Weights [OC, KD, KH, KW, IC]: one convolution of the planes that a window touches."""
+    x, w = operands(b, input, weight, input_zp, weight_zp)
+    _sums(b, x, acc_type)
+    channels, taps, *kernel, depth = shape_of(w)
+    made = bias_of(b, bias, channels, acc_type)
+    if shape_of(x)[4] != depth:
+        raise Misfit(f"{shape_of(x)[4]} channels for weights of {depth}")
+    front, back, *rest = pad
+    filler = _zero(x) if is_quantized(x) else 0
+    x = common_pad(b, x, (0, front, 0, 0, 0), (0, back, 0, 0, 0), filler)
+    n, planes, height, width, _ = shape_of(x)
+    count = (planes - 1 - (taps - 1) * dilation[0]) // stride[0] + 1
+    if count < 1:
+        raise Misfit(f"{taps} planes of {planes}")
+    parts = [along(b, x, 1, k * dilation[0], count, stride[0]) for k in range(taps)]
+    x = reshape(b, concat(b, parts, 4), (n * count, height, width, taps * depth))
+    w = reshape(b, transpose(b, w, (2, 3, 1, 4, 0)), (*kernel, taps * depth, channels))
+    pads = graph_pads(tuple(rest))
+    found = b.emit(graph.Conv2DOp(x, w, made, stride[1:], pads, dilation[1:]))
+    return reshape(b, found, (n, count, *shape_of(found)[1:]))
 
 
 def graph_pads(pad: Ints) -> Ints:

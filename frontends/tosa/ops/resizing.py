@@ -1,7 +1,8 @@
 """RESIZE: rows and columns by number, and between two of them.
 
 For output y, with scale n / d: v = y * d + offset, iy = floor(v / n), dy = v - iy * n; of integers
-BILINEAR gives the sum of four neighbours times (n - dy) or dy and the same for x, in i32.
+BILINEAR gives the sum of four neighbours times (n - dy) or dy and the same for x, in i32 or i48; of
+floats times (1 - dy / n) or dy / n.
 """
 
 from __future__ import annotations
@@ -55,19 +56,26 @@ def resize(
         rows = np.where(2 * ys.rest >= ys.unit, ys.second, ys.first)
         columns = np.where(2 * xs.rest >= xs.unit, xs.second, xs.first)
         return taken(b, taken(b, input, rows, 1), columns, 2)
-    if not is_quantized(input) or dtype_of(input) not in (dtypes.i8, dtypes.i16):
-        raise NotExpressible(f"BILINEAR of {dtype_of(input)}")
-    if dtype_of(input) is dtypes.i16:
-        raise NotExpressible("BILINEAR of 16 bits, with sums of 48")
-    return _between(b, _between(b, plain(b, input), ys, 1), xs, 2)
+    return _between(b, _between(b, _numbers(b, input), ys, 1), xs, 2)
+
+
+def _numbers(b: Builder, x: SSAValue) -> SSAValue:
+    """What is interpolated: floats, i32, or of 16 bits i48, which is held in i64."""
+    if dtype_of(x) is dtypes.f32:
+        return x
+    if not is_quantized(x) or dtype_of(x) not in (dtypes.i8, dtypes.i16):
+        raise NotExpressible(f"BILINEAR of {dtype_of(x)}")
+    return b.recast(plain(b, x), dtypes.i64 if dtype_of(x) is dtypes.i16 else dtypes.i32)
 
 
 def _between(b: Builder, x: SSAValue, at: Positions, axis: int) -> SSAValue:
+    """Weighted by units of integers, or by parts of 1 of floats."""
     shape = [1] * 4
     shape[axis] = at.rest.size
-    near, far = ((n.reshape(shape)) for n in (at.unit - at.rest, at.rest))
-    first = b.emit(graph.MulOp(taken(b, x, at.first, axis), b.i32(near)))
-    second = b.emit(graph.MulOp(taken(b, x, at.second, axis), b.i32(far)))
+    unit, kind = (at.unit, np.float32) if dtype_of(x) is dtypes.f32 else (1, dtype_of(x).numpy)
+    near, far = ((n / unit).astype(kind).reshape(shape) for n in (at.unit - at.rest, at.rest))
+    first = b.emit(graph.MulOp(taken(b, x, at.first, axis), b.constant(near)))
+    second = b.emit(graph.MulOp(taken(b, x, at.second, axis), b.constant(far)))
     return b.emit(graph.AddOp(first, second))
 
 
