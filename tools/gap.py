@@ -4,20 +4,22 @@
       own     128,514  54.5 %  mxu: its work at its peak
       output   31,017  13.2 %  mxu: layers that wait for its output stage
       port      5,964   2.5 %  mxu: layers that wait for its port of the scratchpad
+      stream    9,310   3.9 %  mxu: constants that it reads in dram
       tiles    26,361  11.2 %  mxu: what is beyond that, by how layers are cut (edges, fill, drain)
       chain    21,000   8.9 %  mxu idle: work of dma that it needs
       ...
 
 The engine is the busiest one. `own` to `port` are of the bound, layer by layer, which knows no
-mapping; `tiles` is the busy time that was simulated less these; the rest is the engine's idle time,
-by what it waited for (`passes/idleness.py`). All are recomputed from the program, so they can be
-checked.
+mapping; `stream` is by how much instructions that read dram take longer than with their constants
+in the scratchpad; `tiles` is the busy time that was simulated less these; the rest is the engine's
+idle time, by what it waited for (`passes/idleness.py`). All are recomputed from the program, so
+they can be checked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from npu_dialect.passes.idleness import idleness
@@ -85,12 +87,27 @@ def gap(program: Program) -> Gap | None:
     found = idleness(instructions, program.profile.target, list(program.kernels))
     engine = found.engine
     parts = _of_bound(bound, engine)
+    if engine == "mxu" and (streams := _streams(program)):
+        parts.append(Part("stream", streams, "mxu: constants that it reads in dram"))
     beyond = found.busy - sum(part.cycles for part in parts)
     parts.append(Part("tiles", beyond, f"{engine}: {_beyond(engine)}"))
     for (cause, other), cycles in found.causes.most_common():
         text = WAITS[cause].format("its own" if other == engine else other)
         parts.append(Part(cause, cycles, f"{engine} idle: {text}"))
     return Gap(found.makespan, bound.cycles, bound.binds, tuple(parts))
+
+
+def _streams(program: Program) -> int:
+    """Cycles that instructions of the array take longer as they read dram."""
+    profile, kernels, longer = program.profile, program.kernels, 0
+    for cost, (_, op) in zip(profile.costs, program.executed, strict=True):
+        if op.takes_dma:
+            values = op.values()
+            moved = {n: values[n] for n in ("weights", "params") if n in values}
+            held = {n: replace(o, space="spm") for n, o in moved.items()}
+            alone = op.with_values(**held, stream=None, row=None)
+            longer += max(0, cost.cycles - alone.cost(profile.target, kernels).cycles)
+    return longer
 
 
 def _beyond(engine: str) -> str:
