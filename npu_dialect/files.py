@@ -86,6 +86,21 @@ def make_folder(path: str | Path) -> Path:
     return folder
 
 
+def check_folder(path: str | Path) -> None:
+    """Raises CompileError (NPU0002) where the folder of a file to write is not there, or the file
+    is a folder: said before the work whose result would be lost.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise unwritable(path, _is_folder())
+    if target.exists() and not target.is_file():
+        return  # devices and pipes are written directly
+    if not target.parent.is_dir():
+        raise unwritable(path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    if not os.access(target.parent, os.W_OK):
+        raise unwritable(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 @contextmanager
 def replacing(path: str | Path) -> Generator[Path, None, None]:
     """A temporary file to write, which takes the place of `path` when the block ends well.
@@ -139,10 +154,14 @@ def _explained(path: str | Path) -> Generator[None, None, None]:
 
 def _temporary_beside(target: Path) -> Path:
     if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder of that name")
+        raise _is_folder()
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
     return Path(name)
+
+
+def _is_folder() -> OSError:
+    return IsADirectoryError(errno.EISDIR, "a folder of that name")
 
 
 def _mode(target: Path) -> int:

@@ -264,6 +264,31 @@ def test_a_program_is_not_left_half_written(run_tool: RunTool, models: Path):
     assert run.err.startswith("error[NPU0002]: /dev/full: must be a writable file")
 
 
+@pytest.mark.parametrize("option", ["--report", "--export-mappings", "--save-statistics"])
+def test_a_folder_that_is_missing_is_told_before_the_work(
+    run_tool: RunTool, models: Path, option: str
+):
+    arguments = [models / "winml_mnist.onnx", "-o", "early.npu", option, "nowhere/file"]
+    run = run_tool("npu-compile", *arguments)
+    assert run.code == 1
+    assert run.err.startswith("error[NPU0002]: nowhere/file: ")
+    assert not Path("early.npu").exists()
+
+
+def test_a_model_is_mapped_as_the_options_say(run_tool: RunTool, models: Path):
+    options = [models / "winml_mnist.onnx", "--target", "mobile4k", "--scratchpad", 8192]
+    run_tool("npu-compile", *options, "-o", "small.npu")
+    runs = [run_tool("npu-run", *each, "--timing", "--json") for each in (["small.npu"], options)]
+    compiled, run = (json.loads(each.out)["peak_spm"] for each in runs)
+    assert compiled == run <= 8192
+
+
+def test_a_program_is_mapped_already(run_tool: RunTool, mnist: Path):
+    run = run_tool("npu-run", mnist / "m.npu", "--timing", "--objective", "memory", "--exact")
+    assert run.code == 1
+    assert "--exact, --objective must be for a model; a .npu is compiled already" in run.err
+
+
 def test_a_level_that_takes_no_time_has_no_trace(run_tool: RunTool, models: Path):
     options = ["--random", 0, "--level", "graph", "--trace", "t.json"]
     run = run_tool("npu-run", models / "winml_mnist.onnx", "--target", "mobile4k", *options)

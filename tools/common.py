@@ -17,7 +17,8 @@ from typing import Any, NoReturn, cast
 
 from npu_dialect.collector import RARELY
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
-from npu_dialect.files import target_names, unwritable
+from npu_dialect.files import check_folder, target_names, unwritable
+from npu_dialect.tools import mapping_options
 from npu_dialect.tools.deferred import defer_methods
 
 EXIT_ERROR = 1
@@ -49,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: Parser, *, default_target: str | None = None) -> None:
-    """Add --target, --shape, --state, --overrides, --custom and --exact."""
+    """Add --target, --shape, --state, --overrides, --custom, --exact and those of mappings."""
     default = f" (default: {default_target})" if default_target else ""
     parser.add_argument(
         "--target",
@@ -91,6 +92,13 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
         help="leave to the host what a target without floats would compute in fixed point, within "
         "one step of the result",
     )
+    mapping_options.add(parser)
+
+
+def output_file(path: str) -> str:
+    """The type of an option that names a file to write. Raises CompileError (NPU0002)."""
+    check_folder(path)
+    return path
 
 
 def add_driver_options(parser: Parser) -> None:
@@ -144,9 +152,11 @@ def load_model(args: argparse.Namespace, model: Any, target: str | None) -> Any:
     names = cast("dict[str, str]", model) if isinstance(model, dict) else ()
     shapes = _by_entry(parse_shapes(args.shape), names)
     states = parse_pairs(args.state, "--state", "IN=OUT")
-    return api.load(
+    module = api.load(
         model, target, shapes=shapes, overrides=args.overrides, states=states, exact=args.exact
     )
+    mapping_options.note(args, module)
+    return module
 
 
 def _by_entry(shapes: dict[str, tuple[int, ...]], entries: Collection[str]) -> Any:

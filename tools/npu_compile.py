@@ -57,22 +57,30 @@ def _parser() -> common.Parser:
         help="a model as an entry of the program, instead of MODEL; the entries share constants "
         "and states of one name",
     )
-    add("-o", "--output", metavar="FILE", help="default: the model's name with .npu")
+    add(
+        *("-o", "--output"),
+        metavar="FILE",
+        type=common.output_file,
+        help="default: the model's name with .npu",
+    )
     common.add_model_options(parser)
     add(
-        "--objective",
-        choices=("latency", "energy", "memory", "balanced"),
-        default="latency",
-        help="what tiles and cascades are chosen for: the fewest cycles (default), the least "
-        "energy by the target's tables, or the least scratchpad with which the program takes no "
-        "more than twice the cycles (memory), or the least bytes times squared cycles (balanced)",
+        "--strict",
+        action="store_true",
+        help="fail (NPU0306) if an operation needs the host; the conversion of inputs and outputs "
+        "at the boundary (engine io) is allowed",
     )
-    add(
-        "--scratchpad",
-        metavar="BYTES",
-        type=int,
-        help="how many bytes of the scratchpad the program may use (default: all that there are)",
-    )
+    _add_texts(parser)
+    _add_reports(parser)
+    quantize_options.add(parser)
+    common.add_driver_options(parser)
+    common.add_debug_option(parser)
+    return parser
+
+
+def _add_texts(parser: common.Parser) -> None:
+    """Add what writes IR."""
+    add = parser.add_argument_group("the IR").add_argument
     add(
         "--emit",
         choices=("tosa", "graph", "tile", "npu"),
@@ -85,13 +93,12 @@ def _parser() -> common.Parser:
         help="with --emit tosa: let integers depend on what TOSA leaves open too, such as the "
         "order of sums of floats; a warning says on what",
     )
-    add(
-        "--raw-constants",
-        action="store_true",
-        help="store constants as they are, where the target's dma engine could decode them",
-    )
     add("--save-ir", metavar="DIR", help="also write the IR of every level into this folder")
-    add("--report", metavar="FILE", help="write a JSON report: placement, passes, diagnostics")
+
+
+def _add_reports(parser: common.Parser) -> None:
+    """Add what tells of the program and of how it came to be."""
+    add = parser.add_argument_group("why it became what it is").add_argument
     add(
         "--explain",
         action="store_true",
@@ -102,19 +109,16 @@ def _parser() -> common.Parser:
     add(
         "--export-mappings",
         metavar="FILE",
+        type=common.output_file,
         help="write how every layer is mapped, as a file for --overrides",
     )
     add(
-        "--strict",
-        action="store_true",
-        help="fail (NPU0306) if an operation needs the host; the conversion of inputs and outputs "
-        "at the boundary (engine io) is allowed",
+        "--report",
+        metavar="FILE",
+        type=common.output_file,
+        help="write a JSON report: placement, passes, diagnostics",
     )
     add("--remarks", action="store_true", help="print the remarks of the passes (stderr)")
-    quantize_options.add(parser)
-    common.add_driver_options(parser)
-    common.add_debug_option(parser)
-    return parser
 
 
 def _load(args: argparse.Namespace) -> ModuleOp:
@@ -138,7 +142,6 @@ def _run(args: argparse.Namespace) -> int:
         imported = module.clone() if args.explain or args.strict else None
         mappings: list[str] = []
         passes = list(outcome.runs if outcome else ())
-        _set_objective(args, module)
         if _looks_inside(args):
             module, program = _inside(args, module, progress, mappings, passes)
         else:
@@ -177,20 +180,6 @@ def _models(args: argparse.Namespace) -> str | dict[str, str]:
         rule = "a program of several models must be given a name"
         raise error(Code.OPTION, rule, found="none", remedy="-o FILE.npu", source="npu-compile")
     return entries or args.model
-
-
-def _set_objective(args: argparse.Namespace, module: ModuleOp) -> None:
-    from xdsl.dialects.builtin import IntegerAttr, StringAttr, UnitAttr, i64
-
-    if args.raw_constants:
-        module.attributes["npu.uncoded"] = UnitAttr()
-    if args.objective != "latency":
-        module.attributes["npu.objective"] = StringAttr(args.objective)
-    if args.scratchpad is not None:
-        if args.scratchpad <= 0:
-            rule, found = "--scratchpad must be a number of bytes above 0", str(args.scratchpad)
-            raise error(Code.OPTION, rule, found=found, source="npu-compile")
-        module.attributes["npu.scratchpad"] = IntegerAttr(args.scratchpad, i64)
 
 
 def _looks_inside(args: argparse.Namespace) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npu_dialect.diagnostics import Code, CompileError, collect, error
-from npu_dialect.tools import common
+from npu_dialect.tools import common, mapping_options
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -43,7 +43,13 @@ def _parser() -> common.Parser:
     add("input", nargs="?", default="-", help=".mlir, .onnx, .pt2 or .tflite; - is stdin (default)")
     add("-p", "--passes", default="", metavar="PIPELINE", help="what to run: pass-a,pass-b{x=1}")
     add("--lower-to", choices=("graph", "tile", "npu"), help="run the default pipelines, then -p")
-    add("-o", "--output", metavar="FILE", default="-", help="default: standard output")
+    add(
+        *("-o", "--output"),
+        metavar="FILE",
+        type=common.output_file,
+        default="-",
+        help="default: standard output",
+    )
     common.add_model_options(parser)
     _add_text_options(parser)
     common.add_driver_options(parser)
@@ -143,6 +149,7 @@ def _apply(args: argparse.Namespace, module: ModuleOp, progress: Progress) -> No
     options = common.driver_options(args, progress)
     if args.target:
         api.set_target(module, args.target)
+    mapping_options.note(args, module)
     runs = api.lower(module, args.lower_to, options=options) if args.lower_to else []
     runs += pipeline.run(module, args.passes, options=options)
     if args.timing:

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, CompileError, error
-from npu_dialect.tools import common, debug_options, profile_options, quantize_options
+from npu_dialect.tools import (
+    common,
+    debug_options,
+    mapping_options,
+    profile_options,
+    quantize_options,
+)
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -66,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> common.Parser:
     parser = common.Parser("npu-run", __doc__ or "", EXAMPLES)
-    add = parser.add_argument
+    add, output = parser.add_argument, common.output_file
     add("program", help=".npu; or .onnx, .pt2, .tflite or .mlir, compiled in memory")
     add(
         "--input",
@@ -76,11 +82,16 @@ def _parser() -> common.Parser:
         help=".npy or .npz; or a data set, see below",
     )
     add("--random", type=int, metavar="SEED", help="random inputs instead")
-    add("--output", metavar="FILE", help="write the outputs to this .npz")
+    add("--output", metavar="FILE", type=output, help="write the outputs to this .npz")
     add("--level", choices=("graph", "tile", "npu"), default="npu", help="default: npu")
     add("--model", metavar="FILE", help="the model of a .npu, for --level and --compare")
     common.add_model_options(parser)
-    add("--dump", metavar="FILE", help="write the tensors between layers at --level to this .npz")
+    add(
+        "--dump",
+        metavar="FILE",
+        type=output,
+        help="write the tensors between layers at --level to this .npz",
+    )
     add("--entry", metavar="NAME", help="the entry to run (default: main, or the one that fits)")
     add(
         "--initial",
@@ -90,7 +101,10 @@ def _parser() -> common.Parser:
         help="contents of states before the run, .npy or .npz, instead of those of the program",
     )
     add(
-        "--save-states", metavar="FILE", help="write what the states are after the run to this .npz"
+        "--save-states",
+        metavar="FILE",
+        type=output,
+        help="write what the states are after the run to this .npz",
     )
     add("--compare", action="store_true", help="run all levels and onnxruntime; where they differ")
     _add_tier_options(parser)
@@ -164,10 +178,22 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.compare or args.level != "npu":
         _check_other_level(args)
+    if _is_program(args.program) and not args.model:
+        _check_compiled(args)
     if quantize_options.asked(args) and _is_program(args.program):
         rule = "--quantize must be for a model; a .npu is compiled already"
         remedy = f"--compare --model model.onnx, or npu-compile --quantize {args.quantize}"
         raise error(Code.OPTION, rule, found=args.program, remedy=remedy, source="npu-run")
+
+
+def _check_compiled(args: argparse.Namespace) -> None:
+    """Refuse for a .npu what decides how a model is compiled."""
+    names = ("shape", "state", "overrides", "exact")
+    asked = [f"--{name}" for name in names if getattr(args, name)] + mapping_options.asked(args)
+    if asked:
+        rule = f"{', '.join(asked)} must be for a model; a .npu is compiled already"
+        raise error(Code.OPTION, rule, found=args.program, remedy="npu-compile with that, or the "
+                    "model instead of the program", source="npu-run")  # fmt: skip
 
 
 def _check_other_level(args: argparse.Namespace) -> None:

@@ -22,8 +22,14 @@ def add(parser: common.Parser) -> None:
     )
     add = group.add_argument
     add("--timing", action="store_true", help="time, energy, layers, without running: no inputs")
-    add("--trace", metavar="FILE", help="a timeline for ui.perfetto.dev, .json or .json.gz")
-    add("--report", metavar="FILE", help="a report, .html or .json")
+    output = common.output_file
+    add(
+        "--trace",
+        metavar="FILE",
+        type=output,
+        help="a timeline for ui.perfetto.dev, .json or .json.gz",
+    )
+    add("--report", metavar="FILE", type=output, help="a report, .html or .json")
     add(
         "--baseline",
         metavar="FILE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npu_dialect.diagnostics import Code, error
@@ -44,21 +45,19 @@ def add(parser: common.Parser) -> None:
         "A float model becomes one of integers; docs/quantization.md. The values that a tensor has "
         "on samples\ndecide its range.",
     )
-    add = group.add_argument
+    _add_schemes(group.add_argument)
+    _add_samples(group.add_argument)
+    _add_images(group.add_argument)
+
+
+def _add_schemes(add: Callable[..., Any]) -> None:
+    """What tensors are quantized to, and by which passes."""
     add(
         "--quantize",
         metavar="SCHEME",
         help="int8, or another scheme that docs/quantization.md lists; auto: int8 where the target "
         "has no floats, else nothing",
     )
-    add(
-        "--calibrate",
-        metavar="SAMPLES",
-        help=".npz or .npy with a first dimension of samples, or a folder of .npy files, of .npz "
-        "files or of images, each one sample",
-    )
-    add("--method", choices=METHODS, help="how ranges follow from values (default: minmax)")
-    add("--percent", type=float, metavar="P", help="with --method percentile (default: 99.99)")
     add(
         "--improve",
         metavar="NAME,...",
@@ -72,6 +71,12 @@ def add(parser: common.Parser) -> None:
         "the precision with the fewest cycles (--objective energy: least energy); prints the table",
     )
     add(
+        "--save-precisions",
+        metavar="FILE",
+        type=common.output_file,
+        help="what --budget chose, as a file for --overrides",
+    )
+    add(
         "--prune",
         metavar="HOW",
         help="make weights zero first: 2:4 (two of every four input channels) or a share such as "
@@ -83,10 +88,30 @@ def add(parser: common.Parser) -> None:
         help="of recurrent layers, whose noise goes on from step to step (default: that of "
         "--quantize with activations of 16 bits)",
     )
-    add("--save-precisions", metavar="FILE", help="what --budget chose, as a file for --overrides")
-    add("--statistics", metavar="FILE", help="what --save-statistics wrote, instead of samples")
-    add("--save-statistics", metavar="FILE", help="write the statistics of all tensors (.npz)")
     add("--integer-io", action="store_true", help="inputs and outputs are integers, too")
+
+
+def _add_samples(add: Callable[..., Any]) -> None:
+    """Where ranges come from."""
+    add(
+        "--calibrate",
+        metavar="SAMPLES",
+        help=".npz or .npy with a first dimension of samples, or a folder of .npy files, of .npz "
+        "files or of images, each one sample",
+    )
+    add("--method", choices=METHODS, help="how ranges follow from values (default: minmax)")
+    add("--percent", type=float, metavar="P", help="with --method percentile (default: 99.99)")
+    add("--statistics", metavar="FILE", help="what --save-statistics wrote, instead of samples")
+    add(
+        "--save-statistics",
+        metavar="FILE",
+        type=common.output_file,
+        help="write the statistics of all tensors (.npz)",
+    )
+
+
+def _add_images(add: Callable[..., Any]) -> None:
+    """How images among the samples become inputs."""
     add(
         "--image-scale",
         type=float,
