@@ -10,7 +10,7 @@ is then a look-up in the fronts. What is better is cycles, or with the objective
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -246,11 +246,11 @@ def compute_fronts(target: Target, p: Contraction, objective: str = "latency") -
     """As `fronts`, without what is kept on disk."""
     shape = _shape(p)
     found = choices(target, shape, objective)
-    every = [_front(target, p, found, kind) for kind in kinds(p, objective)]
+    every = list(_fronts(target, p, found, kinds(p, objective)))
     if target.array_reads_dram and may_stream(p):
         found = streamed_choices(target, replace(shape, w_part=p.w_part), objective)
-        every += [_front(target, p, found, kind) for kind in streaming_kinds(p, objective)]
-    return tuple(f for f in every if f is not None)
+        every += _fronts(target, p, found, streaming_kinds(p, objective))
+    return tuple(every)
 
 
 def _shape(p: Contraction) -> Contraction:
@@ -299,30 +299,59 @@ def streaming_kinds(p: Contraction, objective: str = "latency") -> Iterator[Kind
     yield from (nest for nest in nests if nest.x == "tile" or not p.x_resident)
 
 
-def _front(target: Target, p: Contraction, found: Choices, kind: Kind) -> Front | None:
+def _fronts(
+    target: Target, p: Contraction, found: Choices, nests: Iterable[Kind]
+) -> Iterator[Front]:
+    """The fronts of the kinds of which anything fits. What kinds share is computed once, for the
+    choices that fit as one of them.
+    """
+    rooms = [(kind, *_room(target, p, found, kind)) for kind in nests]
+    rooms = [room for room in rooms if room[2].any()]
+    if not rooms:
+        return
+    used = np.flatnonzero(np.any([fits for _, _, fits in rooms], axis=0))
+    some = found.only(used)
+    known: dict[Any, Any] = {}
+    for kind, size, fits in rooms:
+        yield _front(target, p, some, kind, size[used], np.flatnonzero(fits[used]), known)
+
+
+def _room(
+    target: Target, p: Contraction, found: Choices, kind: Kind
+) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """(bytes of scratchpad, whether they are there and the kind makes sense) of each choice."""
     m, n = found.mapping(kind), found.trips
-    buffers = list(all_buffers(p, m, found.sizes, n))
-    size: Any = spm_bytes(buffers) + np.zeros(len(found.rows), np.int64)
-    good = size <= target.memories["spm"].size
+    size: Any = spm_bytes(list(all_buffers(p, m, found.sizes, n)))
+    size = size + np.zeros(len(found.rows), np.int64)
+    fits = size <= target.memories["spm"].size
     if kind.order == "rows_outer":
-        good &= n.channels > 1  # type: ignore[operator]
+        fits &= n.channels > 1
     if "slice" in (kind.x, kind.weights):
-        good &= n.reduction > 1  # type: ignore[operator]
-    used = np.flatnonzero(good)
-    if not used.size:
-        return None
-    some = found if len(used) == len(size) else found.only(used)
+        fits &= n.reduction > 1
+    return size, fits
+
+
+def _front(
+    target: Target,
+    p: Contraction,
+    some: Choices,
+    kind: Kind,
+    size: Numbers,
+    used: Numbers,
+    known: dict[Any, Any],
+) -> Front:
+    """The front of one kind, of the choices of these numbers, which take `size` bytes."""
     m, n = some.mapping(kind), some.trips
-    estimated = estimates(target, p, m, some.compute, some.sizes, n)
+    estimated = estimates(target, p, m, some.compute, some.sizes, n, known)
     cycles: Any = estimated.in_place
     score = cycles + np.minimum(TILE, cycles / SHARE) * n.tiles * n.reduction
     if some.energy is not None:
         taken = energies(target, p, m, some.energy)
         score = energy.price(target, taken, estimated.cycles, n.tiles * n.reduction)
-    kept = _staircase(size[used], score)
+    kept = used[_staircase(size[used], score[used])]
     numbers = (some.rows, some.cols, some.channels, some.reduction, some.joined)
     extents = np.stack([n[kept] for n in numbers], axis=1).astype(np.int64)
-    return Front(kind, size[used][kept], score[kept], extents)
+    return Front(kind, size[kept], score[kept], extents)
 
 
 def _staircase(size: Numbers, score: Numbers) -> Numbers:

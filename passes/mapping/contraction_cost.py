@@ -78,20 +78,22 @@ def estimates(
     compute: Any,
     size: Tile | None = None,
     n: Trips | None = None,
+    known: dict[Any, Any] | None = None,
 ) -> Estimate:
     """What mappings cost whose array cycles are known. The extents of `m` are arrays. `size` and
-    `n` are given where they are known.
+    `n` are given where they are known; `known` keeps what is the same for mappings of these extents
+    and other levels of loading.
     """
     size, n = size or tile_bytes(p, m), n or loop_trips(p, m)
-    x, first = _input_cycles(target, p, m, n)
-    w, first_w = _weight_cycles(target, p, m, n)
-    out = last = residual = 0.0
-    if not p.out_resident:
-        out = copy_cycles(target, _output_bytes(target, p, m, itemsize(p.out_type)), n.tiles)
-        last = out / n.tiles
-    if p.residual_type and not p.residual_resident:
-        occupied = _output_bytes(target, p, m, itemsize(p.residual_type))
-        residual = copy_cycles(target, occupied, n.tiles)
+    known = {} if known is None else known
+    parts = (
+        (_input_cycles, (m.x, m.order)), (_weight_cycles, (m.weights, m.order)),
+        (_output_cycles, ()),
+    )  # fmt: skip
+    for each, decides in parts:
+        if (each, *decides) not in known:
+            known[each, *decides] = each(target, p, m, n)
+    (x, first), (w, first_w), (out, last, residual) = (known[each, *d] for each, d in parts)
     moved = x + w + out + residual
     streamed = compute if m.weights == "stream" else 0.0
     waits = _handover(p, m, n, np.maximum(compute, moved + streamed))
@@ -101,6 +103,20 @@ def estimates(
     if m.weights == "stream":
         exposed = exposed + stream_latency(target)
     return Estimate(compute, moved, exposed, waits, streamed)
+
+
+def _output_cycles(
+    target: Target, p: Contraction, m: ContractionMapping, n: Trips
+) -> tuple[Any, Any, Any]:
+    """Cycles of all stores of results, of the last one, and of all loads of a residual."""
+    out = last = residual = 0.0
+    if not p.out_resident:
+        out = copy_cycles(target, _output_bytes(target, p, m, itemsize(p.out_type)), n.tiles)
+        last = out / n.tiles
+    if p.residual_type and not p.residual_resident:
+        occupied = _output_bytes(target, p, m, itemsize(p.residual_type))
+        residual = copy_cycles(target, occupied, n.tiles)
+    return out, last, residual
 
 
 def _output_bytes(target: Target, p: Contraction, m: ContractionMapping, each: int) -> Any:
