@@ -60,6 +60,7 @@ class PlacingParser(Utf8Parser):
         """
         self.file = StringAttr(name)
         self.first_line = line
+        self.is_empty = not text.strip()
         self.newlines = [i for i, character in enumerate(text) if character == "\n"]
         try:
             super().__init__(context, text, name)
@@ -96,6 +97,6 @@ class PlacingParser(Utf8Parser):
         return error(
             Code.IR_SYNTAX,
             "must be valid IR",
-            found=problem.msg.strip().splitlines()[0],
+            found="no text" if self.is_empty else problem.msg.strip().splitlines()[0],
             source=f"{self.file.data}:{self.first_line + place.line}:{place.col}",
         )

@@ -146,11 +146,12 @@ def _instance(spec: ArgSpec) -> ModulePass:
     try:
         return cls.from_spec(spec)
     except ValueError as problem:
-        known = ", ".join(f.name for f in fields(cls) if f.name != "name") or "none"
+        known = [f.name for f in fields(cls) if f.name != "name"]
+        unknown = [name for name in spec.parameters if name.replace("-", "_") not in known]
         raise error(
             Code.PIPELINE_SYNTAX,
-            f"must be given options that it has ({known}), of their types",
-            found=problem,
+            f"must be given options that it has ({', '.join(known) or 'none'}), of their types",
+            found=", ".join(unknown) or problem,
             source=spec.name,
         ) from problem
 

@@ -81,7 +81,7 @@ def _check(data: bytes, source: str) -> int:
         raise error(
             Code.PROGRAM_MALFORMED,
             "must be a program file (.npu)",
-            found=f"{len(data)} bytes that begin {data[:8]!r}",
+            found=f"{len(data)} bytes that begin {data[:8]!r}" if data else "an empty file",
             remedy="a file that npu-compile wrote",
             source=source,
         )

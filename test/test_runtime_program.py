@@ -148,14 +148,14 @@ DATA = sample().to_bytes()
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"NPU0401.*p.npu: must be a program file \(.npu\); found 0 bytes"),
+        (b"", r"NPU0401.*p.npu: must be a program file \(.npu\); found an empty file"),
         (b"\x08\x07onnx-model", "NPU0401.*must be a program file"),
         (DATA[:4], "NPU0401.*whole and unchanged; found 4 bytes, less than a header"),
         (DATA[:100], "NPU0401.*whole and unchanged; found 100 bytes instead of"),
         (DATA[:-1], "NPU0401.*whole and unchanged; found"),
         (DATA + b"\0", "NPU0401.*whole and unchanged; found"),
         (DATA[:-1] + b"\xff", "NPU0401.*content that does not match its checksum"),
-        (DATA[:8] + b"\x63" + DATA[9:], "NPU0402.*must have version 4; found version 99"),
+        (DATA[:8] + b"\x63" + DATA[9:], "NPU0402.*must have version 5; found version 99"),
     ],
 )
 def test_a_damaged_file_is_one_clear_line(tmp_path: Path, data: bytes, message: str):

@@ -27,13 +27,14 @@ def read(path: Path) -> Any:
     """The program of a `.pt2` file. Raises CompileError."""
     files.read_bytes(path)  # a file that is missing is reported as that
     try:
-        with quiet():
+        with quiet(everything=True):
             return torch().export.load(str(path))
     except Exception as problem:
         raise error(
             Code.MODEL_MALFORMED,
             "a .pt2 file must be one that torch.export.save wrote",
             found=one_line(f"{type(problem).__name__}: {problem}"),
+            remedy="exporting the model again, or checking that the file is complete",
             source=str(path),
         ) from problem
 
