@@ -275,10 +275,13 @@ def behind_flash(program: Program) -> int:
 
 
 def off_chip(program: Program) -> int:
-    """Bytes of dram that copies move, of the part that is not on the chip."""
+    """Bytes of dram that copies move or the array reads, of the part that is not on the chip."""
     read_only = program.machine.memories["dram"].read_only
     moved = 0
-    for _, op in program.executed:
+    for cost, (_, op) in zip(program.profile.costs, program.executed, strict=True):
+        if op.takes_dma:  # constants, perhaps several times
+            moved += cost.reads["dram"]
+            continue
         if op.engine == "io":
             continue
         for operand in (*op.reads(), *op.writes()):
