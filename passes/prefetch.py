@@ -21,6 +21,7 @@ from itertools import islice
 from npu_dialect.kernel import Kernel
 from npu_dialect.npu.base import Instruction
 from npu_dialect.passes.allocation import Buffer, pack
+from npu_dialect.passes.demand import demand_ranks
 from npu_dialect.passes.rooms import Basis, Rooms, Rule, schedule_backwards, schedule_in_room
 from npu_dialect.passes.schedule import Schedule, Tasks, best_schedule, in_order, longest_paths
 from npu_dialect.passes.webs import Span, Values, Web, move, moved, overlaps
@@ -153,9 +154,8 @@ class Search:
         yield given, Rule(paths, count)
         if not overlaps(self._spans(known)):
             yield Basis(known.order, self.given), Rule(known.starts, count)
-        low = Basis(program, self._low())
-        yield low, Rule(program, WINDOW)
-        yield low, Rule(paths, WINDOW // 8)
+        yield given, Rule(demand_ranks(self.tasks.before), count)
+        yield Basis(program, self._low()), Rule(program, WINDOW)
         yield given, Rule(program, WINDOW)
 
     def _spans(self, known: Schedule) -> list[Span]:

@@ -4,11 +4,12 @@
     mxu  conv 1, conv 2, conv 3              ->     mxu  conv 1, conv 2, conv 3
 
 Every engine takes its tasks in order; a task starts when the tasks that it depends on are done, and
-an engine that is free takes the ready task with the longest way to the end. Dependencies come from
-the bytes that instructions touch, so a copy runs ahead as far as the placement of buffers lets it,
-across tiles and layers. A task of the array that reads dram takes two engines, its own and that of
-copies. The schedule is then improved from both ends (each pass orders the tasks by
-the times of the pass before, in the other direction), and the best one counts.
+an engine that is free takes the ready task with the longest way to the end, or the one that is
+asked for first (`demand`). Dependencies come from the bytes that instructions touch, so a copy runs
+ahead as far as the placement of buffers lets it, across tiles and layers. A task of the array that
+reads dram takes two engines, its own and that of copies. The schedule is then improved from both
+ends (each pass orders the tasks by the times of the pass before, in the other direction), and the
+best one counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from npu_dialect.cost import Cost
 from npu_dialect.kernel import Kernel
 from npu_dialect.npu.base import Instruction
 from npu_dialect.npu.ordering import Overtaking
+from npu_dialect.passes.demand import demand_ranks
 from npu_dialect.passes.dependencies import predecessors
 from npu_dialect.target import Target
 
@@ -169,9 +171,15 @@ def best_schedule(tasks: Tasks) -> Schedule:
 
 def _schedules(tasks: Tasks) -> Iterator[Schedule]:
     yield list_schedule(tasks, range(tasks.count, 0, -1))
-    found = list_schedule(tasks, longest_paths(tasks))
+    yield from _improved(tasks, longest_paths(tasks), ROUNDS)
+    yield from _improved(tasks, [-rank for rank in demand_ranks(tasks.before)], 1)
+
+
+def _improved(tasks: Tasks, priority: Sequence[int], rounds: int) -> Iterator[Schedule]:
+    """The schedule by a priority, and what comes of it from both ends."""
+    found = list_schedule(tasks, priority)
     yield found
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         ends = [s + c for s, c in zip(found.starts, tasks.cycles, strict=True)]
         backwards = list_schedule(tasks, ends, reverse=True)
         found = list_schedule(
