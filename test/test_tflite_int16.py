@@ -16,6 +16,8 @@ from npu_dialect import numerics
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
+from tflite_checks import compare_graph as compare
+from tflite_checks import seeds
 from tflite_models import Array, Tensor, constant, draw, interpreter_of, model, reference
 
 from npu_dialect.frontends import tflite
@@ -25,7 +27,6 @@ from npu_dialect.frontends.tflite.ops.rescaling import quantized_multiplier
 ALL = np.arange(-(1 << 15), 1 << 15).astype(np.int16)
 """Every value of 16 bits."""
 
-seeds = st.integers(0, 2**32 - 1)
 small = st.floats(0.0001, 0.01).map(lambda s: float(np.float32(s)))
 powers = st.integers(-15, -6).map(lambda e: 2.0**e)
 scales = st.one_of(small, powers)
@@ -33,18 +34,6 @@ scales = st.one_of(small, powers)
 
 def wide(shape: tuple[int, ...], scale: float) -> Tensor:
     return Tensor(shape, "int16", scale)
-
-
-def compare(source: bytes, inputs: list[Array], target: str = "edge256") -> None:
-    """At level graph as imported, and after the passes of that level."""
-    expected = reference(source, inputs)
-    module = npu.load(tflite.load(source), target=target)
-    for until in (None, "graph"):
-        if until:
-            npu.lower(module, until=until)
-        found = list(npu.execute(module, inputs).values())
-        for a, b in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(a, b)
 
 
 def compare_program(source: bytes, inputs: list[Array], target: str, on_host: str = "") -> None:

@@ -14,31 +14,13 @@ import npu_dialect as npu
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
 
-from tflite_models import Array, Tensor, constant, draw, model, reference
+from tflite_checks import compare_graph as compare
+from tflite_checks import quantized, seeds, types
+from tflite_models import Tensor, constant, draw, model, reference
 
 from npu_dialect.frontends import tflite
 
-seeds = st.integers(0, 2**32 - 1)
-types = st.sampled_from(["int8", "uint8"])
-scales = st.floats(0.004, 0.5).map(lambda s: float(np.float32(s)))
 paddings = st.sampled_from([0, 1])
-
-
-def compare(source: bytes, inputs: list[Array]) -> None:
-    """At level graph as imported, and after the passes of that level."""
-    expected = reference(source, inputs)
-    module = npu.load(tflite.load(source), target="edge256")
-    for until in (None, "graph"):
-        if until:
-            npu.lower(module, until=until)
-        found = list(npu.execute(module, inputs).values())
-        for a, b in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-def quantized(shape: tuple[int, ...], dtype: str, data: st.DataObject) -> Tensor:
-    info = np.iinfo(dtype)
-    return Tensor(shape, dtype, data.draw(scales), data.draw(st.integers(info.min, info.max)))
 
 
 def weights(shape: tuple[int, ...], dtype: str, rng: np.random.Generator, axis: int | None) -> Any:

@@ -11,9 +11,10 @@ from tflite_models import Array, Tensor, draw, reference
 
 import npu_dialect as npu
 from npu_dialect.frontends import tflite
+from npu_dialect.levels import Level
 
 TARGET = "edge256"
-LEVELS = (None, "graph", "tile", "npu")
+LEVELS: tuple[Level | None, ...] = (None, "graph", "tile", "npu")
 
 seeds = st.integers(0, 2**32 - 1)
 types = st.sampled_from(["int8", "uint8"])
@@ -44,11 +45,12 @@ def compare(
     resolver: str = "BUILTIN_REF",
     target: str = TARGET,
     rtol: float = 0.0,
+    levels: Sequence[Level | None] = LEVELS,
 ) -> None:
     """The same bits as TFLite at every level; with `rtol`, floats as near as that."""
     expected = reference(source, inputs, resolver)
     module = npu.load(tflite.load(source), target=target)
-    for until in LEVELS:
+    for until in levels:
         if until:
             npu.lower(module, until=until)
         found = list(npu.execute(module, list(inputs)).values())
@@ -59,6 +61,11 @@ def compare(
                 np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
             else:
                 np.testing.assert_array_equal(a, b, err_msg=f"at level {until}")
+
+
+def compare_graph(source: bytes, inputs: Sequence[Array], target: str = TARGET) -> None:
+    """The same bits at level graph, as imported and after the passes of that level."""
+    compare(source, inputs, target=target, levels=(None, "graph"))
 
 
 def check(source: bytes, inputs: Sequence[Tensor], seed: int = 0, **more: Any) -> None:

@@ -15,7 +15,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from tflite_models import Array, Tensor, schema, written
+from tflite_models import Array, Tensor, schema, set_options, written
 
 
 class Graph:
@@ -78,16 +78,11 @@ class Graph:
         **fields: Any,
     ) -> int:
         """An operator; its first result."""
-        s, node = schema(), schema().OperatorT()
+        node = schema().OperatorT()
         node.inputs, node.outputs = list(inputs), list(outputs)
         node.opcodeIndex = self.models.code(code)
-        if options:
-            node.builtinOptionsType = getattr(s.BuiltinOptions, options)
-            node.builtinOptions = getattr(s, f"{options}T")()
-            for name, value in fields.items():
-                assert hasattr(node.builtinOptions, name), name
-                setattr(node.builtinOptions, name, value)
-        elif "custom" in fields:
+        set_options(node, options, fields)
+        if not options and "custom" in fields:
             node.customOptions = list(fields["custom"])
         self.made.operators.append(node)
         return outputs[0] if outputs else -1

@@ -7,7 +7,7 @@ the reference kernels (`BUILTIN_REF`), without delegates.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,15 +91,22 @@ def model(
     if intermediates:
         node.intermediates = [len(graph.tensors) + k for k in range(len(intermediates))]
         graph.tensors += [written(found, t, f"i{k}") for k, t in enumerate(intermediates)]
-    if options:
-        node.builtinOptionsType = getattr(s.BuiltinOptions, options)
-        node.builtinOptions = getattr(s, f"{options}T")()
-        for name, value in fields.items():
-            assert hasattr(node.builtinOptions, name), name
-            setattr(node.builtinOptions, name, value)
+    set_options(node, options, fields)
     graph.operators = [node]
     found.subgraphs = [graph]
     return packed(found)
+
+
+def set_options(node: Any, options: str, fields: Mapping[str, Any]) -> None:
+    """Give an operator options of a kind; none for an empty one."""
+    if not options:
+        return
+    s = schema()
+    node.builtinOptionsType = getattr(s.BuiltinOptions, options)
+    node.builtinOptions = getattr(s, f"{options}T")()
+    for name, value in fields.items():
+        assert hasattr(node.builtinOptions, name), name
+        setattr(node.builtinOptions, name, value)
 
 
 def packed(model: Any) -> bytes:

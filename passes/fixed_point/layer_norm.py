@@ -23,10 +23,10 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import graph
-from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.quant import QuantType
 from npu_dialect.graph.quantization import MOST_SHIFT
 from npu_dialect.passes.fixed_point import inverse_root
+from npu_dialect.passes.fixed_point.normalization import normalization
 from npu_dialect.passes.fixed_point.steps import (
     COARSEST,
     Array,
@@ -36,7 +36,7 @@ from npu_dialect.passes.fixed_point.steps import (
     span,
     stored_values,
 )
-from npu_dialect.passes.qdq.common import known, one_scale, reach, stored
+from npu_dialect.passes.qdq.common import reach
 
 MOST_BITS = 30
 """Bits of the fixed-point numbers, sign apart, so that sums of two do not wrap."""
@@ -167,20 +167,14 @@ def layer_norm(op: graph.QuantizeOp) -> Steps | None:
     """The steps of quantize(layer_norm(dequantize(x))); None where `op` is something else, or the
     steps would be off by more than `COARSEST`.
     """
-    inner, result = op.x.owner, one_scale(op.result)
-    if not isinstance(inner, graph.LayerNormOp) or result is None:
+    found = normalization(op, eight_bits)
+    if found is None:
         return None
-    x, gain, bias = stored(inner.x), known(inner.scale), known(inner.bias)
-    quant = None if x is None else eight_bits(x)
-    if x is None or quant is None or gain is None or bias is None:
-        return None
-    shape, axis = shape_of(x), inner.axis.value.data
-    in_steps = gain.astype(np.float64) / result.scale, bias.astype(np.float64) / result.scale
-    epsilon = inner.epsilon.value.data
-    plan = best_plan(math.prod(shape[axis:]), quant, epsilon, *in_steps, result)
+    in_steps = found.gain, found.bias
+    plan = best_plan(found.count, found.quant, found.epsilon, *in_steps, found.result)
     if plan is None:
         return None
-    return _steps(plan, x, list(range(axis, len(shape))), Steps(inner.location))
+    return _steps(plan, found.x, found.axes, Steps(found.location))
 
 
 def best_plan(

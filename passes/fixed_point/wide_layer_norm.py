@@ -24,11 +24,12 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from npu_dialect import graph
-from npu_dialect.graph.base import quant_of, shape_of
+from npu_dialect.graph.base import quant_of
 from npu_dialect.graph.quant import QuantType
 from npu_dialect.passes.fixed_point import inverse_root
+from npu_dialect.passes.fixed_point.normalization import normalization
 from npu_dialect.passes.fixed_point.steps import COARSEST, Array, Steps, exponent
-from npu_dialect.passes.qdq.common import known, one_scale, reach, stored
+from npu_dialect.passes.qdq.common import reach
 
 WORD = 15
 """Bits of the lower word of a square or product."""
@@ -130,20 +131,14 @@ def wide_layer_norm(op: graph.QuantizeOp) -> Steps | None:
     """The steps of quantize(layer_norm(dequantize(x))) for x of 16 bits and zero point 0; None
     where `op` is something else, or the steps would be off by more than `COARSEST`.
     """
-    inner, result = op.x.owner, one_scale(op.result)
-    if not isinstance(inner, graph.LayerNormOp) or result is None:
+    found = normalization(op, _symmetric)
+    if found is None:
         return None
-    x, gain, bias = stored(inner.x), known(inner.scale), known(inner.bias)
-    quant = None if x is None else _symmetric(x)
-    if x is None or quant is None or gain is None or bias is None:
-        return None
-    shape, axis = shape_of(x), inner.axis.value.data
-    in_steps = gain.astype(np.float64) / result.scale, bias.astype(np.float64) / result.scale
-    count = math.prod(shape[axis:])
-    plan = Plan(count, quant.scale, inner.epsilon.value.data, *in_steps, result)
+    in_steps = found.gain, found.bias
+    plan = Plan(found.count, found.quant.scale, found.epsilon, *in_steps, found.result)
     if not _in_reach(plan):
         return None
-    return _steps(plan, x, list(range(axis, len(shape))), Steps(inner.location))
+    return _steps(plan, found.x, found.axes, Steps(found.location))
 
 
 def _symmetric(value: SSAValue) -> QuantType | None:

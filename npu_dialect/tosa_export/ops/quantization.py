@@ -10,6 +10,7 @@ from xdsl.ir import SSAValue
 
 from npu_dialect import dtypes, graph
 from npu_dialect.graph.base import dtype_of, quant_of, shape_of
+from npu_dialect.graph.quant import QuantType
 from npu_dialect.tosa_export.emitter import Emitter, Refused
 from npu_dialect.tosa_export.ops.exactness import is_power_of_two
 from npu_dialect.tosa_export.ops.movement import rows
@@ -56,13 +57,19 @@ def _refused(op: graph.InterpolateOp) -> SSAValue:
     raise Refused(f"a table of {dtype_of(op.result)} for 16 bits")
 
 
-@rule(graph.DequantizeOp)
-def dequantize(e: Emitter, op: graph.DequantizeOp) -> SSAValue:
-    """A conversion and a product, each rounded once."""
-    quant = quant_of(op.x)
+def _of_one_scale(value: SSAValue) -> QuantType:
+    """The type of a quantized value of run time."""
+    quant = quant_of(value)
     assert quant is not None
     if quant.axis is not None:
         raise Refused("values of run time with a scale for each channel")
+    return quant
+
+
+@rule(graph.DequantizeOp)
+def dequantize(e: Emitter, op: graph.DequantizeOp) -> SSAValue:
+    """A conversion and a product, each rounded once."""
+    quant = _of_one_scale(op.x)
     scale = e.const(quant.scales.reshape((1,) * len(shape_of(op.x))), f32)
     return multiplied(e, e.cast(steps(e, op.x), f32), scale)
 
@@ -70,10 +77,7 @@ def dequantize(e: Emitter, op: graph.DequantizeOp) -> SSAValue:
 @rule(graph.QuantizeOp)
 def quantize(e: Emitter, op: graph.QuantizeOp) -> SSAValue:
     """The nearest step; where the scale is no power of two, by where each step begins."""
-    quant = quant_of(op.result)
-    assert quant is not None
-    if quant.axis is not None:
-        raise Refused("values of run time with a scale for each channel")
+    quant = _of_one_scale(op.result)
     x = e.value(op.x)
     inverse = np.float32(1) / quant.scales
     quotient = multiplied(e, x, e.const(inverse.reshape((1,) * len(shape_of(x))), f32))
