@@ -74,9 +74,28 @@ class Planner:
     def run(self) -> Plan:
         """The plan.
 
-        Raises TooLargeError where even one group alone does not fit, and CompileError where its
-        mapping was decided elsewhere.
+        Where an array may read constants from dram, all that can do, or none: one that waits for a
+        copy that runs ahead for a later one would hold up all between them. Where room or energy
+        decides, each is decided alone. Raises TooLargeError where even one group alone does not
+        fit, and CompileError where its mapping was decided elsewhere.
         """
+        decides = self.ways.is_limited or self.works.by_energy
+        if decides or not self.target.array_reads_dram:
+            return self._fitting()
+        best = None
+        for streams in (True, False):
+            self.works.streams = streams
+            self.ways.known.clear()
+            plan = self._fitting()
+            if best is None or self.estimate(plan) <= self.estimate(best):
+                best = plan
+        self.works.streams = None
+        self.ways.known.clear()
+        assert best is not None
+        return best
+
+    def _fitting(self) -> Plan:
+        """A plan of which offsets come out."""
         tries = 0
         while True:
             plan = self._attempt()

@@ -14,7 +14,6 @@ from xdsl.ir import SSAValue
 
 from npu_dialect import overrides
 from npu_dialect.passes.mapping.cascades import LONGEST, Option, Run, Runs
-from npu_dialect.passes.mapping.contraction import ContractionMapping
 from npu_dialect.passes.mapping.lives import Lives
 from npu_dialect.passes.mapping.neighbours import Neighbours
 from npu_dialect.passes.mapping.paths import Move
@@ -56,6 +55,8 @@ class Ways:
         """Such groups where array and vector unit wait for each other: in stripes both are at work,
         and there is room for what is loaded ahead.
         """
+        self.is_limited = False
+        """Whether there is less room than on the machine, so that room decides."""
         self.may_spill = True
         """Whether a tensor may lie in dram that need not."""
         self.forget()
@@ -64,6 +65,7 @@ class Ways:
         """From now on room decides: cascades are where tensors would take most of the scratchpad,
         whatever is lost to copies. Where dram that is written is SRAM too, nothing is spilled.
         """
+        self.is_limited = True
         most = CROWDED * self.capacity
         live = self.lives.whole
         self.crowded = [size > most for size in live]
@@ -156,20 +158,34 @@ class Ways:
         """The work of a group with all the room, and with room for the next weights left."""
         if room < 0:
             return
-        work = self.works.of(number, resident, stays, room)
-        if work is None:
+        found = list(self._best(number, resident, stays, room))
+        if not found:
             return
-        yield work
-        if self.works.target.array_reads_dram and isinstance(work.mapping, ContractionMapping):
-            other = self.works.of(number, resident, stays, room, not work.streamed)
-            if other is not None and bool(other.streamed) != bool(work.streamed):
-                yield other
+        yield from found
+        work = found[0]
         later = self._next_weights(number)
         for less in (later, later // 2):
             if work.used and room - less < work.used and room > less > 0:
                 other = self.works.of(number, resident, stays, room - less)
                 if other is not None and other is not work:
                     yield other
+
+    def _best(
+        self, number: int, resident: frozenset[SSAValue], stays: bool, room: int
+    ) -> Iterator[Work]:
+        """The work of a group; of one on the array with its constants loaded and, unless that is
+        decided, with constants that it reads from dram.
+        """
+        is_open = self.works.streams is None and self.works.target.array_reads_dram
+        if not is_open or self.groups[number].kind != "array":
+            work = self.works.of(number, resident, stays, room)
+            if work is not None:
+                yield work
+            return
+        for streams in (False, True):
+            work = self.works.of(number, resident, stays, room, streams)
+            if work is not None:
+                yield work
 
     # --- cascades
 

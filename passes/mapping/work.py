@@ -142,6 +142,9 @@ class Works:
         self.target, self.groups, self.pinned, self.capacity = target, groups, pinned, capacity
         self.neighbours = neighbours(target, groups)
         self.width = target.memories["dram"].ports["dma"]
+        self.streams: bool | None = None
+        """Whether the array reads constants from dram wherever it can, or never (None: where that
+        is better)."""
         self._by_problem: dict[tuple[Problem, bool | None], _Found] = {}
         self.reads = [frozenset(map(storage, g.inputs)) for g in groups]
         self.row_bytes = [_row_bytes(g) for g in groups]
@@ -265,6 +268,7 @@ class Works:
 
         The best mapping for some room is that for every lesser room which it still fits.
         """
+        streams = self._streams(p) if streams is None else streams
         found = self._by_problem.setdefault((p, streams), _Found())
         at = bisect_left(found.limits, room)
         if at < len(found.limits):
@@ -276,6 +280,10 @@ class Works:
         found.limits.insert(at, room)
         found.works.insert(at, work)
         return work
+
+    def _streams(self, p: Problem) -> bool | None:
+        """Whether a problem's constants are read from dram, as far as that is decided for all."""
+        return self.streams and isinstance(p, Contraction) and contraction.may_stream(p)
 
     def with_mapping(self, group: Group, p: Problem, mapping: AnyMapping) -> Work:
         """The work of a problem of a group under one mapping."""
