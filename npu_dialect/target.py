@@ -12,6 +12,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import isfinite
@@ -399,8 +400,9 @@ def _read(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         known = ", ".join(target_names())
+        why = f" ({error.strerror})" if name.endswith(".toml") else ""
         raise TargetError(
-            f"a target must be one of {known} or a .toml file, found {name} ({error.strerror})"
+            f"a target must be one of {known} or a .toml file, found {name}{why}"
         ) from error
 
 
@@ -536,7 +538,8 @@ def _build(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
     known = {f.name for f in fields(cls)}
     for key in table:
         if key not in known:
-            raise TargetError(f"{where}: must have only known fields, found {key!r}")
+            near = "".join(f"; try {name}" for name in get_close_matches(key, known, 1))
+            raise TargetError(f"{where}: must have only known fields, found {key!r}{near}")
     values: dict[str, Any] = {}
     for f in fields(cls):
         if f.name in table:

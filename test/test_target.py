@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import npu_dialect as npu
-from npu_dialect import cost, target
+from npu_dialect import api, cost, target
+from npu_dialect.diagnostics import CompileError
 from npu_dialect.kernel import MICRO_OPS, VALUE_NUMPY
 from npu_dialect.target import TargetError, parse_target, target_names, target_text
 
@@ -103,3 +104,20 @@ def test_a_target_may_be_a_file(tmp_path: Path):
 def test_a_target_that_is_none_is_refused_with_those_that_are():
     with pytest.raises(TargetError, match="must be one of edge256, .* or a .toml file"):
         npu.load_target("edge1024")
+
+
+@each_target
+def test_every_pattern_of_micro_operations_fits_some(name: str):
+    api.find_target(name)
+
+
+def test_a_pattern_that_no_micro_operation_fits_is_refused(tmp_path: Path):
+    path = tmp_path / "typo.toml"
+    path.write_text(target_text("edge256").replace('"requantize.*"', '"requantise.*"', 1))
+    with pytest.raises(CompileError, match=r"NPU0302.*found requantise\.\*; try requantize"):
+        api.find_target(path)
+
+
+def test_a_target_that_is_nearly_named_is_proposed():
+    with pytest.raises(CompileError, match="NPU0301.*found edge25; try edge256"):
+        api.find_target("edge25")
