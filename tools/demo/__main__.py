@@ -70,7 +70,7 @@ FILES = {
     "digits.onnx": "the trained network; digits_int8.onnx: quantized by onnxruntime",
     "ir/": "graph.mlir, tile.mlir, npu.mlir: the same network at every level",
     "digits_int8.npu": "the program: try  npu-run digits_int8.npu --random 0",
-    "report.json": "everything below and more; report.html: the same as a page",
+    "report.json": "everything above and more; report.html: the same as a page",
     "trace.json": "the timeline, for ui.perfetto.dev",
 }
 
