@@ -38,12 +38,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from math import exp, log, prod
 from pathlib import Path
 from time import perf_counter
@@ -62,8 +60,10 @@ COLUMNS = (
     "model", "by", "s, CPU s", "on-chip", "off-chip", "weights", "array", "total", "/bound", "uJ",
     "host",
 )  # fmt: skip
-ALIGNMENT = 64
-"""Bytes that sizes of scratchpads are multiples of."""
+ALIGNMENT = 16
+"""Bytes by multiples of which a scratchpad is made smaller."""
+TRIES = 4
+"""Sizes of the scratchpad that are tried for a limit of all SRAM."""
 RATIOS = ("cpu_seconds", "on_chip", "off_chip", "array", "cycles")
 """What ours is compared with Vela's in."""
 
@@ -111,11 +111,12 @@ def _compare(args: argparse.Namespace, machine: Machine) -> list[common.Row]:
         row: common.Row = {"model": path.stem, "target": machine.target}
         try:
             row["vela"] = of_vela(path, machine, args.size)
-            row["ours"] = of_ours(path, machine, objective)
+            if not args.same_memory:
+                row["ours"] = of_ours(path, machine, objective)
             if args.raw:
                 row["raw"] = of_ours(path, machine, objective, raw=True)
             if args.same_memory:
-                row["ours"] = within(path, machine, objective, row)
+                row["ours"] = within(path, machine, objective, row["vela"]["on_chip"])
         except Exception as problem:  # one model that fails must not hide the others
             by = "ours" if "vela" in row else "vela"
             row["error"] = f"{by}: {str(problem).splitlines()[0]}"
@@ -203,26 +204,22 @@ def of_vela(path: Path, machine: Machine, size: bool) -> common.Row:
     }
 
 
-def within(path: Path, machine: Machine, objective: str, row: common.Row) -> common.Row:
-    """Our figures with a scratchpad that makes up Vela's SRAM with what lies beside it."""
-    from npu_dialect.target import target_text
-
-    most = _target(machine).memories["spm"].size
-    room = min(row["vela"]["on_chip"] - row["ours"]["beside"], most)
-    room -= room % ALIGNMENT
-    if room <= 0:
-        raise ValueError(f"{row['vela']['on_chip']} bytes do not hold the inputs and outputs")
-    text, count = re.subn(
-        r"(\[memories\.spm\]\nsize = )\d+", rf"\g<1>{room}", target_text(machine.target)
-    )
-    assert count == 1, "the scratchpad's size follows its heading"
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{machine.target}.toml"
-        file.write_text(text)
-        return of_ours(path, replace(machine, target=str(file)), objective)
+def within(path: Path, machine: Machine, objective: str, limit: float) -> common.Row:
+    """Our figures in so many bytes of SRAM, with what lies beside the scratchpad."""
+    room = min(int(limit), _target(machine).memories["spm"].size)
+    for _ in range(TRIES):
+        found = of_ours(path, machine, objective, scratchpad=room)
+        if found["on_chip"] <= limit:
+            return found
+        room -= -(-(found["on_chip"] - int(limit)) // ALIGNMENT) * ALIGNMENT
+        if room <= 0:
+            break
+    raise ValueError(f"{limit:,.0f} bytes do not hold the program and its inputs and outputs")
 
 
-def of_ours(path: Path, machine: Machine, objective: str, raw: bool = False) -> common.Row:
+def of_ours(
+    path: Path, machine: Machine, objective: str, raw: bool = False, scratchpad: int = 0
+) -> common.Row:
     """Our figures of a model, read off the program that npu-compile wrote."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.npu"
@@ -230,6 +227,7 @@ def of_ours(path: Path, machine: Machine, objective: str, raw: bool = False) -> 
         command += ["--target", machine.target, "-o", str(file)]
         command += ["--objective", objective]
         command += ["--raw-constants"] if raw else []
+        command += ["--scratchpad", str(scratchpad)] if scratchpad else []
         before, start = os.times(), perf_counter()
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=common.ROOT,
@@ -258,7 +256,6 @@ def figures(file: Path) -> common.Row:
     stored = sum(c.array.nbytes for c in program.constants)
     return {
         "on_chip": max(profile.peak_spm, vela_sram.in_one_sram(program)),
-        "beside": behind_flash(program),
         "off_chip": off_chip(program),
         "stored": stored,
         "array": busy.get("mxu", 0) + busy.get("vpu", 0),
@@ -266,12 +263,6 @@ def figures(file: Path) -> common.Row:
         "energy": profile.energy.joules * 1e6,
         "host": sum(row.engine == "host" for row in program.placement),
     }
-
-
-def behind_flash(program: Program) -> int:
-    """Bytes of SRAM that a program needs beside the scratchpad."""
-    read_only = program.machine.memories["dram"].read_only
-    return max(0, program.dram_size - read_only) if read_only else 0
 
 
 def off_chip(program: Program) -> int:
