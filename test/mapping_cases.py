@@ -24,7 +24,7 @@ from npu_dialect import api, dtypes
 from npu_dialect.graph.interpret import run as run_graph
 from npu_dialect.passes.graph_map import mapping_attribute
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping
-from npu_dialect.passes.mapping.contraction_problem import loop_trips
+from npu_dialect.passes.mapping.contraction_problem import loop_trips, may_stream
 from npu_dialect.passes.mapping.contraction_taps import may_join
 from npu_dialect.passes.mapping.elementwise import (
     Elementwise,
@@ -39,7 +39,10 @@ from npu_dialect.passes.mapping.problems import buffers_of, problem
 from npu_dialect.passes.mapping.tiles import spm_bytes
 from npu_dialect.target import Target, load_target
 
-INTEGERS = ("edge256", "edge512", "headset2k", "mobile4k", "systolic32_ws", "systolic32_os")
+INTEGERS = (
+    "edge256", "edge512", "headset2k", "mobile4k", "systolic32_ws", "systolic32_os",
+    "ethos_u55_256", "ethos_u85_2048",
+)  # fmt: skip
 FLOATS = ("mobile4k",)
 SCRATCHPADS = (None, 4096, 8192, 16384, 65536)
 """Bytes; None leaves the target as it is."""
@@ -207,6 +210,9 @@ def _contraction(target: Target, p: Contraction, rng: np.random.Generator) -> Co
         x=levels[int(rng.integers(len(levels)))],  # type: ignore[arg-type]
         weights=levels[int(rng.integers(len(levels)))],  # type: ignore[arg-type]
     )
+    if target.array_reads_dram and may_stream(p) and rng.random() < 0.5:
+        held = "tile" if mapping.x == "slice" else mapping.x
+        return replace(mapping, reduction=p.ic, x=held, weights="stream")
     if may_join(target, p) and rng.random() < 0.3:
         return replace(mapping, cols=p.ow, reduction=p.ic, taps="joined")
     return mapping
