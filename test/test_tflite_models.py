@@ -24,6 +24,14 @@ EXACT = [
     pytest.param("coral_tf2_mobilenet_v2_ptq", marks=pytest.mark.slow),
 ]
 
+STREAMS = ["mww_okay_nabu_stream", "tflm_mnist_lstm_int8"]
+"""Models with variables."""
+
+HYBRID = "mlperf_kws_fp32"
+"""Floats times 8-bit weights."""
+
+FLOATS = ["mlperf_ad_fp32", "mlperf_ic_fp32", "dtln_quant_2", "tflm_mnist_lstm_fp32"]
+
 Case = tuple[dict[str, Any], list[Any]]
 
 
@@ -40,6 +48,12 @@ def cases(models: Path, name: str) -> list[Case]:
         outputs = [a for key, a in sorted(arrays.items()) if key.startswith(f"case{k}/out")]
         found.append((inputs, outputs))
     return found
+
+
+def test_every_stored_model_is_compared(models: Path) -> None:
+    exact = [name if isinstance(name, str) else str(name.values[0]) for name in EXACT]
+    stored = {path.stem for path in models.glob("*.tflite")}
+    assert stored <= {*exact, *STREAMS, HYBRID, *FLOATS}
 
 
 def same(found: Any, expected: list[Any]) -> bool:
@@ -61,7 +75,7 @@ def test_all_levels_give_the_bits_of_the_reference(name: str, models: Path) -> N
         assert same(npu.simulate(program, list(inputs.values())).outputs, expected)
 
 
-@pytest.mark.parametrize("name", ["mww_okay_nabu_stream", "tflm_mnist_lstm_int8"])
+@pytest.mark.parametrize("name", STREAMS)
 def test_variables_are_states_that_go_from_run_to_run(name: str, models: Path) -> None:
     stored = cases(models, name)
     program = npu.compile(models / f"{name}.tflite", "edge256")
@@ -73,15 +87,13 @@ def test_variables_are_states_that_go_from_run_to_run(name: str, models: Path) -
 
 
 def test_floats_times_8_bit_weights_are_quantized_as_the_reference_does(models: Path) -> None:
-    stored = cases(models, "mlperf_kws_fp32")
-    program = npu.compile(models / "mlperf_kws_fp32.tflite", "mobile4k")
+    stored = cases(models, HYBRID)
+    program = npu.compile(models / f"{HYBRID}.tflite", "mobile4k")
     for inputs, expected in stored:
         assert same(npu.simulate(program, list(inputs.values())).outputs, expected)
 
 
-@pytest.mark.parametrize(
-    "name", ["mlperf_ad_fp32", "mlperf_ic_fp32", "dtln_quant_2", "tflm_mnist_lstm_fp32"]
-)
+@pytest.mark.parametrize("name", FLOATS)
 def test_float_models_are_within_a_rounding_or_two_of_the_reference(
     name: str, models: Path
 ) -> None:
