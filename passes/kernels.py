@@ -61,7 +61,38 @@ def build_kernel(
     With an `anchor` (which `ops` may hold too) the first tensor is its raw result, to which its
     bias is added first. Constants become immediates or parameter rows where they can, also when
     they are operands of the group around `ops`. Raises KernelError.
+
+    Passes ask again and again; an operation keeps what it was told for as long as all is the same.
     """
+    first = ops[0] if ops else anchor
+    if first is None:
+        return _built(ops, result, anchor)
+    kept: dict[Any, tuple[list[Any], KernelPlan]] = vars(first).setdefault("kernels", {})
+    key = (tuple(ops), result, anchor)
+    looks = _looks(ops, anchor)
+    known = kept.get(key)
+    if known is None or known[0] != looks:
+        known = kept[key] = looks, _built(ops, result, anchor)
+    return known[1]
+
+
+def _looks(ops: Sequence[Operation], anchor: Operation | None) -> list[Any]:
+    """All that a kernel of some operations depends on."""
+    found: list[Any] = []
+    for op in ops if anchor is None or anchor in ops else (*ops, anchor):
+        properties = op.properties
+        found += properties
+        found += properties.values()
+        found += [result.type for result in op.results]
+        for operand in op.operands:
+            outside = resolve(operand)
+            owner = outside.owner
+            constant = owner.value if isinstance(owner, graph.ConstantOp) else None
+            found += (operand, operand.type, outside, constant)
+    return found
+
+
+def _built(ops: Sequence[Operation], result: SSAValue, anchor: Operation | None) -> KernelPlan:
     emitter = _Emitter(result)
     if anchor is not None:
         emitter.start(anchor)
