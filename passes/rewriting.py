@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from xdsl.dialects.builtin import LocationAttr, ModuleOp, UnknownLoc
-from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern
 
 from npu_dialect import graph, provenance
@@ -47,9 +47,20 @@ class _Dispatch(RewritePattern):
                 return
 
 
+class _Walker(PatternRewriteWalker):
+    """Begins with the operations that there is something to do with, not with all."""
+
+    def _populate_worklist(self, op: Operation | Region | Block) -> None:
+        assert isinstance(self.pattern, _Dispatch)
+        rules, push = self.pattern.rules, self._worklist.push
+        for inner in op.walk(reverse=True, region_first=True):
+            if type(inner) in rules or is_dead(inner):
+                push(inner)
+
+
 def rewrite(module: ModuleOp, rules: Rules) -> bool:
     """Apply the rules everywhere until none changes anything; whether one did."""
-    return PatternRewriteWalker(_Dispatch(rules)).rewrite_module(module)
+    return _Walker(_Dispatch(rules)).rewrite_module(module)
 
 
 def by_class(
@@ -65,7 +76,10 @@ def by_class(
 
 def is_dead(op: Operation) -> bool:
     """Whether an operation of graph computes what nobody uses."""
-    return isinstance(op, graph.GraphOp) and not any(r.first_use for r in op.results)
+    for result in op.results:
+        if result.first_use is not None:
+            return False
+    return isinstance(op, graph.GraphOp)
 
 
 def erase_dead(block: Block) -> None:
