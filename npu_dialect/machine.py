@@ -86,8 +86,16 @@ class Operand:
         return self.size // run, run
 
     def moved(self, step: int) -> Operand:
-        """The same block, `step` bytes further."""
-        return Operand(self.space, self.address + step, self.dtype, self.dims, self.strides)
+        """The same block, `step` bytes further; what is known of it but where it begins stays."""
+        other = object.__new__(Operand)
+        known = vars(other)
+        known.update(vars(self))
+        known["address"] = self.address + step
+        known.pop("_hash", None)
+        if "interval" in known:
+            low, high = known["interval"]
+            known["interval"] = low + step, high + step
+        return other
 
     @staticmethod
     def dense(space: str, address: int, dtype: DType, dims: Sequence[int]) -> Operand:

@@ -98,8 +98,9 @@ class _Memory:
 
     def __init__(self) -> None:
         self.starts = [0]
-        self.ranges: list[list[int]] = [[]]
-        """By range, numbers of `accesses`."""
+        self.writers: list[list[int]] = [[]]
+        """By range, numbers of `accesses` that write."""
+        self.readers: list[list[int]] = [[]]
         self.accesses: list[_Access] = []
 
     def access(self, task: int, operand: Operand, writes: bool, found: set[int]) -> None:
@@ -113,30 +114,37 @@ class _Memory:
         candidates = self._remember(first, last, new, found)
         if writes and operand.runs[0] == 1:
             self.starts[first:last] = [low]
-            self.ranges[first:last] = [[number]]
+            self.writers[first:last] = [[number]]
+            self.readers[first:last] = [[]]
         for old in map(self.accesses.__getitem__, candidates):
-            if (writes or old.writes) and old.task not in found and _touch(old, new):
+            if old.task not in found and _touch(old, new):
                 found.add(old.task)
 
     def _remember(self, first: int, last: int, new: _Access, found: set[int]) -> set[int]:
-        """Adds `new` to the ranges from `first` to `last`; the accesses that were there.
+        """Adds `new` to the ranges from `first` to `last`; the accesses that were there and may
+        conflict.
 
         Of a crowded range, all are added to `found`, and `new` stands for them.
         """
         number, crowd = len(self.accesses), 0
         self.accesses.append(new)
         candidates: set[int] = set()
-        for at in range(first, last):
-            earlier = self.ranges[at]
-            if len(earlier) < CROWD:
-                candidates.update(earlier)
-                earlier.append(number)
+        writes = new.writes
+        ranges = zip(self.writers[first:last], self.readers[first:last], strict=True)
+        for at, (writers, readers) in enumerate(ranges, first):
+            if len(writers) + len(readers) < CROWD:
+                candidates.update(writers)
+                if writes:
+                    candidates.update(readers)
+                    writers.append(number)
+                else:
+                    readers.append(number)
                 continue
-            found.update(self.accesses[old].task for old in earlier)
+            found.update(self.accesses[old].task for old in (*writers, *readers))
             if not crowd:
                 crowd = len(self.accesses)
                 self.accesses.append(_Access(new.task, True, new.low, new.high, None))
-            self.ranges[at] = [crowd]
+            self.writers[at], self.readers[at] = [crowd], []
         return candidates
 
     def split(self, address: int) -> int:
@@ -145,7 +153,8 @@ class _Memory:
         if at < len(self.starts) and self.starts[at] == address:
             return at
         self.starts.insert(at, address)
-        self.ranges.insert(at, list(self.ranges[at - 1]))
+        self.writers.insert(at, self.writers[at - 1].copy())
+        self.readers.insert(at, self.readers[at - 1].copy())
         return at
 
 

@@ -167,25 +167,30 @@ class Overtaking:
 
     def __init__(self, instructions: Sequence[Instruction]) -> None:
         own = SPACES[OWN_SPACE]
-        self._touched = [[operand for operand, _ in accesses(i)] for i in instructions]
+        self._touched = [[_block(o) for o, _ in accesses(i)] for i in instructions]
         self._stored = [
-            [o for o in i.writes() if o.space != own] if i.engine in PIPELINED else []
+            [_block(o) for o in i.writes() if o.space != own] if i.engine in PIPELINED else []
             for i in instructions
         ]
         """What an instruction stores after its engine is free."""
 
     def between(self, earlier: int, later: int) -> bool:
         """Whether instruction number `later` overtakes number `earlier`."""
-        for stored in self._stored[earlier]:
-            for touched in self._touched[later]:
-                if _meet(stored, touched) and share_bytes(stored, touched):
+        for space, low, high, stored in self._stored[earlier]:
+            for other_space, other_low, other_high, touched in self._touched[later]:
+                if (
+                    low < other_high
+                    and other_low < high
+                    and space == other_space
+                    and share_bytes(stored, touched)
+                ):
                     return True
         return False
 
 
-def _meet(a: Operand, b: Operand) -> bool:
-    (low, high), (other_low, other_high) = a.interval, b.interval
-    return a.space == b.space and low < other_high and other_low < high
+def _block(operand: Operand) -> tuple[str, int, int, Operand]:
+    """(memory, first byte, one past the last one, operand)."""
+    return operand.space, *operand.interval, operand
 
 
 class _Accesses:
