@@ -91,8 +91,8 @@ def layer_norm(args: argparse.Namespace, count: int, scale: float) -> common.Row
     exact = d / np.sqrt(variance + float(np.float32(EPSILON))) * gain + bias
 
     def make(value: Any) -> list[Any]:
-        parts = [graph.ConstantOp(p) for p in (gain, bias)]
-        return [*parts, graph.LayerNormOp(value, *parts, 1, EPSILON)]
+        gains, biases = graph.ConstantOp(gain), graph.ConstantOp(bias)
+        return [gains, biases, graph.LayerNormOp(value, gains, biases, 1, EPSILON)]
 
     row: common.Row = {"function": "layer norm", "row": count, "scale": scale, "out": result.scale}
     row |= {"table": "u16, long product" if plan.wide else "u16", "bound": plan.error}

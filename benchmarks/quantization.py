@@ -123,7 +123,9 @@ def measured(args: argparse.Namespace, case: Case) -> Iterator[common.Row]:
     assert case.labels is not None
     runs = reference.run(case.path, case.inputs, optimize=False)
     exact = np.concatenate([run[0] for run in runs])
-    found = {ORT: (by_onnxruntime(case), "", 0)}
+    found: dict[str, tuple[list[list[Array]], int | str, int]] = {
+        ORT: (by_onnxruntime(case), "", 0)
+    }
     for way in args.ways:
         found[way] = simulated(case, way, args.target)
     for way, (outputs, hosted, cycles) in found.items():

@@ -268,6 +268,7 @@ def lstm() -> Any:
         def forward(self, x: Any) -> Any:
             states = [torch.zeros(1, HIDDEN) for _ in self.enter]
             cells = [torch.zeros(1, HIDDEN) for _ in self.enter]
+            value = x[:, 0]
             for step in range(STEPS):
                 value = x[:, step]
                 for k, (enter, back) in enumerate(zip(self.enter, self.back, strict=True)):
