@@ -2,15 +2,16 @@
 
   python benchmarks/capacity.py                    513 x 513 pixels in 384, 256, 128, ... KiB
   python benchmarks/capacity.py --size 129 --kib 384 --kib 8
+  python benchmarks/capacity.py --tflite --kib 384    beside Arm Vela, on the same .tflite file
 
 The network is DeepLabv3 on MobileNetV2 (output stride 16, image pooling, bilinear resizing to all
 pixels, argmax; random weights), quantized by onnxruntime, on the machine of Ethos-U65-512 with its
-512 KiB cut down. Its largest tensor takes 6.3 MB in int8. Arm Vela 5.2.0, given 384 KiB for it,
-writes a program that takes 16 MB and exits with 0.
+512 KiB cut down. Its largest tensor takes 6.3 MB in int8. With --tflite it is a file of TFLite's
+own operators (deeplab_tflite.py), which Vela compiles too, for a cache of as many KiB in SRAM.
 
 Columns: KiB that the scratchpad has and KiB that the program takes of it, cycles, over the bound,
-bytes of dram over the compulsory ones, instructions, seconds to compile; whether npu-verify proves
-the program. Where there is none, the error's first line.
+bytes of dram, those over the compulsory ones, instructions, seconds of processor time to compile; whether
+npu-verify proves the program. Where there is none, the error's first line.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import common
@@ -39,16 +40,21 @@ STAGES = (
 dilation.
 """
 CLASSES = 21
-COLUMNS = ("KiB", "taken", "cycles", "/ bound", "dram", "instr", "compile s", "verify", "error")
+COLUMNS = (
+    "KiB", "taken", "cycles", "/ bound", "dram MB", "dram", "instr", "CPU s", "verify", "error",
+)  # fmt: skip
 
 
 def main() -> int:
     parser = common.parser(__doc__ or "", models=False)
     parser.add_argument("--size", type=int, default=513, help="pixels in a row and a column")
     parser.add_argument("--kib", type=int, action="append", metavar="N", help="may be repeated")
+    parser.add_argument("--tflite", action="store_true", help="a .tflite file, and Vela's figures")
     args = parser.parse_args()
-    path = built(zoo.default_cache(), args.size)
+    path = (tflite if args.tflite else built)(zoo.default_cache(), args.size)
     rows = [measured(path, kib) for kib in args.kib or KIB]
+    if args.tflite:
+        rows += [of_vela(path, kib) for kib in args.kib or KIB]
     common.show(f"deeplabv3 of {args.size} x {args.size} on {TARGET}", COLUMNS, map(cells, rows))
     return common.finish(args, rows)
 
@@ -57,11 +63,16 @@ def cells(row: common.Row) -> tuple[object, ...]:
     """A line."""
     if "error" in row:
         return (row["kib"], *("-" for _ in COLUMNS[2:]), row["error"][:120])
+    if "bound" not in row:
+        taken, cycles, dram = f"{row['peak'] / 1024:.0f}", f"{row['cycles']:,}", row["dram"] / 1e6
+        unknown = ("-", "-", common.seconds(row["seconds"]), "-", "Vela")
+        return (row["kib"], taken, cycles, "-", f"{dram:.1f}", *unknown)
     return (
         row["kib"],
         f"{row['peak'] / 1024:.0f}",
         f"{row['cycles']:,}",
         f"{row['cycles'] / row['bound']:.2f}",
+        f"{row['dram'] / 1e6:.1f}",
         f"{row['dram'] / row['compulsory']:.2f}",
         f"{row['instructions']:,}",
         common.seconds(row["seconds"]),
@@ -83,12 +94,12 @@ def measured(path: Path, kib: int) -> common.Row:
     module = api.load(path)
     api.set_target(module, TARGET)
     module.attributes[SCRATCHPAD] = IntegerAttr(kib * 1024, i64)
-    start = perf_counter()
+    start = process_time()
     try:
         program = api.build(module, options=api.Options(reproducer=None))
     except CompileError as problem:
         return {"kib": kib, "error": str(problem).splitlines()[0]}
-    seconds = perf_counter() - start
+    seconds = process_time() - start
     profile = program.profile
     bound = profile.lower_bound
     assert bound is not None and profile.peak_spm <= kib * 1024
@@ -102,6 +113,28 @@ def measured(path: Path, kib: int) -> common.Row:
         "instructions": len(program.executed),
         "seconds": seconds,
         "verified": verifies(program),
+    }
+
+
+def of_vela(path: Path, kib: int) -> common.Row:
+    """Vela's figures, by its own estimate, for a cache of so many KiB."""
+    from tempfile import TemporaryDirectory
+
+    import vela_runs
+
+    machine = next(m for m in vela_runs.MACHINES if m.target == TARGET)
+    with TemporaryDirectory() as folder:
+        options = ["--arena-cache-size", str(kib * 1024)]
+        try:
+            found = vela_runs.run(path, machine, Path(folder), options)
+        except RuntimeError as problem:
+            return {"kib": kib, "error": str(problem)}
+    return {
+        "kib": kib,
+        "peak": found.number("sram_memory_used") * 1024,
+        "cycles": int(found.number("cycles_total")),
+        "dram": found.number("dram_total_bytes"),
+        "seconds": found.cpu_seconds,
     }
 
 
@@ -121,6 +154,17 @@ def built(cache: Path, size: int) -> Path:
         zoo.export(deeplab(size).eval(), part, (1, 3, size, size), "image", "classes")
     with zoo._whole(path) as part:
         zoo.quantize(source, part)
+    return path
+
+
+def tflite(cache: Path, size: int) -> Path:
+    """The same network as a .tflite file, kept in the cache."""
+    import deeplab_tflite
+
+    path = zoo._place(cache, deeplab_tflite.__file__) / f"deeplabv3_{size}.tflite"
+    if not path.exists():
+        with zoo._whole(path) as part:
+            part.write_bytes(deeplab_tflite.deeplab(size, STAGES, CLASSES))
     return path
 
 
