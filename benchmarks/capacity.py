@@ -10,8 +10,8 @@ pixels, argmax; random weights), quantized by onnxruntime, on the machine of Eth
 own operators (deeplab_tflite.py), which Vela compiles too, for a cache of as many KiB in SRAM.
 
 Columns: KiB that the scratchpad has and KiB that the program takes of it, cycles, over the bound,
-bytes of dram, those over the compulsory ones, instructions, seconds of processor time to compile; whether
-npu-verify proves the program. Where there is none, the error's first line.
+bytes of dram, those over the compulsory ones, instructions, seconds of processor time to compile;
+whether npu-verify proves the program. Where there is none, the error's first line.
 """
 
 from __future__ import annotations
