@@ -365,10 +365,11 @@ def _gap(memory: NDArray[np.bool_], operand: Operand) -> str:
 
 def _stream_of(instruction: Instruction) -> tuple[Operand, int, int, int] | None:
     """The bytes that an instruction decodes; elements, elements of a row, bytes of an element."""
-    values = instruction.values()
     if isinstance(instruction, DmaDecodeOp):
+        values = instruction.values()
         stored, decoded = values["source"], values["destination"]
-    elif isinstance(instruction, ArrayInstruction) and "stream" in values:
+    elif isinstance(instruction, ArrayInstruction) and instruction.stream is not None:
+        values = instruction.values()
         stored, decoded = stored_weights(values), values["weights"]
     else:
         return None
