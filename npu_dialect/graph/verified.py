@@ -7,10 +7,12 @@ when it last passed need not be looked at again.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from xdsl.ir import BlockArgument, Operation, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.irdl import IRDLOperation
+from xdsl.traits import MemoryEffect, NoTerminator
 
 
 class VerifiedOnce(IRDLOperation):
@@ -23,13 +25,25 @@ class VerifiedOnce(IRDLOperation):
         regions = self.regions
         for region in regions if verify_nested_ops else ():
             region.verify()
-        known = (self.parent, self.parent_op(), self.next_op is None, *_looks(self))
+        known = (_place(self), *_looks(self))
         if regions:
             known = (*known, *map(_looks_inside, regions))
         fresh = regions and not verify_nested_ops
         if fresh or vars(self).get("verified") != known:
             super().verify(verify_nested_ops=False)
             vars(self)["verified"] = known
+
+
+def _place(op: Operation) -> tuple[Block | None, Operation | None] | None:
+    """Where an operation is, if its rules or those of the end of a block look at that."""
+    if op.next_op is not None and _may_be_anywhere(type(op)):
+        return None
+    return op.parent, op.parent_op()
+
+
+@cache
+def _may_be_anywhere(cls: type[Operation]) -> bool:
+    return all(isinstance(trait, NoTerminator | MemoryEffect) for trait in cls.traits)
 
 
 def _looks(op: Operation) -> tuple[Any, ...]:
