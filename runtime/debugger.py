@@ -157,7 +157,15 @@ class Debugger:
         ports = {b.name: b for b in (*self.program.inputs, *self.program.outputs)} | self.tensors
         if name in ports:
             return ports[name].operand
-        return parse_place(name)
+        if ":" in name:
+            return parse_place(name)
+        fields = () if self.step is None else (f for f, _, _ in self.step.instruction.places())
+        known = ", ".join(dict.fromkeys([*fields, *ports]))
+        raise _no_place(
+            name,
+            "must be a field of the latest instruction, a tensor that is complete, an input or "
+            f"output ({known}), or {PLACE}",
+        )
 
 
 PLACE = "SPACE:ADDRESS:DTYPE:DIMS, such as spm:0x40:i8:8x16"
@@ -170,9 +178,7 @@ def parse_place(text: str) -> Operand:
         shape = tuple(int(d) for d in dims.split("x"))
         return Operand.dense(space, int(address, 0), dtypes.BY_NAME[dtype], shape)
     except (ValueError, KeyError):
-        raise _no_place(
-            text, f"must be a field of the instruction, a tensor that is complete, or {PLACE}"
-        ) from None
+        raise _no_place(text, f"must be {PLACE}") from None
 
 
 def _no_place(found: str, rule: str) -> CompileError:

@@ -76,7 +76,8 @@ def lower_bound(profile: Profile) -> Table:
         return []
     parts = ", ".join(f"{name} {cycles:,.0f}" for name, cycles in bound.resources.items())
     ratio = f"; {profile.cycles / bound.cycles:.2f} x" if bound.cycles else ""
-    left_out = f"; {len(bound.host)} layers of the host left out" if bound.host else ""
+    count = len(bound.host)
+    left_out = f"; {count} layer{'s' * (count > 1)} of the host left out" if count else ""
     return [
         ["at least", f"{bound.cycles:,} cycles, by {bound.binds} ({parts}){ratio}{left_out}"],
         ["compulsory dram", f"{bound.dram_bytes:,} B"],

@@ -36,6 +36,20 @@ def run_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunTool:
     return run
 
 
+@pytest.fixture
+def mapping_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder where searches of mappings are kept, and none in memory."""
+    from npu_dialect import cache
+    from npu_dialect.passes.mapping import contraction
+
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv(cache.FOLDER_VARIABLE, str(folder))
+    contraction.fronts.cache_clear()
+    contraction.search.cache_clear()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The folder of the project."""

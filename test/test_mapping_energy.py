@@ -18,7 +18,7 @@ from test_mapping import tight_target
 from test_plan import layers as chain_of_layers
 from xdsl.dialects.builtin import StringAttr
 
-from npu_dialect import api, cache
+from npu_dialect import api
 from npu_dialect.passes.graph_map import GraphMapPass, mapping_attribute
 from npu_dialect.passes.mapping import contraction, energy
 from npu_dialect.passes.mapping.contraction_problem import (
@@ -34,17 +34,8 @@ from npu_dialect.universe import NpuContext
 
 ACCELFORGE = Path(__file__).parents[1] / "benchmarks/targets/accelforge.toml"
 QUIET = Options(reproducer=None)
+pytestmark = pytest.mark.usefixtures("mapping_cache")
 few = settings(max_examples=20, deadline=None)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv(cache.FOLDER_VARIABLE, str(folder))
-        contraction.fronts.cache_clear()
-        contraction.search.cache_clear()
-        yield folder
 
 
 def energy_of(layer: Layer, mapping: ContractionMapping) -> float:
