@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, cast
 
 from xdsl.dialects.builtin import (
@@ -29,7 +30,7 @@ from npu_dialect.dtypes import DType
 from npu_dialect.frontends.dead import erase_dead
 from npu_dialect.frontends.onnx.builder import Array, element_of, shape_of
 from npu_dialect.frontends.onnx.errors import Misfit, NotExpressible, refuse
-from npu_dialect.frontends.tosa import registry
+from npu_dialect.frontends.tosa import control, registry
 from npu_dialect.frontends.tosa.builder import Builder
 from npu_dialect.frontends.tosa.ops import TOPICS
 from npu_dialect.frontends.tosa.ops.rescaling import as_element
@@ -37,7 +38,15 @@ from npu_dialect.frontends.tosa.signature import Signature
 from npu_dialect.frontends.tosa.storage import Storage
 from npu_dialect.frontends.tosa.variables import Argument, Variables
 from npu_dialect.graph.states import STATES, State, set_states
-from npu_dialect.tosa import TosaOp, VariableOp, VariableReadOp, VariableWriteOp
+from npu_dialect.tosa import (
+    CondIfOp,
+    TosaOp,
+    VariableOp,
+    VariableReadOp,
+    VariableWriteOp,
+    WhileLoopOp,
+    YieldOp,
+)
 from npu_dialect.tosa.text import array_of, numpy_type, width_of
 
 Shapes = Mapping[str, Sequence[int]]
@@ -83,6 +92,8 @@ class Importer:
         self.builder = Builder(self.block)
         self.scope: dict[SSAValue, Any] = {}
         self.variables = Variables(declared)
+        self.unrolled = [0]
+        """How many operations loops became; shared with what `apart` makes."""
         for op in function.walk():
             _check_parts(op)
         try:
@@ -191,6 +202,9 @@ class Importer:
                 return
         except Misfit as why:
             raise malformed(source, str(why)) from None
+        if isinstance(op, CondIfOp | WhileLoopOp):
+            self._control(op, source)
+            return
         if not isinstance(op, TosaOp):
             raise _foreign(op, source)
         if op.name == "tosa.const_shape":
@@ -206,6 +220,40 @@ class Importer:
         operands = [self._value(v, op) for v in op.operands]
         found = self._results(op, source, operands)
         self.scope.update(zip(op.results, found, strict=True))
+
+    def _control(self, op: CondIfOp | WhileLoopOp, source: str) -> None:
+        try:
+            found = control.results(self, op)
+        except NotExpressible as why:
+            raise refuse(Code.OPERATOR_UNSUPPORTED, source, f"{op.name} must be expressible",
+                         str(why), "the model without it") from None  # fmt: skip
+        except (Misfit, *BROKEN) as why:
+            raise malformed(source, str(why)) from None
+        self.scope.update(zip(op.results, found, strict=True))
+
+    def region(self, region: Region, given: Sequence[Any]) -> list[SSAValue]:
+        """What a region yields of the values that it is given. Raises Misfit."""
+        if len(region.blocks) != 1 or len(region.block.args) != len(given):
+            raise Misfit(f"a region of {len(region.blocks)} blocks for {len(given)} values")
+        self.scope.update(zip(region.block.args, given, strict=True))
+        for op in region.block.ops:
+            if isinstance(op, YieldOp):
+                return [self._value(v, op) for v in op.operands]
+            self._operation(op)
+        raise Misfit("a region without tosa.yield")
+
+    def typed(self, value: SSAValue, stated: SSAValue, source: str) -> SSAValue:
+        """A graph value in the type that a value of the text has. Raises Misfit."""
+        return self._checked(value, stated, source)
+
+    def apart(self, kinds: Sequence[Attribute]) -> Importer:
+        """An importer of the same function's regions into another block, with nothing in scope."""
+        inner = copy(self)
+        inner.block = Block(arg_types=kinds)
+        inner.builder = Builder(inner.block)
+        inner.builder.location = self.builder.location
+        inner.scope = {}
+        return inner
 
     def _array(self, op: TosaOp, source: str) -> Array:
         try:
@@ -275,7 +323,7 @@ def _foreign(op: Operation, source: str) -> CompileError:
     """The error of an operation that is not in the table's dialect."""
     found = getattr(op, "op_name", None)
     name = found.data if isinstance(found, StringAttr) else op.name
-    rule = "operations must be of TOSA 1.0, and have no regions"
+    rule = "operations must be of TOSA 1.0"
     return refuse(Code.OPERATOR_UNSUPPORTED, source, rule, name, "a model in such operations")
 
 

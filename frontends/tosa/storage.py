@@ -22,6 +22,7 @@ from xdsl.ir import SSAValue
 from npu_dialect import dtypes
 from npu_dialect.frontends.onnx.builder import element_of
 from npu_dialect.frontends.onnx.errors import Misfit
+from npu_dialect.frontends.tosa import control
 from npu_dialect.graph.quant import QuantType, uniform
 from npu_dialect.tosa import TosaOp, VariableReadOp, VariableWriteOp
 from npu_dialect.tosa.text import array_of, width_of
@@ -59,6 +60,10 @@ class Storage:
         for op in ops:
             self._join(op)
         self._join_variables(function)
+        for op in function.walk():
+            for value, other in control.same_values(op):
+                if _is_stored(value) and _is_stored(other):
+                    self._union(value, other)
         for value, quant in stated.items():
             self.stated.setdefault(self._root(value), quant)
         for votes in (_written, _read):

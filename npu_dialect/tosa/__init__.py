@@ -16,6 +16,7 @@ from npu_dialect.tosa.base import (
     TosaOp,
     define,
 )
+from npu_dialect.tosa.control import CondIfOp, WhileLoopOp, YieldOp
 from npu_dialect.tosa.variables import VariableOp, VariableReadOp, VariableWriteOp
 
 WINDOW = "pad stride"
@@ -107,7 +108,7 @@ OPS: list[type[TosaOp]] = [
     define("identity", "input1", "", "The same."),
     define("custom", "*input_list", "operator_name domain_name implementation_attrs", "Any."),
 ]  # fmt: skip
-"""Every operation of tensors; not those with regions."""
+"""Every operation of tensors but those with regions."""
 
 VARIABLES = [VariableOp, VariableReadOp, VariableWriteOp]
 """States and what reads and writes them."""
@@ -115,11 +116,15 @@ VARIABLES = [VariableOp, VariableReadOp, VariableWriteOp]
 BY_NAME: dict[str, type[TosaOp]] = {kind.name.removeprefix("tosa."): kind for kind in OPS}
 """The classes by the names of the specification."""
 
-Tosa = Dialect("tosa", [*OPS, *VARIABLES], [ShapeType, *ENUMS.values()])
+CONTROL = [CondIfOp, WhileLoopOp, YieldOp]
+"""What has regions, and what ends them."""
+
+Tosa = Dialect("tosa", [*OPS, *VARIABLES, *CONTROL], [ShapeType, *ENUMS.values()])
 
 __all__ = [
     "BY_NAME",
     "OPS",
+    "CondIfOp",
     "NanModeAttr",
     "ResizeModeAttr",
     "RoundingModeAttr",
@@ -129,4 +134,6 @@ __all__ = [
     "VariableOp",
     "VariableReadOp",
     "VariableWriteOp",
+    "WhileLoopOp",
+    "YieldOp",
 ]
