@@ -155,7 +155,8 @@ def _plan(
     while True:
         try:
             with settled():
-                planner = Planner(target, function.body.block, _pins(function), None, objective)
+                pins = _pins(function, target)
+                planner = Planner(target, function.body.block, pins, None, objective)
                 return planner, choose(planner)
         except TooLargeError as problem:
             _to_host(problem.group, target)
@@ -174,9 +175,23 @@ def _to_host(group: Group, target: Target) -> None:
         op.attributes[PLACEMENT] = placement
 
 
-def _pins(function: FuncOp) -> dict[Operation, AnyMapping]:
+def _pins(function: FuncOp, target: Target) -> dict[Operation, AnyMapping]:
+    """The mappings that the groups of a function have. Raises CompileError (NPU0305) for weights
+    that the array shall read from dram where it cannot.
+    """
     groups = (Group(op) for op in function.body.block.ops if op.name == "graph.group")
     found = {group.op: mapping_of(group) for group in groups}
+    for op, mapping in found.items():
+        is_streamed = isinstance(mapping, ContractionMapping) and mapping.weights == "stream"
+        if is_streamed and not target.array_reads_dram:
+            raise error(
+                Code.NOT_LOWERABLE,
+                "weights that are streamed need an array that reads dram (a port mxu in "
+                "[memories.dram])",
+                found=target.name,
+                source=op,
+                remedy='weights = "tile" in its mapping',
+            )
     return {op: mapping for op, mapping in found.items() if mapping is not None}
 
 
