@@ -127,10 +127,10 @@ def _lowered(module: ModuleOp, given: Inputs, options: Options) -> tuple[Program
 
 def _stored(floats: Sequence[Port], module: ModuleOp, sample: Inputs) -> Any:
     """A sample of floats as the inputs of a quantized module, which may be integers."""
-    from npu_dialect import fidelity, levels
+    from npu_dialect import levels, watched_runs
     from npu_dialect.ports import bind
 
-    return fidelity.stored_inputs(levels.entry_of(module), bind(floats, sample))
+    return watched_runs.stored_inputs(levels.entry_of(module), bind(floats, sample))
 
 
 def _samples(args: argparse.Namespace, ports: Sequence[Port]) -> list[Inputs]:
