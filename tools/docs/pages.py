@@ -177,8 +177,7 @@ ratios between runs on one target.
   instructions of the vector unit, which on these targets is the array's output stage: both take
   turns, and the slowest class of micro-operations decides; kernels fuse what Vela has as several
   operators (softmax is 26 of them); the taps of a kernel row may be one sum over pixels that
-  overlap; weights are copied into the scratchpad first, where Vela's may be read from flash as they
-  are needed; the ports of the engines to SRAM are apart, unless `npu-run --shared-ports` counts
+  overlap; the ports of the engines to SRAM are apart, unless `npu-run --shared-ports` counts
   their contention; scaling is that of the model, in f32 or whole numbers, bit for bit. Vela has no
   latencies of engines that wait for each other, no host and no energies: those are ours.
 - `ethos_u85_2048` is the same for Ethos_U85_SYS_DRAM_High with Dedicated_Sram_512KB. The array's
@@ -186,8 +185,12 @@ ratios between runs on one target.
   limits each channel of a memory by the bursts that may be under way during its latency: of 24
   bytes a cycle a copy from DRAM gets 6.55, which is the dma engine's port here; writes, which
   get 21, and the channels of weights (13), of inputs in SRAM (41 of 64) have no ports of their own.
-  Vela multiplies weights of which two of four are zero twice as fast, reads weights along channels
-  of their own while it computes, and joins more operators than a sum to a product; ours do not.
+  Vela multiplies weights of which two of four are zero twice as fast, and joins more operators
+  than a sum to a product; ours do not.
+- The array of these three reads weights and parameters from flash or DRAM as it computes (a port
+  `mxu` in `memories.dram.ports`), or from the scratchpad, as the mapper chooses: copies that run
+  ahead overlap with other layers, but take room. By latency all layers of a network that can read
+  them so do, or none does; where room decides, each is decided for itself.
 - These three decode constants as they are copied (`rice`, `npu_dialect/rice.py`), as Ethos-U
   decodes weights. The code is ours: Vela has one of its own for weights alone, with 10 bytes for
   the scaling of each channel; ours codes the 8 or 12 bytes of parameters too. Vela's models allow
@@ -199,9 +202,9 @@ ratios between runs on one target.
   that nothing is written before. What a program needs on the chip is its scratchpad and what of
   dram lies behind the flash. As both are the same SRAM, a tensor behind the flash may lie over
   bytes of the scratchpad that hold nothing as long as it is needed; `benchmarks/vela_sram.py`
-  places them so, and counts what is taken in all, as Vela's arena does. Vela's weights may
-  pass by its SRAM; ours do not, so that networks of little else (mlperf_ad, tflm_hello,
-  tflm_micro_speech) need more.
+  places them so, and counts what is taken in all, as Vela's arena does. An input that layers read
+  and an output that layers make lie in the scratchpad itself (`npu-bind`): the caller writes and
+  reads them there.
 - `systolic32_ws` and `systolic32_os` take SCALE-Sim 3.0.0's cycles for an instruction that covers
   a whole product or convolution: `test/test_targets_systolic.py` compares 84 layers of four
   networks on each. SCALE-Sim's stalls under a stated bandwidth are not modelled; our copies
