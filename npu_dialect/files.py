@@ -86,6 +86,15 @@ def make_folder(path: str | Path) -> Path:
     return folder
 
 
+def check_file(path: str | Path) -> None:
+    """Raises CompileError (NPU0001) where a file that is read later cannot be."""
+    try:
+        with Path(path).open("rb"):
+            return
+    except (OSError, ValueError) as problem:
+        raise unreadable(path, problem) from problem
+
+
 def check_folder(path: str | Path) -> None:
     """Raises CompileError (NPU0002) where the folder of a file to write is not there, or the file
     is a folder: said before the work whose result would be lost.

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 
 from npu_dialect.collector import RARELY
 from npu_dialect.diagnostics import Code, CompileError, Diagnostic, error
-from npu_dialect.files import check_folder, target_names, unwritable
+from npu_dialect.files import check_file, check_folder, target_names, unwritable
 from npu_dialect.tools import mapping_options
 from npu_dialect.tools.deferred import defer_methods
 
@@ -98,6 +98,12 @@ def add_model_options(parser: Parser, *, default_target: str | None = None) -> N
 def output_file(path: str) -> str:
     """The type of an option that names a file to write. Raises CompileError (NPU0002)."""
     check_folder(path)
+    return path
+
+
+def input_file(path: str) -> str:
+    """The type of an option that names a file to read later. Raises CompileError (NPU0001)."""
+    check_file(path)
     return path
 
 

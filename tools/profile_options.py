@@ -33,6 +33,7 @@ def add(parser: common.Parser) -> None:
     add(
         "--baseline",
         metavar="FILE",
+        type=common.input_file,
         help="compare with another run: what --json or --report r.json wrote, or a .npu",
     )
     add("--operating-point", metavar="NAME", help="at another voltage and clock of the target")
