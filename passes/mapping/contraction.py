@@ -58,8 +58,10 @@ from npu_dialect.target import Target
 TILE, SHARE = 8.0, 2000
 """Cycles that a tile counts beyond what it takes, since its instructions are scheduled and stored:
 so many, and at most such a part of its layer's."""
-EXHAUSTIVE = 20_000
+EXHAUSTIVE = 4_000
 """Choices of extents up to which all are tried; beyond, those that cut evenly."""
+MANY = 20_000
+"""Choices up to which powers of two are tried too, and rows together with any columns."""
 
 
 @lru_cache(4096)
@@ -100,9 +102,14 @@ def search(
 
 def is_exhaustive(p: Contraction) -> bool:
     """Whether all extents are tried."""
+    return _count(p) <= EXHAUSTIVE
+
+
+def _count(p: Contraction) -> int:
+    """How many choices of extents there are."""
     reduction = p.ic if p.may_split_reduction and p.groups == 1 else 1
     channels = 1 if p.groups > 1 else p.oc
-    return prod((p.oh, p.ow, channels, reduction)) <= EXHAUSTIVE
+    return prod((p.oh, p.ow, channels, reduction))
 
 
 @dataclass(frozen=True)
@@ -207,12 +214,22 @@ def _even(target: Target, p: Contraction) -> tuple[list[int], ...]:
     _, outputs, inputs = target.array.macs[p.x_type]
     channels = candidates(p.oc, min(p.oc, 16 if p.depthwise else outputs))
     reduction = candidates(p.ic, min(p.ic, max(16, inputs)))
-    return (
+    lists = (
         candidates(p.oh),
         candidates(p.ow),
         [p.oc] if p.groups > 1 else [*channels, *(c for c in (1, 4) if c < channels[-1])],
         reduction if p.may_split_reduction and p.groups == 1 else [p.ic],
     )
+    if _count(p) > MANY:
+        return lists
+    rows, cols, channels, reduction = map(sorted, lists)
+    return _with_powers(rows), _with_powers(cols), channels, reduction
+
+
+def _with_powers(sizes: list[int]) -> list[int]:
+    """Sizes in order, and the powers of two below the last one."""
+    powers = (1 << k for k in range(sizes[-1].bit_length()))
+    return sorted({*sizes, *(size for size in powers if size < sizes[-1])})
 
 
 def _may_fit(
@@ -224,7 +241,7 @@ def _may_fit(
     inside = replace(p, x_resident=True, w_resident=True, residual_resident=True, out_resident=True)
     m: Any = ContractionMapping(rows, cols, channels, depth, slots=1)  # type: ignore[arg-type]
     acc = sum(b.total for b in all_buffers(inside, m) if b.space == "acc")
-    wide = (cols == p.ow) | (rows == 1) | is_exhaustive(p)
+    wide = (cols == p.ow) | (rows == 1) | (_count(p) <= MANY)
     return (acc <= max(1, target.memories["acc"].size)) & wide
 
 
