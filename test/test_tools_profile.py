@@ -133,6 +133,16 @@ def test_a_layer_is_a_line_whatever_its_name(run_tool: RunTool, monkeypatch: pyt
     assert "/fill" in line
 
 
+def test_many_layers_are_followed_by_those_that_take_the_most(run_tool: RunTool):
+    names = [f"layer{k}" for k in range(14)]
+    sizes = [64 * (50 if k == 3 else 90 if k == 8 else 1) for k in range(14)]
+    fills = [fill("spm", 8192 * k, size) for k, size in enumerate(sizes)]
+    program(fills, layers=names).save("m.npu")
+    out = run_tool("npu-run", "m.npu", "--timing").out
+    (line,) = [line for line in out.splitlines() if line.startswith("most cycles: ")]
+    assert [part.split()[0] for part in line[13:].split(", ")][:2] == ["layer8", "layer3"]
+
+
 def test_columns_make_room_for_names():
     layers = Run.without_data(convolve_and_pool()).layers
     wide = [name for name, _ in profile_tables.fitting(layers, 120)]

@@ -16,6 +16,9 @@ from npu_dialect.tools.tables import console, table
 MOST_CHANGES = 15
 """Layers that a comparison lists: those that changed the most."""
 
+MANY_LAYERS, LONGEST = 12, 3
+"""From how many layers on the table is followed by those that take the most, and by how many."""
+
 Column = tuple[str, Callable[[Layer], str]]
 
 LAYER_COLUMNS: Sequence[Column] = (
@@ -53,6 +56,10 @@ def show_run(run: Run) -> None:
     for layer in run.layers:
         rows.add_row(names[layer.name], *(cell(layer) for _, cell in columns))
     out.print(rows)
+    if len(run.layers) > MANY_LAYERS:
+        longest = sorted(run.layers, key=lambda layer: -layer.cycles)[:LONGEST]
+        told = ", ".join(f"{names[layer.name]} {layer.share:.1%}" for layer in longest)
+        out.print(f"\nmost cycles: {told}", soft_wrap=True)
 
     _, *totals = report.totals(run)
     summary = table("\ntotals", ("", ""), text=2)
