@@ -11,7 +11,9 @@ On a target whose vector unit is the array's output stage, both take turns: arra
 both, spm the bytes.
 
 Where the array has a port of dram, constants come through the wider one of it and that of copies,
-and weights need not pass the scratchpad's.
+and weights need not pass the scratchpad's. Where dram that is written is the scratchpad's own
+memory (behind a part that is read only), inputs and outputs may lie in the scratchpad: of them only
+what the host reads or writes counts.
 
 The bound is the greatest of them. Resources work at the same time, and so do layers: of a program
 they are sums over its layers, and its bound is the greatest sum, not the sum of bounds.
@@ -247,10 +249,11 @@ class _Count:
         }
         moved = {e: sum(layer.dram_bytes.get(e, 0) for layer in layers) for e in ("dma", "host")}
         buses = {e: moved[e] / dram.width(e, dram.read_only) for e in ("dma", "host")}
-        constants = sum(layer.constant_bytes for layer in layers)
         widest = max(dram.ports["dma"], dram.ports.get("mxu", 0.0))
-        rest = (moved["dma"] - constants) / dram.width("dma", dram.read_only)
-        buses["dma"] = constants / widest + rest
+        if widest != dram.width("dma", dram.read_only):
+            constants = sum(layer.constant_bytes for layer in layers)
+            rest = (moved["dma"] - constants) / dram.width("dma", dram.read_only)
+            buses["dma"] = constants / widest + rest
         take_turns = self.target.vector.is_output_stage
         vector = sum(layer.vector for layer in layers)
         return {
@@ -300,21 +303,27 @@ class _Count:
         self._add(group, "dma", size)
 
     def _inputs(self) -> None:
+        states = _states(self.block)
         for argument in self.block.args:
-            self._read(argument)
+            self._read(argument, argument.index in states)
 
-    def _read(self, value: SSAValue) -> None:
+    def _may_lie_on_chip(self, engine: str) -> bool:
+        """Whether an input or output need not be copied."""
+        return engine == "dma" and self.target.memories["dram"].read_only > 0
+
+    def _read(self, value: SSAValue, is_state: bool) -> None:
         """Counts what is read of a tensor in dram, in the group that reads the most of it."""
         reads: dict[Operation, int] = {}
         for group in _readers(value):
             if _kind(group) == "io":
-                self._read(group.results[0])
+                self._read(group.results[0], is_state)
             else:
                 reads[group] = _read_through(group, value)
         if reads:
             group = max(reads, key=reads.__getitem__)
             engine = "host" if _kind(group) == "host" else "dma"
-            self._add(group, engine, min(_bytes(value), reads[group]))
+            if is_state or not self._may_lie_on_chip(engine):
+                self._add(group, engine, min(_bytes(value), reads[group]))
 
     def _outputs(self) -> None:
         last = self.block.last_op
@@ -327,7 +336,9 @@ class _Count:
                 value = _root(value.owner.operands[0])
             maker = value.owner
             if isinstance(maker, Operation) and maker in self.layers:
-                self._add(maker, "host" if _kind(maker) == "host" else "dma", _bytes(value))
+                engine = "host" if _kind(maker) == "host" else "dma"
+                if not self._may_lie_on_chip(engine):
+                    self._add(maker, engine, _bytes(value))
 
     def _add(self, group: Operation, engine: str, size: int) -> None:
         found = self.layers[group].dram_bytes
@@ -548,6 +559,13 @@ def _weights(group: Operation) -> Blob | None:
     if not isinstance(inner, BlockArgument) or inner.block is not group.regions[0].block:
         return None
     return _blob(group.operands[inner.index])
+
+
+def _states(block: Block) -> set[int]:
+    """The arguments that are states."""
+    function = block.parent_op()
+    states = states_of(function) if isinstance(function, FuncOp) else ()
+    return {s.argument for s in states if s.argument is not None}
 
 
 def _updated(block: Block) -> set[int]:
