@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation
+from xdsl.ir import Attribute, Operation
 from xdsl.printer import Printer
 
 from npu_dialect import blob, files
@@ -75,10 +75,33 @@ def to_text(module: Operation, *, locations: bool = False, generic: bool = False
     `locations` prints where each operation came from, `generic` the form that any MLIR tool reads.
     """
     stream = StringIO()
-    printer = Printer(stream=stream, print_debuginfo=locations, print_generic_format=generic)
+    printer = _Printer(stream=stream, print_debuginfo=locations, print_generic_format=generic)
     printer.print_op(module)
     stream.write("\n")
     return stream.getvalue()
+
+
+class _Printer(Printer):
+    """xDSL's, which prints each attribute once: a type stands wherever its value is used."""
+
+    def __init__(self, stream: StringIO, *, print_debuginfo: bool, print_generic_format: bool):
+        super().__init__(
+            stream=stream,
+            print_debuginfo=print_debuginfo,
+            print_generic_format=print_generic_format,
+        )
+        self.known: dict[tuple[int, bool], tuple[Attribute, str]] = {}
+        """By identity, and whether it is part of a location; held so that the identity is its."""
+
+    def print_attribute(self, attribute: Attribute) -> None:
+        key = id(attribute), self.printing_location
+        found = self.known.get(key)
+        if found is None:
+            outer, self.stream = self.stream, StringIO()
+            super().print_attribute(attribute)
+            found = self.known[key] = attribute, self.stream.getvalue()
+            self.stream = outer
+        self.print_string(found[1], indent=0)
 
 
 def write(path: str | Path, module: ModuleOp, *, locations: bool = True, header: str = "") -> None:
