@@ -253,7 +253,9 @@ def _handover(p: Contraction, m: ContractionMapping, n: Trips, cycles: Any) -> A
     """Cycles that the layer and its neighbours wait for each other's rows."""
     passes = n.channels if m.order == "weights_outer" else 1
     rows: Any = n.rows
-    if p.batch > 1:  # the batches are the rows, each of which takes all passes
+    if p.batched_weights:  # heads: what comes after them reads a row of all
+        passes, rows = 1, np.where(passes == 1, rows, 1)
+    elif p.batch > 1:  # the batches are the rows, each of which takes all passes
         passes, rows = 1, p.batch * np.where(passes == 1, rows, 1)
     else:
         passes = passes * p.groups

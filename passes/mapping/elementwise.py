@@ -57,6 +57,13 @@ class Elementwise:
     """Cycles of the layer that makes an input in the scratchpad just before; 0 for none."""
     hands_over: int = 0
     """Cycles of the layer that reads the result in the scratchpad next."""
+    heads: int = 1
+    """Equal parts of the outermost dimension, of which later layers read a row of each at once."""
+
+    @property
+    def head_rows(self) -> int:
+        """The extent of the outermost dimension in each head."""
+        return self.dims[0] // self.heads if self.dims else 1
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,23 @@ def _along(p: Elementwise, axis: int) -> list[ElementwiseMapping]:
         return [ElementwiseMapping(0, 1)]
     if axis in p.whole:
         return [ElementwiseMapping(axis, p.dims[axis])]
-    return [ElementwiseMapping(axis, c) for c in candidates(p.dims[axis])]
+    return [ElementwiseMapping(axis, c) for c in _extents(p, axis)]
+
+
+def _extents(p: Elementwise, axis: int) -> list[int]:
+    """Extents of tiles along a dimension; of the rows of heads at most half, in even parts if there
+    are any, so that what comes after all heads may begin with the first rows.
+    """
+    found = candidates(p.dims[axis])
+    rows = 0 if p.head_rows > 1 else 1
+    is_alone = p.heads == 1 or not (p.takes_over or p.hands_over)
+    if is_alone or axis > rows or rows in p.whole or rows == len(p.dims):
+        return found
+    if axis < rows:
+        return []
+    most = p.head_rows if rows == 0 else p.dims[rows]
+    even = [c for c in candidates(most) if 2 * c <= most and most % c == 0 and c > 1]
+    return even or [c for c in found if 2 * c <= most] or found
 
 
 @dataclass(frozen=True)

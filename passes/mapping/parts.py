@@ -84,6 +84,7 @@ def _elementwise(p: Elementwise, rows: int, total: int) -> Elementwise:
         dims=cut_dims(p.dims, rows, total),
         inputs=tuple(map(cut, p.inputs)),
         output=cut(p.output),
+        heads=max(1, p.heads * rows // total) if p.dims[0] > 1 else p.heads,
     )
 
 

@@ -15,7 +15,6 @@ from xdsl.ir import SSAValue
 from npu_dialect import overrides
 from npu_dialect.passes.mapping.cascades import LONGEST, Option, Run, Runs
 from npu_dialect.passes.mapping.lives import Lives
-from npu_dialect.passes.mapping.neighbours import Neighbours
 from npu_dialect.passes.mapping.paths import Move
 from npu_dialect.passes.mapping.pinned import Pinned, pinned_cascades, pinned_option
 from npu_dialect.passes.mapping.segments import Cascade, Key, Segment, Single, weights_of
@@ -79,7 +78,7 @@ class Ways:
     def _tight(self) -> list[bool]:
         most = CROWDED * self.capacity
         pairs = zip(self.lives.whole, self.works.neighbours, strict=True)
-        return [size > most and near != Neighbours() for size, near in pairs]
+        return [size > most and near.waits for size, near in pairs]
 
     def forget(self) -> None:
         """Of no group is known what it loses to copies, so that none begins a cascade."""

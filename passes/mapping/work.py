@@ -197,9 +197,11 @@ class Works:
             group = self.groups[number]
             p = problem(group, resident.__contains__, out_resident)
             if p is not None and not isinstance(p, Scatter):
-                before, taken, handed = self.neighbours[number]
-                taken = taken if before in resident else 0
-                p = replace(p, takes_over=taken, hands_over=handed if out_resident else 0)
+                near = self.neighbours[number]
+                taken = near.taken if near.before in resident else 0
+                p = replace(p, takes_over=taken, hands_over=near.handed if out_resident else 0)
+                if isinstance(p, elementwise.Elementwise):
+                    p = replace(p, heads=near.heads)
             self._by_group[key] = p
         return self._by_group[key]
 
