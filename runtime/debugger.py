@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from npu_dialect import dtypes
@@ -73,8 +74,8 @@ class Debugger:
     def stop_at(self, place: str) -> None:
         """Stop after instruction `#12` (or `12`), or after the first instruction of a layer.
 
-        A layer is called by its name or by one of the model's nodes in it. Raises CompileError for
-        what is none.
+        A layer is called by its name, as short as tables have it, or by one of the model's nodes in
+        it. Raises CompileError for what is none.
         """
         number = place.removeprefix("#")
         if number.isdecimal():
@@ -83,9 +84,13 @@ class Debugger:
                 raise _no_place(place, f"an instruction must be one of 0 to {last}")
             self.instructions.add(int(number))
             return
-        found = {d.layer for d in self.program.debug if place in (d.layer, *d.sources)}
+        debug = self.program.debug
+        found = {d.layer for d in debug if any(_is_called(n, place) for n in (d.layer, *d.sources))}
         if not found:
-            raise _no_place(place, "a stop must be at a layer or an instruction of the program")
+            layers = list(dict.fromkeys(d.layer for d in debug))
+            near = get_close_matches(place, layers, 3, 0.3) or layers[:3]
+            rule = "a stop must be at a layer or an instruction of the program"
+            raise _no_place(place, rule, " or ".join(near))
         self.layers |= found
 
     def watch(self, space: str, low: int, high: int) -> Watch:
@@ -181,5 +186,12 @@ def parse_place(text: str) -> Operand:
         raise _no_place(text, f"must be {PLACE}") from None
 
 
-def _no_place(found: str, rule: str) -> CompileError:
-    return error(Code.OPTION, rule, found=found, source="debugger")
+def _is_called(name: str, place: str) -> bool:
+    """Whether a name is the one that is given, or what `quantities.short` makes of it is."""
+    head, gap, tail = place.partition("…")
+    is_short = bool(gap) and len(place) < len(name)
+    return name == place or (is_short and name.startswith(head) and name.endswith(tail))
+
+
+def _no_place(found: str, rule: str, remedy: str = "") -> CompileError:
+    return error(Code.OPTION, rule, found=found, remedy=remedy, source="debugger")

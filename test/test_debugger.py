@@ -61,8 +61,21 @@ def test_it_stops_after_an_instruction(debugger: Debugger):
 
 
 def test_an_unknown_layer_is_refused(debugger: Debugger):
-    with pytest.raises(CompileError, match="product2"):
+    with pytest.raises(CompileError, match="found product2; try product1"):
         debugger.stop_at("product2")
+
+
+def test_a_layer_may_be_called_as_short_as_tables_have_it(debugger: Debugger):
+    debugger.stop_at("pro…1")
+    stop = debugger.resume()
+    assert stop is not None
+    assert "product1" in stop.step.record.sources
+
+
+def test_an_unknown_place_is_answered_with_those_that_there_are(debugger: Debugger):
+    debugger.advance()
+    with pytest.raises(CompileError, match=r"\(.*x, y\), or SPACE:.*found nothing"):
+        debugger.find("nothing")
 
 
 def test_a_run_in_steps_gives_what_a_run_gives(program: Program, debugger: Debugger):
