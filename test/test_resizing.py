@@ -124,6 +124,24 @@ def test_any_matrices_are_taken_if_they_are_exact_enough(
         assert steps_off(found, exact(x, BYTE, matrices), BYTE) <= 0.5 + COARSEST
 
 
+@given(st.integers(2, 40), st.integers(2, 9), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_a_product_with_weights_that_were_left_in_floats_is_one_too(
+    before: int, after: int, count: int, seed: int
+) -> None:
+    weights = np.random.default_rng(seed).normal(size=(before, after)).astype(np.float32)
+
+    def make(build: ModuleBuilder, value: SSAValue) -> graph.GraphOp:
+        return graph.MatmulOp(value, build.constant(weights, None), location=AT)
+
+    result = uniform(dtypes.u8, 0.4, 119)
+    module = function(make, (count, before), BYTE, result)
+    pipeline.run(module, "graph-fixed-point")
+    x = random((count, before), BYTE, seed)
+    if in_integers(module):
+        expected = real(x, BYTE) @ weights.astype(np.float64)
+        assert steps_off(run(module, [x])[0], expected, result) <= 0.5 + COARSEST
+
+
 def test_a_doubled_image_is_exact_but_for_its_last_rounding() -> None:
     matrices = bilinear(8, 16), bilinear(6, 12)
     module = resize(matrices, 3, BYTE, BYTE)

@@ -41,6 +41,12 @@ PART_BITS = 7
 NEARLY_WHOLE = 1e-4
 """Weights this near to whole numbers were computed from them in float32."""
 
+MOST_FACTOR = 2.0**20
+"""Steps of the result in one of the source, at most."""
+
+FEW = 2
+"""Results of which the weights are looked at first."""
+
 WEIGHTS = uniform(dtypes.i8, 1.0)
 SHORTS = uniform(dtypes.i16, 1.0)
 
@@ -66,7 +72,7 @@ class Maps:
 def _maps(value: SSAValue) -> Maps | None:
     """What `value` is, seen as linear maps of dimensions; None where it is something else."""
     source = stored(value)
-    if source is not None:
+    if source is not None and 0 not in shape_of(source):
         sizes = {k: d for k, d in enumerate(shape_of(source)) if d != 1}
         order = [(k,) if k in sizes else () for k in range(len(shape_of(source)))]
         return Maps(source, list(sizes), order, sizes)
@@ -161,7 +167,7 @@ def resized(op: graph.QuantizeOp) -> Steps | None:
     if result is None or maps is None or not 1 <= len(maps.matrices) <= 2:
         return None
     quant = eight_bits(maps.source)
-    if quant is None:
+    if quant is None or quant.scale / result.scale >= MOST_FACTOR:
         return None
     steps = Steps(location_of(op.x))
     if not _emit(steps, maps, quant, result, shape_of(op.x)):
@@ -206,8 +212,9 @@ def _before(maps: Maps) -> dict[int, int]:
 
 
 def _shaped(steps: Steps, part: _Part, sizes: dict[int, int]) -> SSAValue:
-    """The tensor without dimensions of 1."""
+    """The tensor without dimensions of 1, but a matrix at least."""
     shape = [sizes[k] for k in part.axes]
+    shape = [1, *shape] if len(shape) == 1 else shape
     if shape_of(part.value) == tuple(shape):
         return part.value
     return steps.add(graph.ReshapeOp(part.value, shape, location=steps.location))
@@ -310,11 +317,15 @@ def _stored(array: Array, quant: QuantType, steps: Steps) -> Operation:
 def _whole_scale(matrix: Array, most: int) -> float | None:
     """The least number that makes whole numbers of all weights, none greater than `most`."""
     greatest = float(np.abs(matrix).max(initial=1e-30))
+    some = matrix[:, :FEW]
     for scale in range(1, min(int(most / greatest), MOST * 2) + 1):
-        steps = matrix * scale
-        if np.abs(steps - np.rint(steps)).max(initial=0) < NEARLY_WHOLE:
+        if _are_whole(some * scale) and _are_whole(matrix * scale):
             return float(scale)
     return None
+
+
+def _are_whole(numbers: Array) -> bool:
+    return bool(np.abs(numbers - np.rint(numbers)).max(initial=0) < NEARLY_WHOLE)
 
 
 def _range(matrix: Array, part: _Part) -> tuple[float, float]:
