@@ -128,6 +128,9 @@ WRONG = {
         ),
         "tosa.custom must be expressible in graph",
     ),
+    "a function of several blocks": (
+        ADD.replace("  return", "^bb1:\n  return"), "found a function of several blocks",
+    ),
     "a rounding mode that is the machine's": (
         RESCALE.replace("SINGLE_ROUND", "INEXACT_ROUND"),
         "the rounding mode INEXACT_ROUND, which every machine defines for itself",

@@ -86,6 +86,8 @@ class Importer:
         self, function: FuncOp, name: str, shapes: Shapes, declared: Mapping[str, VariableOp]
     ) -> None:
         self.source = function
+        if len(function.body.blocks) != 1:
+            raise malformed(name, "a function of several blocks")
         self.signature = Signature(function, name)
         self.shapes = shapes
         self.block = Block()
@@ -103,8 +105,6 @@ class Importer:
 
     def run(self) -> FuncOp:
         """Import everything."""
-        if len(self.source.body.blocks) != 1:
-            raise malformed(self.signature.file, "a function of several blocks")
         for argument, name in zip(self.source.args, self.signature.inputs, strict=True):
             self._argument(argument, name)
         results: list[SSAValue] = []

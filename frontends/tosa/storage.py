@@ -153,7 +153,7 @@ def _sign(op: TosaOp, name: str) -> bool | None:
 def zero_point(value: SSAValue) -> int:
     """The number of a zero point. Raises Misfit where it is no constant of one element."""
     owner = value.owner
-    if isinstance(owner, TosaOp) and owner.name == "tosa.const":
+    if isinstance(owner, TosaOp) and owner.name == "tosa.const" and "values" in owner.properties:
         array = array_of(owner.properties["values"])
         if array.size == 1:
             return int(array.reshape(-1)[0])
