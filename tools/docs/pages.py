@@ -183,8 +183,9 @@ ratios between runs on one target.
 - `ethos_u85_2048` is the same for Ethos_U85_SYS_DRAM_High with Dedicated_Sram_512KB. The array's
   cycles are Vela's for 612 of 613 operators (the other one is joined with a transposition). Vela
   limits each channel of a memory by the bursts that may be under way during its latency: of 24
-  bytes a cycle a copy from DRAM gets 6.55, which is the dma engine's port here; writes, which
-  get 21, and the channels of weights (13), of inputs in SRAM (41 of 64) have no ports of their own.
+  bytes a cycle a copy from DRAM gets 6.55, which is the dma engine's port here, and weights 13.1,
+  which is the array's; writes, which get 21, and inputs in SRAM (41 of 64) have no ports of their
+  own, and parameters come along with weights, where the scales of Vela's models get 0.41 of theirs.
   Vela multiplies weights of which two of four are zero twice as fast, and joins more operators
   than a sum to a product; ours do not.
 - The array of these three reads weights and parameters from flash or DRAM as it computes (a port
