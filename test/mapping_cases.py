@@ -25,7 +25,7 @@ from npu_dialect.graph.interpret import run as run_graph
 from npu_dialect.passes.graph_map import mapping_attribute
 from npu_dialect.passes.mapping.contraction import Contraction, ContractionMapping
 from npu_dialect.passes.mapping.contraction_problem import loop_trips, may_stream
-from npu_dialect.passes.mapping.contraction_taps import may_join
+from npu_dialect.passes.mapping.contraction_taps import may_join, whole_columns
 from npu_dialect.passes.mapping.elementwise import (
     Elementwise,
     ElementwiseMapping,
@@ -212,7 +212,9 @@ def _contraction(target: Target, p: Contraction, rng: np.random.Generator) -> Co
     )
     if target.array_reads_dram and may_stream(p) and rng.random() < 0.5:
         held = "tile" if mapping.x == "slice" else mapping.x
-        return replace(mapping, reduction=p.ic, x=held, weights="stream")
+        mapping = replace(mapping, reduction=p.ic, x=held, weights="stream")
+        joins = may_join(target, p) and bool(whole_columns(p)) and rng.random() < 0.5
+        return replace(mapping, cols=p.ow, taps="joined") if joins else mapping
     if may_join(target, p) and rng.random() < 0.3:
         return replace(mapping, cols=p.ow, reduction=p.ic, taps="joined")
     return mapping
