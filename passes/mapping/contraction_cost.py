@@ -58,12 +58,26 @@ its layer waits for it counts."""
 
 def estimate(target: Target, p: Contraction, m: ContractionMapping) -> Estimate:
     """What a mapping costs, by the cost functions of single instructions."""
-    extents, joined = extents_of(m), np.array([m.taps == "joined"])
-    compute = array_cycles(target, p, *extents, joined=joined, streamed=m.weights == "stream")
+    streamed = m.weights == "stream"
+    layer = replace(
+        p, x_resident=False, w_resident=False, residual_resident=False, out_resident=False,
+        takes_over=0, hands_over=0, w_part=p.w_part if streamed else 1.0,
+    )  # fmt: skip
+    tiles = ContractionMapping(m.rows, m.cols, m.channels, m.reduction, taps=m.taps)
+    compute = _array_cycles(target, layer, tiles, streamed)
     found = estimates(target, p, m, compute)
     numbers = (found.compute, found.transfer, found.exposed, found.handover)
     compute, transfer, exposed, waits = (float(np.ravel(v)[0]) for v in numbers)
     return Estimate(compute, transfer, exposed, waits, float(np.ravel(found.streamed)[0]))
+
+
+@lru_cache(4096)
+def _array_cycles(target: Target, p: Contraction, m: ContractionMapping, streamed: bool) -> Numbers:
+    """The array's of one mapping, which differ neither with where operands lie nor with the nest;
+    a search finds the same tiles again and again.
+    """
+    joined = np.array([m.taps == "joined"])
+    return array_cycles(target, p, *extents_of(m), joined=joined, streamed=streamed)
 
 
 def extents_of(m: ContractionMapping) -> tuple[Numbers, ...]:
