@@ -27,6 +27,7 @@ from npu_dialect import api
 from npu_dialect.diagnostics import Code, error
 from npu_dialect.frontends import onnx as frontend
 from npu_dialect.frontends.onnx.model import free_names
+from npu_dialect.loading import Shapes
 from npu_dialect.pipeline import Options
 from npu_dialect.ports import Array
 from npu_dialect.runtime.program import Program
@@ -224,7 +225,7 @@ class NpuBackendRep(BackendRep):
             self._programs[key] = self._compile(shapes, values)
         return self._programs[key]
 
-    def _compile(self, shapes: api.Shapes, values: Mapping[str, Array]) -> Program:
+    def _compile(self, shapes: Shapes, values: Mapping[str, Array]) -> Program:
         module = frontend.load(self.model, shapes, values)
         api.set_target(module, self.target)
         api.lower(module, options=Options(reproducer=None))
