@@ -102,6 +102,8 @@ class Clock:
 
     latency: float
     """Cycles until what was copied from dram is there."""
+    whole_slots: bool = False
+    """Whether what is loaded ahead needs room for whole slots, as where there is little room."""
     engines: dict[str, _Engine] = field(default_factory=dict[str, _Engine])
     copies: float = 0.0
     """When the copy engine has done all that was asked for so far."""
@@ -152,12 +154,13 @@ class Clock:
 
     def _room(self, ahead: float, slot: float) -> tuple[float, float]:
         """(when the copies of the next stage may begin, cycles of them that need not wait for the
-        stage before it); they need room for whole slots, the largest of which takes `slot`.
+        stage before it); with `whole_slots` the largest of them, `slot`, must fit.
         """
         wanted = ahead
         for back in range(1, min(AHEAD, len(self.stages)) + 1):
             free = self.stages[-back].free
-            free = free if free >= slot else 0.0
+            if self.whole_slots and free < slot:
+                free = 0.0
             if free < wanted:
                 hidden = ahead if back > 1 else max(0.0, free)
                 return self._ended(back) - max(0.0, min(ahead, free)), hidden
@@ -170,9 +173,9 @@ class Clock:
         return max((max(d.end, d.stored) for d in self.done), default=0.0)
 
 
-def critical_path(stages: Sequence[Stage], latency: float) -> float:
-    """Cycles until the last stage is done."""
-    clock = Clock(latency)
+def critical_path(stages: Sequence[Stage], latency: float, whole_slots: bool = False) -> float:
+    """Cycles until the last stage is done; see `Clock`."""
+    clock = Clock(latency, whole_slots)
     for stage in stages:
         clock.run(stage)
     return clock.end

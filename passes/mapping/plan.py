@@ -215,7 +215,8 @@ class Planner:
         """
         latency = self.target.memories["dram"].latency
         capacity = self.capacity if capacity is None else capacity
-        return critical_path(stages(plan, self.works, self.lives, capacity), latency)
+        found = stages(plan, self.works, self.lives, capacity)
+        return critical_path(found, latency, self.ways.is_limited)
 
     def height(self, plan: Plan) -> int:
         """Bytes of scratchpad that a plan takes."""
