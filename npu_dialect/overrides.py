@@ -10,7 +10,7 @@ model.
 
     ["layer2.conv1"]
     cascade = { number = 0, rows = 4 }    # all layers of number 0 depth-first, in stripes of rows
-    weights = "held"              # load them once and keep them ("streamed": in every stripe)
+    weights = "held"              # load them once and keep them ("stripe": in every stripe)
     held = 8                      # rows of its result that are kept, if it stays inside
     rows = 2                      # rows of its result that are made at once
     input_held = 6                # rows of its input from dram that are kept
@@ -38,7 +38,7 @@ from npu_dialect.diagnostics import Code, error
 
 ATTRIBUTE = "npu.overrides"
 
-CHOICES = {"engine": ("host",), "memory": ("spm", "dram"), "weights": ("held", "streamed")}
+CHOICES = {"engine": ("host",), "memory": ("spm", "dram"), "weights": ("held", "stripe")}
 """The settings with a fixed set of values."""
 NUMBERS = ("held", "rows", "input_held")
 """The settings that are numbers, 1 at least."""

@@ -168,7 +168,7 @@ def _reload(held: Occupant, target: Target) -> Remedy:
     """Reading a constant for each step that uses it, and not once."""
     steps = held.reading_steps
     how = f"loading {held.name} anew for each of {steps} steps"
-    how += ' (weights = "streamed" for it among the overrides'
+    how += ' (weights = "stripe" for it among the overrides'
     return _moving(how, held, held.size * max(1, steps - 1), target)
 
 

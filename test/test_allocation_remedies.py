@@ -83,7 +83,7 @@ def test_a_constant_that_is_kept_is_loaded_anew_for_each_step_that_reads_it() ->
     body += f'%d = tile.view %b[0 : 64] : memref<{size}xi8, "spm"> loc("l")\n'
     body += compute("a", "b", size) + compute("c", "d", 64) * 3
     cost = "64 bytes less; 128 more bytes to move, 35 cycles"
-    setting = 'weights = "streamed" for it among the overrides'
+    setting = 'weights = "stripe" for it among the overrides'
     assert f"loading c of one anew for each of 3 steps ({setting}; {cost})" in refusal(size, body)
 
 

@@ -57,7 +57,7 @@ def cascade(rows: int = 4, more: str = "", layers: Sequence[str] = CASCADE) -> s
 
 
 def test_a_cascade_can_be_pinned(models: Path, tmp_path: Path):
-    more = 'held = 9\nrows = 2\nweights = "streamed"'
+    more = 'held = 9\nrows = 2\nweights = "stripe"'
     module = lowered(models, tmp_path, cascade(more=more))
     rows = [
         shape_of(op.result)

@@ -22,8 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         choices=("latency", "energy", "memory", "balanced"),
         default=OPTIONS["objective"],
         help="what tiles and cascades are chosen for: the fewest cycles (default), the least "
-        "energy by the target's tables, or the least scratchpad with which the program takes no "
-        "more than twice the cycles (memory), or the least bytes times squared cycles (balanced)",
+        "energy by the target's tables, the least scratchpad with which the program is estimated "
+        "to take no more than twice the cycles (memory), or the least bytes times squared cycles "
+        "(balanced)",
     )
     add(
         "--scratchpad",

@@ -36,7 +36,9 @@ def explanations(module: ModuleOp) -> dict[str, list[Explained]]:
 def table(rows: Sequence[Explained]) -> Iterator[str]:
     """A line for each layer: estimated cycles, what binds them, the mapping, what was rejected.
 
-    What takes nothing has none: views, and the conversion of inputs and outputs.
+    What was rejected is said of the layer by itself. It may take fewer cycles there: the plan
+    weighs its neighbours and the room that it takes from them, too. What takes nothing has no line:
+    views, and the conversion of inputs and outputs.
     """
     rows = [row for row in rows if row.cycles or row.mapping != NOTHING]
     names = shorts(row.layer for row in rows)

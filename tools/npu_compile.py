@@ -102,9 +102,10 @@ def _add_reports(parser: common.Parser) -> None:
     add(
         "--explain",
         action="store_true",
-        help="print how every layer is mapped, what binds it and what was rejected; where every "
-        "operation runs; for the host the rule that failed, what going there and back costs, and "
-        "what would fix it",
+        help="print how every layer is mapped, what binds it and what was rejected, with the "
+        "cycles more that it would take by itself (or less: room and neighbours count, too); "
+        "where every operation runs; for the host the rule that failed, what going there and back "
+        "costs, and what would fix it",
     )
     add(
         "--export-mappings",

@@ -74,7 +74,7 @@ def _pins(plan: Plan, step: Step) -> dict[str, Any]:
         found["memory"] = "spm" if resident else "dram"
     if member is not None:
         found["cascade"] = {"number": step.number, "rows": step.rows}
-        found["weights"] = "held" if member.holds_weights else "streamed"
+        found["weights"] = "held" if member.holds_weights else "stripe"
         settings = {"held": member.held, "rows": member.most, "input_held": member.input_held}
         found |= {name: value for name, value in settings.items() if value is not None}
     return found

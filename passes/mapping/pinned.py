@@ -87,7 +87,7 @@ def _pinned(groups: Sequence[Group], numbers: Sequence[int]) -> Pinned:
         numbers[0],
         numbers[-1] + 1,
         most,
-        tuple(p.get("weights") != StringAttr("streamed") for p in pins),
+        tuple(p.get("weights") != StringAttr("stripe") for p in pins),
         tuple(_integer(p.get("held")) for p in pins),
         tuple(_integer(p.get("rows")) for p in pins),
         tuple(_integer(p.get("input_held")) for p in pins),
