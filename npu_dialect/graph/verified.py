@@ -34,11 +34,11 @@ class VerifiedOnce(IRDLOperation):
             vars(self)["verified"] = known
 
 
-def _place(op: Operation) -> tuple[Block | None, Operation | None] | None:
+def _place(op: Operation) -> tuple[Block | None, Operation | None, bool] | None:
     """Where an operation is, if its rules or those of the end of a block look at that."""
     if op.next_op is not None and _may_be_anywhere(type(op)):
         return None
-    return op.parent, op.parent_op()
+    return op.parent, op.parent_op(), op.next_op is None
 
 
 @cache
