@@ -155,7 +155,9 @@ class Search:
         if not overlaps(self._spans(known)):
             yield Basis(known.order, self.given), Rule(known.starts, count)
         yield given, Rule(demand_ranks(self.tasks.before), count)
-        yield Basis(program, self._low()), Rule(program, WINDOW)
+        low = Basis(program, self._low())
+        yield low, Rule(program, WINDOW)
+        yield low, Rule(paths, WINDOW // 8)
         yield given, Rule(program, WINDOW)
 
     def _spans(self, known: Schedule) -> list[Span]:
