@@ -93,7 +93,7 @@ def test_a_pinned_cascade_changes_no_bit(models: Path, tmp_path: Path):
         (cascade(more="held = 2"), "npu.held must be [0-9]+ at least; found 2"),
         (cascade(more="held = 0"), "held, rows, input_held .1 at least."),
         (f'["{LAYER}"]\ncascade = 3', "cascade = {number, rows}"),
-        (f'["{LAYER}"]\nweights = "kept"', "weights must be one of held, streamed"),
+        (f'["{LAYER}"]\nweights = "kept"', "weights must be one of held, stripe"),
     ],
 )
 def test_a_cascade_that_cannot_be_is_refused_with_the_reason(
