@@ -21,15 +21,14 @@ from collections.abc import Sequence
 
 from xdsl.dialects.builtin import ArrayAttr, LocationAttr, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, BlockArgument, Operation, OpResult, Region, SSAValue, Use
+from xdsl.ir import Block, BlockArgument, Operation, OpResult, SSAValue, Use
 
 from npu_dialect import graph
-from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
-from npu_dialect.graph.base import shape_of
 from npu_dialect.graph.states import INPUT_NAMES, states_of
 from npu_dialect.passes.mapping.groups import Group, size_in_bytes
+from npu_dialect.passes.mapping.staging import copy
 from npu_dialect.passes.mapping.view_choice import RUNS
-from npu_dialect.passes.mapping.views import COPIED, PORT, VIEW, place_of
+from npu_dialect.passes.mapping.views import PORT, VIEW, place_of
 from npu_dialect.provenance import name_location
 from npu_dialect.target import Target
 
@@ -98,14 +97,7 @@ def _is_made_by_layer(value: SSAValue, returned: Sequence[SSAValue]) -> bool:
 
 
 def _copy(value: SSAValue, location: LocationAttr) -> graph.GroupOp:
-    """A movement group that copies a tensor as it is."""
-    body = Block(arg_types=[value.type])
-    move = graph.ReshapeOp(body.args[0], shape_of(value), location)
-    body.add_ops([move, graph.YieldOp(move.results[0])])
-    group = graph.GroupOp([value], Region(body), "move", location=location)
-    group.attributes[COPIED] = StringAttr(REASON)
+    """A copy that `npu-bind` drops."""
+    group = copy(value, REASON, location, rule="port")
     group.attributes[PORT] = StringAttr("copy")
-    placement = PlacementAttr.of("dma", "port", f"the copy engine moves tensors: {REASON}")
-    for each in (group, move):
-        each.attributes[PLACEMENT] = placement
     return group

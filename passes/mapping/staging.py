@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from math import prod
 
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import LocationAttr, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 
 from npu_dialect import cost, graph
 from npu_dialect.graph.attributes import PLACEMENT, PlacementAttr
@@ -60,7 +60,7 @@ def _stage(op: Operation, target: Target) -> None:
     if apart <= whole:
         return
     reason = f"short runs in dram: {apart:.0f} cycles, {whole:.0f} put together before"
-    copied = _copy(result, reason)
+    copied = copy(result, reason, op.location)
     block = op.parent
     assert block is not None
     block.insert_op_after(copied, op)
@@ -87,14 +87,13 @@ def _cycles(op: Operation, target: Target) -> tuple[float, float]:
     return apart, whole + target.memories["dram"].latency
 
 
-def _copy(value: SSAValue, reason: str) -> graph.GroupOp:
-    """A movement group that copies a tensor as it is."""
-    assert isinstance(value, OpResult)
+def copy(value: SSAValue, reason: str, location: LocationAttr, rule: str = "copy") -> graph.GroupOp:
+    """A movement group that copies a tensor as it is, placed by `rule`."""
     body = Block(arg_types=[value.type])
-    move = graph.ReshapeOp(body.args[0], shape_of(value), value.op.location)
+    move = graph.ReshapeOp(body.args[0], shape_of(value), location)
     body.add_ops([move, graph.YieldOp(move.results[0])])
-    group = graph.GroupOp([value], Region(body), "move", location=value.op.location)
-    placement = PlacementAttr.of("dma", "copy", f"the copy engine moves tensors: {reason}")
+    group = graph.GroupOp([value], Region(body), "move", location=location)
+    placement = PlacementAttr.of("dma", rule, f"the copy engine moves tensors: {reason}")
     group.attributes[COPIED] = StringAttr(reason)
     for each in (group, move):
         each.attributes[PLACEMENT] = placement
