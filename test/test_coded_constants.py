@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_packed_weights import constant_bytes, product
-from test_wide_sums import check_everywhere, recipe_of
+from test_packed_weights import constant_bytes, product, product_in_numpy
+from test_wide_sums import check_everywhere
 from xdsl.dialects.builtin import ModuleOp, UnitAttr
 
 import npu_dialect as npu
@@ -63,9 +63,7 @@ def test_products_with_coded_weights_are_exact_at_all_levels(
     w = bells((depth, channels), spread, rng)
     zero = int(rng.integers(-5, 6))
     x = rng.integers(-128, 128, (rows, depth)).astype(np.int8)
-    sums = (x.astype(np.int64) - zero) @ w.astype(np.int64)
-    factors = recipe_of("f32", channels, depth * 2.0**14).data.multiplier
-    y = np.clip(np.rint(sums.astype(np.float32) * factors), -(2**15), 2**15 - 1).astype(np.int16)
+    y = product_in_numpy(x, zero, w)
     program = check_everywhere(product(w, graph.uniform(dtypes.i8, 0.1, zero), rows), x, y, target)
     if w.size > 2000:
         assert decodings(program)

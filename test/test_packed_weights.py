@@ -41,6 +41,15 @@ def product(weights: Array, x: QuantType, rows: int) -> ModuleOp:
     return ModuleOp([main])
 
 
+def product_in_numpy(x: Array, zero: int, w: Array) -> Array:
+    """What `product` computes, by sums of 64 bits: [rows, N] int16."""
+    depth, channels = w.shape
+    sums = (x.astype(np.int64) - zero) @ w.astype(np.int64)
+    factors = recipe_of("f32", channels, depth * 2.0**14).data.multiplier
+    real = sums.astype(np.float32) * factors
+    return np.clip(np.rint(real), -(2**15), 2**15 - 1).astype(np.int16)
+
+
 def weights_of(codec: str, depth: int, channels: int, rng: np.random.Generator) -> Array:
     """Weights [K, N] that fit the codec and none of fewer bytes."""
     group = CODECS[codec].group
@@ -80,10 +89,7 @@ def test_products_with_packed_weights_are_exact_at_all_levels(
     storage = dtypes.i16 if wide else dtypes.i8
     zero = int(rng.integers(-5, 6))
     x = rng.integers(storage.low, storage.high + 1, (rows, depth)).astype(storage.numpy)
-    sums = (x.astype(np.int64) - zero) @ w.astype(np.int64)
-    factors = recipe_of("f32", channels, depth * 2.0**14).data.multiplier
-    real = sums.astype(np.float32) * factors
-    y = np.clip(np.rint(real), -(2**15), 2**15 - 1).astype(np.int16)
+    y = product_in_numpy(x, zero, w)
     program = check_everywhere(product(w, graph.uniform(storage, 0.1, zero), rows), x, y, target)
     assert program.placement[0].engine == "mxu"
     assert constant_bytes(program) <= max(w.size, channels * 12)

@@ -15,9 +15,9 @@ from mapped_groups import I8, OUT, levels
 from mapped_layers import Layer, layers
 from mapping_cases import extent
 from test_coded_constants import bells
-from test_packed_weights import product
+from test_packed_weights import product, product_in_numpy
 from test_streamed_constants import with_port
-from test_wide_sums import check_everywhere, recipe_of
+from test_wide_sums import check_everywhere
 from xdsl.dialects.builtin import StringAttr
 
 from npu_dialect import api, dtypes, graph
@@ -149,9 +149,7 @@ def test_products_in_the_least_memory_read_their_weights_from_flash(
     w = bells((depth, channels), spread, rng)
     zero = int(rng.integers(-5, 6))
     x = rng.integers(-128, 128, (rows, depth)).astype(np.int8)
-    sums = (x.astype(np.int64) - zero) @ w.astype(np.int64)
-    factors = recipe_of("f32", channels, depth * 2.0**14).data.multiplier
-    y = np.clip(np.rint(sums.astype(np.float32) * factors), -(2**15), 2**15 - 1).astype(np.int16)
+    y = product_in_numpy(x, zero, w)
     module = product(w, graph.uniform(dtypes.i8, 0.1, zero), rows)
     module.attributes["npu.objective"] = StringAttr("memory")
     program = check_everywhere(module, x, y, "ethos_u55_256")
